@@ -1,0 +1,13 @@
+import { randomBytes } from "node:crypto";
+
+/**
+ * A new object id as Swarm makes them: 17 random bytes with the high bit set, in base 36, characters 1 to 25 of that
+ * (moby/swarmkit identity/randomid.go). Always 25 characters of [0-9a-z].
+ */
+export function newId(bytes: (count: number) => Uint8Array = randomBytes): string {
+  const random = Uint8Array.from(bytes(17));
+  random[0]! |= 0x80;
+  return BigInt(`0x${Buffer.from(random).toString("hex")}`)
+    .toString(36)
+    .slice(1, 26);
+}
