@@ -1,11 +1,4 @@
-import type {
-  ContainerStatus,
-  LogSubscriptionOptions,
-  Node,
-  NodeDescription,
-  PortStatus,
-  Task,
-} from "@starling/api";
+import type { ContainerStatus, LogSubscriptionOptions, Node, NodeDescription, PortStatus, Task } from "@starling/api";
 
 /**
  * Runs one task. One operation per state transition; `advance` (exec/advance.ts) decides which comes next. Every
@@ -14,7 +7,7 @@ import type {
 export interface Controller {
   /** New desired state or spec of the same task (in Swarm only desired state changes after creation). */
   update(task: Task, signal: AbortSignal): Promise<void>;
-  /** PREPARING → READY: image pulled, root file system, network and dependencies in place. Throws `RejectedError` when it never can. */
+  /** PREPARING → READY: image pulled, root file system, network and dependencies in place. Throws `FatalTaskError` when it never can. */
   prepare(signal: AbortSignal): Promise<void>;
   /** READY → RUNNING: resolves once the process runs (or, with a health check, is healthy). */
   start(signal: AbortSignal): Promise<void>;
