@@ -1,0 +1,77 @@
+#!/bin/sh
+# Installs what Starling's tests and demo need on a fresh Debian 12 (amd64 or arm64), as root; idempotent, and under a
+# second when all is there. Steps: Debian packages, npm packages, generated protobuf code, native build.
+# No service is started: Debian's daemons (registry, etcd, Prometheus) are run by tests on hosts of their own.
+set -eu
+cd "$(dirname "$0")/.."
+
+fail() { echo "setup: $*" >&2; exit 1; }
+step() { echo "setup: $*" >&2; }
+
+# gcc, libc6-dev: native/ and the test hosts' init. clang, libbpf-dev, bpftool: eBPF programs. libzstd-dev, zlib1g-dev: layers.
+packages="build-essential python3 libc6-dev libseccomp-dev libzstd-dev zlib1g-dev libbpf-dev clang llvm bpftool
+  iproute2 nftables conntrack util-linux curl ca-certificates openssl attr libcap2-bin procps xz-utils
+  docker-registry iperf3 etcd-server prometheus"
+
+missing=""
+for p in $packages; do
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing="$missing $p"
+done
+if [ -n "$missing" ]; then
+  [ "$(id -u)" = 0 ] || fail "needs root to install:$missing"
+  command -v apt-get >/dev/null || fail "no apt-get here; install these by hand:$missing"
+  step "installing$missing"
+  policy=/usr/sbin/policy-rc.d
+  made_policy=""
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' >$policy && chmod 755 $policy && made_policy=1
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' INT TERM HUP
+  fi
+  apt="apt-get -o DPkg::Lock::Timeout=300 -o APT::Update::Error-Mode=any -qq"
+  log=$(mktemp)
+  $apt update >"$log" 2>&1 || { cat "$log" >&2; fail "apt-get update failed"; }
+  # shellcheck disable=SC2086
+  DEBIAN_FRONTEND=noninteractive $apt install -y --no-install-recommends $missing >"$log" 2>&1 ||
+    { tail -n 30 "$log" >&2; fail "apt-get install failed:$missing"; }
+  rm -f "$log"
+  [ -z "$made_policy" ] || { rm -f $policy; trap - EXIT INT TERM HUP; }
+fi
+
+# npm packages: exactly the lock file's (they bring Node 24). Only when what is installed differs from the lock file:
+# another run may be using node_modules, and npm ci replaces all of it.
+command -v npm >/dev/null || fail "npm is missing: install Debian's packages nodejs and npm"
+if ! [ -x node_modules/.bin/node ] || ! node deploy/lock-is-installed.cjs; then
+  step "npm ci"
+  npm ci --no-audit --no-fund --loglevel=error
+fi
+PATH="$PWD/node_modules/.bin:$PATH"
+export PATH
+case "$(node --version)" in v24.*) ;; *) fail "node_modules/.bin/node is $(node --version), need v24: run npm ci" ;; esac
+
+# Makes a hash of the given files' and folders' content, to rebuild only what changed.
+content_hash() { find "$@" -type f ! -path '*/build/*' -exec sha256sum {} + 2>/dev/null | LC_ALL=C sort | sha256sum | cut -d' ' -f1; }
+mkdir -p .cache
+
+if [ -f proto/generate.ts ]; then
+  hash=$(content_hash proto)
+  if ! [ -d services/api/gen ] || [ "$(cat .cache/proto.hash 2>/dev/null)" != "$hash" ]; then
+    step "generating services/api/gen"
+    node proto/generate.ts
+    echo "$hash" >.cache/proto.hash
+  fi
+fi
+
+if [ -f native/build.ts ] || [ -f native/binding.gyp ]; then
+  hash=$(content_hash native)
+  if ! [ -d native/build ] || [ "$(cat .cache/native.hash 2>/dev/null)" != "$hash" ]; then
+    step "building native"
+    if [ -f native/build.ts ]; then
+      node native/build.ts
+    else
+      arch=$(node -p process.arch)
+      (cd native && node ../node_modules/.bin/node-gyp rebuild --nodedir="$PWD/../node_modules/node-linux-$arch" --loglevel=error)
+    fi
+    echo "$hash" >.cache/native.hash
+  fi
+fi
