@@ -1,0 +1,38 @@
+import type { Task } from "@starling/api";
+
+/** A task's network namespace as the host sees it. Valid from the controller's prepare until the process ends. */
+export interface NetnsRef {
+  /** `/proc/<pid>/ns/net`. Open it when attaching; the path dies with the container's init. */
+  readonly path: string;
+  /** The container's init, in the PID namespace of swarmd; blocked before its exec while attach runs. */
+  readonly pid: number;
+}
+
+/** Contents of the files that name resolution in the container reads. */
+export interface NetworkFiles {
+  /** All of /etc/resolv.conf. */
+  readonly resolvConf: string;
+  /** Lines to append to /etc/hosts after those of localhost: `10.0.1.5 web.1.abc`. */
+  readonly hosts: readonly string[];
+}
+
+/**
+ * Joins tasks to networks. The controller calls attach between create and start of a container, leave before the stop
+ * signal, and detach after the process has ended; after a restart of swarmd it calls attach again for each container
+ * that still runs. Each may be repeated.
+ */
+export interface NetworkAttacher {
+  /** Interfaces, addresses, routes and names of `task` in its namespace. Throws TemporaryError or FatalTaskError. */
+  attach(task: Task, netns: NetnsRef): Promise<NetworkFiles>;
+  /** Takes the task out of names and balancers on this host, so that new connections go elsewhere. */
+  leave(taskId: string): Promise<void>;
+  /** Removes what attach made on the host's side. */
+  detach(taskId: string): Promise<void>;
+}
+
+/** Loopback only. */
+export const noNetwork: NetworkAttacher = {
+  attach: async () => ({ resolvConf: "", hosts: [] }),
+  leave: async () => {},
+  detach: async () => {},
+};
