@@ -1,0 +1,155 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { until } from "./until.ts";
+
+/** One cgroup hierarchy of the machine, and the group in it below which hosts get theirs. */
+export interface Hierarchy {
+  readonly kind: "v1" | "v2";
+  /** v1 controllers, or the name of a hierarchy without any (`name=systemd`). */
+  readonly controllers: readonly string[];
+  /** Absolute folder. */
+  readonly parent: string;
+}
+
+/**
+ * All mounted hierarchies, v1 and v2. Hosts' groups stand below the group that this process is in, so that whoever limits
+ * or ends this process's group has the hosts too. On pure v2 they stand at the top: a v2 group with processes of its own
+ * can't hand controllers down.
+ */
+export function hierarchies(
+  selfCgroup = readFileSync("/proc/self/cgroup", "utf8"),
+  mountinfo = readFileSync("/proc/self/mountinfo", "utf8"),
+): readonly Hierarchy[] {
+  const own = new Map(
+    selfCgroup
+      .trim()
+      .split("\n")
+      .map((line) => {
+        const [, controllers = "", ...path] = line.split(":");
+        return [controllers, path.join(":")];
+      }),
+  );
+  const found = new Map<string, Hierarchy>();
+  const mounts = mountinfo.split("\n").map(parseMount);
+  const pure = !mounts.some((mount) => mount?.type === "cgroup");
+  for (const mount of mounts) {
+    if (mount?.type === "cgroup2") {
+      const parent = pure ? mount.point : join(mount.point, below(mount.root, own.get("")));
+      found.set("", { kind: "v2", controllers: [], parent });
+    } else if (mount?.type === "cgroup") {
+      const key = [...own.keys()].find((k) => k !== "" && k.split(",").every((c) => mount.options.includes(c)));
+      if (key === undefined || found.has(key)) continue;
+      found.set(key, {
+        kind: "v1",
+        controllers: key.split(","),
+        parent: join(mount.point, below(mount.root, own.get(key))),
+      });
+    }
+  }
+  return [...found.values()];
+}
+
+function parseMount(line: string) {
+  const [left, right] = line.split(" - ");
+  const [, , , root, point] = left?.split(" ") ?? [];
+  const [type, , options = ""] = right?.split(" ") ?? [];
+  if (root === undefined || point === undefined) return undefined;
+  return { root, point, type, options: options.split(",") };
+}
+
+/** The group's path seen from a mount that shows the hierarchy from `root` down. */
+function below(root: string, path = "/"): string {
+  return root !== "/" && path.startsWith(root) ? path.slice(root.length) : path;
+}
+
+/** Makes the group `name` in each hierarchy, fit to take processes; returns the folders. */
+export function createGroups(all: readonly Hierarchy[], name: string): readonly string[] {
+  return all.map(({ parent, controllers }) => {
+    const folder = join(parent, name);
+    mkdirSync(folder, { recursive: true });
+    if (controllers.includes("cpuset")) {
+      for (const file of ["cpuset.cpus", "cpuset.mems"]) copySetting(parent, folder, file);
+    }
+    return folder;
+  });
+}
+
+/** A new v1 cpuset group has no CPUs and no memory nodes and takes no process until it is given some. */
+function copySetting(from: string, to: string, file: string): void {
+  writeFileSync(join(to, file), readFileSync(join(from, file), "utf8"));
+}
+
+/** Kills every process in the groups and the groups below them, and removes them all. Groups that are gone are fine. */
+export async function removeGroups(folders: readonly string[]): Promise<void> {
+  for (const folder of folders) {
+    await until(
+      `cgroup ${folder} is removed`,
+      () => {
+        const groups = descendants(folder);
+        for (const group of groups) endProcesses(group);
+        for (const group of groups) remove(group);
+        return !existsSync(folder);
+      },
+      { timeoutMs: 10_000, periodMs: 5 },
+    );
+  }
+}
+
+/** Frozen processes of v1 do not die, not even of SIGKILL, until they are thawed. */
+export function thaw(folders: readonly string[]): void {
+  for (const group of folders.flatMap(descendants)) writeIfThere(join(group, "freezer.state"), "THAWED");
+}
+
+/** The group and all below it, deepest first. */
+function descendants(folder: string): string[] {
+  let entries: ReturnType<typeof readEntries>;
+  try {
+    entries = readEntries(folder);
+  } catch {
+    // Removed meanwhile.
+    return [];
+  }
+  return [...entries.filter((e) => e.isDirectory()).flatMap((e) => descendants(join(folder, e.name))), folder];
+}
+
+function readEntries(folder: string) {
+  return readdirSync(folder, { withFileTypes: true });
+}
+
+function endProcesses(group: string): void {
+  if (writeIfThere(join(group, "cgroup.kill"), "1")) return;
+  writeIfThere(join(group, "freezer.state"), "THAWED");
+  let pids: string;
+  try {
+    pids = readFileSync(join(group, "cgroup.procs"), "utf8");
+  } catch {
+    // The group is gone.
+    return;
+  }
+  for (const pid of pids.split("\n").map(Number).filter(Boolean)) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // Ended meanwhile.
+    }
+  }
+}
+
+function writeIfThere(file: string, text: string): boolean {
+  if (!existsSync(file)) return false;
+  try {
+    writeFileSync(file, text, { flag: "r+" });
+    return true;
+  } catch {
+    // The group went away between the two calls.
+    return false;
+  }
+}
+
+function remove(group: string): void {
+  try {
+    rmdirSync(group);
+  } catch {
+    // Gone, or its processes are still ending: the caller tries again.
+  }
+}
