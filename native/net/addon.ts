@@ -1,0 +1,92 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { encodeRequests, type Request } from "./netlink.ts";
+
+/** Errno values that callers tell apart. */
+export const Errno = { ENOENT: 2, ESRCH: 3, EINTR: 4, EEXIST: 17, ENODEV: 19, EADDRNOTAVAIL: 99 } as const;
+
+/** What the C++ side (binding.cc) takes and gives. */
+type NativeStep =
+  | { readonly type: "netlink"; readonly protocol: number; readonly requests: Uint8Array }
+  | { readonly type: "nft"; readonly script: string; readonly json: boolean }
+  | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
+  | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number };
+
+interface NativeAddon {
+  run(netns: string | undefined, steps: readonly NativeStep[]): Promise<unknown[]>;
+}
+
+export interface Sysctl {
+  /** Below /proc/sys, such as `net/ipv4/ip_forward`. */
+  readonly path: string;
+  readonly value: string;
+  /** A file that does not exist is no error. */
+  readonly optional?: boolean;
+}
+
+/** The kernel's answer to one request; `error` is 0 or a positive errno. */
+export interface Answer {
+  readonly error: number;
+  readonly explanation: string;
+}
+
+export interface NetlinkResult {
+  readonly answers: readonly Answer[];
+  /** For `decodeReplies`. */
+  readonly replies: Uint8Array;
+}
+
+export interface NftResult {
+  readonly ok: boolean;
+  readonly output: string;
+  readonly error: string;
+}
+
+export interface SocketResult {
+  /** The caller's to close; an open one keeps its network namespace alive. */
+  readonly fd: number;
+  readonly port: number;
+}
+
+/** A step of a job; a job's steps are done in order in one network namespace. */
+export type Step =
+  | { readonly type: "netlink"; readonly protocol: number; readonly requests: readonly Request[] }
+  | { readonly type: "nft"; readonly script: string; readonly json?: boolean }
+  | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
+  | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number };
+
+type ResultOf<S extends Step> = S extends { type: "netlink" }
+  ? NetlinkResult
+  : S extends { type: "nft" }
+    ? NftResult
+    : S extends { type: "sysctl" }
+      ? { readonly errors: readonly string[] }
+      : SocketResult;
+
+let loaded: NativeAddon | undefined;
+
+function addon(): NativeAddon {
+  if (loaded !== undefined) return loaded;
+  const path = fileURLToPath(new URL("build/Release/starling_net.node", import.meta.url));
+  if (!existsSync(path)) throw new Error(`${path} is not built: run \`node native/build.ts\``);
+  loaded = createRequire(import.meta.url)(path) as NativeAddon;
+  return loaded;
+}
+
+/**
+ * Does `steps` in order in the network namespace at `netns` (undefined: the process's own) on a thread of its own. A
+ * refused request or script shows in its result; a step that cannot be tried at all (no such namespace, address in use,
+ * library missing) rejects, and the steps after it are not done.
+ */
+export async function runSteps<const S extends readonly Step[]>(
+  netns: string | undefined,
+  steps: S,
+): Promise<{ -readonly [K in keyof S]: ResultOf<S[K]> }> {
+  const native = steps.map((step): NativeStep => {
+    if (step.type === "netlink") return { ...step, requests: encodeRequests(step.requests) };
+    if (step.type === "nft") return { ...step, json: step.json ?? false };
+    return step;
+  });
+  return (await addon().run(netns, native)) as { -readonly [K in keyof S]: ResultOf<S[K]> };
+}

@@ -1,0 +1,34 @@
+/** Pure: no clock, no I/O, no randomness. */
+
+/** `"10.0.0.1"` → 4 bytes. Throws a RangeError that names the text when it is no IPv4 address. */
+export function ipv4Bytes(address: string): Uint8Array {
+  const parts = address.split(".");
+  const bytes = Uint8Array.from(parts, (part) =>
+    /^\d{1,3}$/.test(part) && Number(part) < 256 ? Number(part) : Number.NaN,
+  );
+  const valid = parts.length === 4 && parts.every((part) => /^\d{1,3}$/.test(part) && Number(part) < 256);
+  if (!valid) throw new RangeError(`"${address}" is not an IPv4 address`);
+  return bytes;
+}
+
+export function ipv4Text(bytes: Uint8Array): string {
+  return bytes.join(".");
+}
+
+/** `"02:42:0a:00:00:01"` → 6 bytes. Throws a RangeError that names the text otherwise. */
+export function macBytes(address: string): Uint8Array {
+  if (!/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(address)) throw new RangeError(`"${address}" is not a MAC address`);
+  return Uint8Array.from(address.split(":"), (part) => Number.parseInt(part, 16));
+}
+
+export function macText(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(":");
+}
+
+/** `"10.0.0.1/24"` → address and prefix length; without a slash the prefix is 32. */
+export function parsePrefix(prefix: string): { readonly address: string; readonly length: number } {
+  const [address = "", length = "32"] = prefix.split("/");
+  ipv4Bytes(address);
+  if (!/^\d{1,2}$/.test(length) || Number(length) > 32) throw new RangeError(`"${prefix}" is not an IPv4 prefix`);
+  return { address, length: Number(length) };
+}

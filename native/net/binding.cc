@@ -1,0 +1,136 @@
+// N-API surface: run(netnsPath | undefined, steps) → Promise of one result per step. Types: native/net/addon.ts.
+#include <fcntl.h>
+#include <napi.h>
+
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <thread>
+
+#include "job.h"
+
+namespace starling::net {
+namespace {
+
+Step ReadStep(const Napi::Object& step) {
+  const std::string type = step.Get("type").As<Napi::String>();
+  if (type == "netlink") {
+    const auto bytes = step.Get("requests").As<Napi::Uint8Array>();
+    return NetlinkStep{step.Get("protocol").As<Napi::Number>().Int32Value(),
+                       std::vector<uint8_t>(bytes.Data(), bytes.Data() + bytes.ByteLength())};
+  }
+  if (type == "nft") {
+    return NftStep{step.Get("script").As<Napi::String>(), step.Get("json").ToBoolean().Value()};
+  }
+  if (type == "sysctl") {
+    SysctlStep read;
+    const auto settings = step.Get("settings").As<Napi::Array>();
+    for (uint32_t i = 0; i < settings.Length(); i++) {
+      const auto setting = settings.Get(i).As<Napi::Object>();
+      read.settings.push_back({setting.Get("path").As<Napi::String>(), setting.Get("value").As<Napi::String>(),
+                               setting.Get("optional").ToBoolean().Value()});
+    }
+    return read;
+  }
+  if (type == "socket") {
+    return SocketStep{step.Get("tcp").ToBoolean().Value(), step.Get("address").As<Napi::String>(),
+                      static_cast<uint16_t>(step.Get("port").As<Napi::Number>().Uint32Value())};
+  }
+  throw Napi::TypeError::New(step.Env(), "unknown step type " + type);
+}
+
+struct Writer {
+  Napi::Env env;
+
+  Napi::Value operator()(Conversation& conversation) const {
+    auto out = Napi::Object::New(env);
+    auto answers = Napi::Array::New(env, conversation.answers.size());
+    for (uint32_t i = 0; i < conversation.answers.size(); i++) {
+      auto answer = Napi::Object::New(env);
+      answer.Set("error", conversation.answers[i].error);
+      answer.Set("explanation", conversation.answers[i].explanation);
+      answers.Set(i, answer);
+    }
+    out.Set("answers", answers);
+    auto replies = Napi::Uint8Array::New(env, conversation.replies.size());
+    if (!conversation.replies.empty()) std::memcpy(replies.Data(), conversation.replies.data(), conversation.replies.size());
+    out.Set("replies", replies);
+    return out;
+  }
+  Napi::Value operator()(NftResult& nft) const {
+    auto out = Napi::Object::New(env);
+    out.Set("ok", nft.ok);
+    out.Set("output", nft.output);
+    out.Set("error", nft.error);
+    return out;
+  }
+  Napi::Value operator()(SysctlResult& sysctl) const {
+    auto errors = Napi::Array::New(env, sysctl.errors.size());
+    for (uint32_t i = 0; i < sysctl.errors.size(); i++) errors.Set(i, sysctl.errors[i]);
+    auto out = Napi::Object::New(env);
+    out.Set("errors", errors);
+    return out;
+  }
+  Napi::Value operator()(SocketResult& socket) const {
+    auto out = Napi::Object::New(env);
+    out.Set("fd", socket.fd.release());
+    out.Set("port", socket.port);
+    return out;
+  }
+};
+
+// Lives from the call until its promise is settled on Node's thread.
+struct Call {
+  Napi::Promise::Deferred deferred;
+  Job job;
+  JobResult result;
+};
+
+void Settle(Napi::Env env, Napi::Function, Call* raw) {
+  std::unique_ptr<Call> call(raw);
+  const Napi::HandleScope scope(env);
+  if (!call->result.error.empty()) {
+    call->deferred.Reject(Napi::Error::New(env, call->result.error).Value());
+    return;
+  }
+  auto results = Napi::Array::New(env, call->result.results.size());
+  for (uint32_t i = 0; i < call->result.results.size(); i++) {
+    results.Set(i, std::visit(Writer{env}, call->result.results[i]));
+  }
+  call->deferred.Resolve(results);
+}
+
+Napi::Value Run(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  auto call = std::make_unique<Call>(Call{Napi::Promise::Deferred::New(env), {}, {}});
+  const auto promise = call->deferred.Promise();
+  const auto steps = info[1].As<Napi::Array>();
+  for (uint32_t i = 0; i < steps.Length(); i++) call->job.steps.push_back(ReadStep(steps.Get(i).As<Napi::Object>()));
+  if (info[0].IsString()) {
+    const std::string path = info[0].As<Napi::String>();
+    call->job.netns_fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (call->job.netns_fd < 0) {
+      call->deferred.Reject(Napi::Error::New(env, "open network namespace " + path + ": " + std::strerror(errno)).Value());
+      return promise;
+    }
+  }
+  auto done = Napi::ThreadSafeFunction::New(env, Napi::Function(), "starling_net", 0, 1);
+  // Entering a namespace changes the thread for ever: it is thrown away after the job.
+  std::thread([call = call.release(), done]() mutable {
+    call->result = RunJob(call->job);
+    done.BlockingCall(call, Settle);
+    done.Release();
+  }).detach();
+  return promise;
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  exports.Set("run", Napi::Function::New(env, Run));
+  return exports;
+}
+
+}  // namespace
+}  // namespace starling::net
+
+static Napi::Object InitModule(Napi::Env env, Napi::Object exports) { return starling::net::Init(env, exports); }
+NODE_API_MODULE(starling_net, InitModule)

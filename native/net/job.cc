@@ -1,0 +1,75 @@
+#include "job.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+
+namespace starling::net {
+namespace {
+
+std::string Describe(const std::string& operation) { return operation + ": " + std::strerror(errno); }
+
+SysctlResult WriteSysctls(const SysctlStep& step) {
+  SysctlResult result;
+  for (const auto& setting : step.settings) {
+    const std::string path = "/proc/sys/" + setting.path;
+    std::string error;
+    UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    if (!fd) {
+      if (errno != ENOENT || !setting.optional) error = Describe("open " + path);
+    } else if (write(fd.get(), setting.value.data(), setting.value.size()) < 0) {
+      error = Describe("write " + setting.value + " to " + path);
+    }
+    result.errors.push_back(std::move(error));
+  }
+  return result;
+}
+
+SocketResult BindSocket(const SocketStep& step) {
+  const std::string name = (step.tcp ? "tcp " : "udp ") + step.address + ":" + std::to_string(step.port);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(step.port);
+  if (inet_pton(AF_INET, step.address.c_str(), &address.sin_addr) != 1) throw std::runtime_error("bad address of " + name);
+  UniqueFd fd(socket(AF_INET, (step.tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) throw std::runtime_error(Describe("socket " + name));
+  const int on = 1;
+  if (step.tcp) setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) throw std::runtime_error(Describe("bind " + name));
+  if (step.tcp && listen(fd.get(), 64) != 0) throw std::runtime_error(Describe("listen " + name));
+  socklen_t length = sizeof address;
+  getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &length);
+  return {std::move(fd), ntohs(address.sin_port)};
+}
+
+struct Runner {
+  StepResult operator()(const NetlinkStep& step) const { return Converse(step.protocol, step.requests); }
+  StepResult operator()(const NftStep& step) const { return RunNft(step.script, step.json); }
+  StepResult operator()(const SysctlStep& step) const { return WriteSysctls(step); }
+  StepResult operator()(const SocketStep& step) const { return BindSocket(step); }
+};
+
+}  // namespace
+
+JobResult RunJob(Job& job) {
+  JobResult result;
+  const UniqueFd netns(job.netns_fd);
+  if (netns && setns(netns.get(), CLONE_NEWNET) != 0) {
+    result.error = Describe("setns");
+    return result;
+  }
+  try {
+    for (const auto& step : job.steps) result.results.push_back(std::visit(Runner{}, step));
+  } catch (const std::exception& error) {
+    result.error = error.what();
+  }
+  return result;
+}
+
+}  // namespace starling::net

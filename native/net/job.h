@@ -1,0 +1,62 @@
+// A list of steps, done in order in one network namespace on a thread of its own.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "netlink.h"
+#include "nft.h"
+#include "unique_fd.h"
+
+namespace starling::net {
+
+struct NetlinkStep {
+  int protocol;
+  std::vector<uint8_t> requests;
+};
+struct NftStep {
+  std::string script;
+  bool json;
+};
+// Writes `value` into /proc/sys/<first>; `optional` ones may not exist.
+struct SysctlStep {
+  struct Setting {
+    std::string path, value;
+    bool optional;
+  };
+  std::vector<Setting> settings;
+};
+// A bound socket (TCP: listening) whose descriptor is handed to the caller. Port 0 lets the kernel choose.
+struct SocketStep {
+  bool tcp;
+  std::string address;
+  uint16_t port;
+};
+using Step = std::variant<NetlinkStep, NftStep, SysctlStep, SocketStep>;
+
+struct SysctlResult {
+  std::vector<std::string> errors;  // one per setting, empty when it was written
+};
+struct SocketResult {
+  UniqueFd fd;
+  uint16_t port = 0;
+};
+using StepResult = std::variant<Conversation, NftResult, SysctlResult, SocketResult>;
+
+struct Job {
+  int netns_fd = -1;  // -1: the process's own namespace; owned
+  std::vector<Step> steps;
+};
+struct JobResult {
+  std::vector<StepResult> results;
+  std::string error;  // not empty: the job ended early; `results` holds the steps done
+};
+
+// Runs `job` on the calling thread, which stays in the namespace for ever and so must end soon after.
+// REQUIRES: the calling thread is not one of Node's.
+JobResult RunJob(Job& job);
+
+}  // namespace starling::net

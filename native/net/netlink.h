@@ -1,0 +1,27 @@
+// Raw netlink conversations in the calling thread's network namespace.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace starling::net {
+
+// The kernel's answer to one request message.
+struct Answer {
+  int error = 0;           // 0, or a positive errno
+  std::string explanation;  // the kernel's extended acknowledgement, when it gave one
+};
+
+struct Conversation {
+  std::vector<Answer> answers;   // one per request message, in order
+  std::vector<uint8_t> replies;  // every data message received, back to back, each with its nlmsghdr
+};
+
+// Sends the messages of `requests` (back to back, each padded to 4 bytes, nlmsg_len set) one after another and reads the
+// answers. Every message must carry NLM_F_ACK or be a dump; sequence numbers are set here. A dump that the kernel marks
+// as interrupted (NLM_F_DUMP_INTR) answers EINTR. Throws std::runtime_error when the conversation itself fails.
+Conversation Converse(int protocol, std::span<const uint8_t> requests);
+
+}  // namespace starling::net
