@@ -22,7 +22,7 @@ const files = packages.flatMap((dir) =>
     .sort()
     .map((name) => join(protoDir, dir, name)),
 );
-root.loadSync(files);
+root.loadSync(files, { keepCase: true });
 root.resolveAll();
 
 const model = buildModel(root);

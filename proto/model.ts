@@ -2,7 +2,17 @@
 import protobuf from "protobufjs";
 
 /** How a scalar is read and written; `bigint` marks the 64-bit fields that hold raft ids. */
-export type Scalar = "double" | "float" | "int32" | "uint32" | "bool" | "string" | "bytes" | "int64" | "uint64" | "id64";
+export type Scalar =
+  | "double"
+  | "float"
+  | "int32"
+  | "uint32"
+  | "bool"
+  | "string"
+  | "bytes"
+  | "int64"
+  | "uint64"
+  | "id64";
 
 export type FieldType =
   | { readonly t: "scalar"; readonly scalar: Scalar }
@@ -113,7 +123,10 @@ export function buildModel(root: protobuf.Root): Model {
   const services: ServiceModel[] = [];
   const visit = (node: protobuf.ReflectionObject) => {
     const fullName = node.fullName.replace(/^\./, "");
-    const ours = /^(docker\.swarmkit\.v1|starling\.v1|raftpb)\.|^google\.protobuf\.(Any|Timestamp|Duration|\w+Value)$/.test(fullName);
+    const ours =
+      /^(docker\.swarmkit\.v1|starling\.v1|raftpb)\.|^google\.protobuf\.(Any|Timestamp|Duration|\w+Value)$/.test(
+        fullName,
+      );
     if (node instanceof protobuf.Type && ours) messages.push(messageModel(node, fullName));
     if (node instanceof protobuf.Enum && ours) {
       enums.push({ name: exportName(fullName), fullName, values: { ...node.values } });
@@ -173,11 +186,18 @@ function fieldModel(field: protobuf.Field, parent: string): FieldModel {
     number: field.id,
     type: fieldType(field, `${parent}.${protoName}`),
     repeated: field.repeated,
-    packed: field.repeated && field.packed,
+    packed: field.repeated && field.packed && isPackable(field),
     mapKey: isMap ? scalarOf((field as protobuf.MapField).keyType, "") : undefined,
     oneof: field.partOf && !field.partOf.isProto3Optional ? field.partOf.name : undefined,
     alwaysSent: field.options?.["(gogoproto.nullable)"] === false,
   };
+}
+
+/** Only numbers, bools and enums can be packed. */
+function isPackable(field: protobuf.Field): boolean {
+  return (
+    field.resolvedType instanceof protobuf.Enum || (field.resolvedType === null && !/^(string|bytes)$/.test(field.type))
+  );
 }
 
 function fieldType(field: protobuf.Field, path: string): FieldType {
