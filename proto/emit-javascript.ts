@@ -64,7 +64,12 @@ function messageCode(message: MessageModel, byName: ReadonlyMap<string, MessageM
   out.push(`function enc$${name}(m, w) {`, ...fields.flatMap(encodeField));
   out.push("  if (m.$unknown !== undefined) for (const raw of m.$unknown) w.raw(raw);", "  return w;", "}");
   out.push(`function dec$${name}(r, end, depth) {`, `  if (depth > 100) tooDeep("${message.fullName}");`);
-  out.push(`  const m = new$${name}();`, "  while (r.pos < end) {", "    const at = r.pos;", "    const tag = r.uint32();");
+  out.push(
+    `  const m = new$${name}();`,
+    "  while (r.pos < end) {",
+    "    const at = r.pos;",
+    "    const tag = r.uint32();",
+  );
   out.push("    switch (tag) {", ...fields.flatMap((field) => decodeField(field, message.fullName)));
   out.push("      default:", `        skipUnknown(m, r, at, tag, end, "${message.fullName}");`, "    }", "  }");
   out.push(`  if (r.pos !== end) throw new RangeError("${message.fullName}: field runs past the end of its message");`);
@@ -78,7 +83,13 @@ function messageCode(message: MessageModel, byName: ReadonlyMap<string, MessageM
   );
   // Shared default for fields that are never undefined; lazily made, since messages refer to each other in any order.
   out.push(`let zero$${name};`);
-  out.push(`function default$${name}() {`, `  zero$${name} ??= Object.freeze(new$${name}());`, `  return zero$${name};`, "}", "");
+  out.push(
+    `function default$${name}() {`,
+    `  zero$${name} ??= Object.freeze(new$${name}());`,
+    `  return zero$${name};`,
+    "}",
+    "",
+  );
   void byName;
   return out;
 }
@@ -137,13 +148,16 @@ function encodeField(field: FieldModel): string[] {
   }
   if (field.repeated) return [`  for (const v of ${value}) ${writeValue(field, "v", `w.uint32(${tag})`)}`];
   const write = writeValue(field, value, `w.uint32(${tag})`);
-  if (field.oneof || (field.type.t === "message" && !field.alwaysSent)) return [`  if (${value} !== undefined) ${write}`];
+  if (field.oneof || (field.type.t === "message" && !field.alwaysSent))
+    return [`  if (${value} !== undefined) ${write}`];
   if (field.alwaysSent) return [`  ${write}`];
   if (field.type.t === "scalar" && field.type.scalar === "bytes") return [`  if (${value}.length > 0) ${write}`];
   if (field.type.t === "scalar" && /^(double|float)$/.test(field.type.scalar)) {
     return [`  if (!Object.is(${value}, 0)) ${write}`];
   }
-  return [`  if (${value} !== ${field.type.t === "enum" ? "0" : zero[(field.type as { scalar: Scalar }).scalar]}) ${write}`];
+  return [
+    `  if (${value} !== ${field.type.t === "enum" ? "0" : zero[(field.type as { scalar: Scalar }).scalar]}) ${write}`,
+  ];
 }
 
 function readValue(field: Pick<FieldModel, "type">, path: string): string {
@@ -181,7 +195,11 @@ function decodeField(field: FieldModel, parent: string): string[] {
 function decodeMap(field: FieldModel, path: string): string[] {
   const keyScalar = field.mapKey!;
   const valueDefault =
-    field.type.t === "message" ? `default$${field.type.name}()` : field.type.t === "enum" ? "0" : zero[field.type.scalar];
+    field.type.t === "message"
+      ? `default$${field.type.name}()`
+      : field.type.t === "enum"
+        ? "0"
+        : zero[field.type.scalar];
   return [
     `      case ${tagOf(field.number, 2)}: {`,
     `        const to = subMessageEnd(r, "${path}");`,

@@ -37,7 +37,7 @@ export function emitTypes(model: Model): string {
   }
   for (const service of model.services) out.push(...serviceTypes(service));
   out.push("/** Every generated message, enum and service by its full name: for tests and tools that walk them. */");
-  out.push("export declare const registry: import(\"../message.ts\").Registry;", "");
+  out.push('export declare const registry: import("../message.ts").Registry;', "");
   return out.join("\n");
 }
 
@@ -59,7 +59,11 @@ function baseType(type: FieldType): string {
 }
 
 function serviceTypes(service: ServiceModel): string[] {
-  const out = [`export declare const ${service.name}: {`, `  readonly name: "${service.fullName}";`, "  readonly methods: {"];
+  const out = [
+    `export declare const ${service.name}: {`,
+    `  readonly name: "${service.fullName}";`,
+    "  readonly methods: {",
+  ];
   for (const m of service.methods) {
     out.push(
       `    readonly ${methodKey(m.name)}: MethodTable<${m.request}, ${m.response}, ${m.requestStream}, ${m.responseStream}>;`,

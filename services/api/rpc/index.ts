@@ -1,0 +1,14 @@
+export { RpcClient } from "./client.ts";
+export {
+  addForwarded,
+  callerFromSubject,
+  forwardedCaller,
+  managerRole,
+  type PeerSubject,
+  requireRole,
+  workerRole,
+} from "./identity.ts";
+export { forwardToLeader, type LeaderRoute } from "./leader-proxy.ts";
+export { fromServiceError, toServiceError } from "./rpc-error.ts";
+export { addService, type ServiceOptions } from "./server.ts";
+export { anonymous, type CallContext, type Caller, type CallOptions, type Handler, type Handlers } from "./types.ts";

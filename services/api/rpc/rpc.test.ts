@@ -1,0 +1,134 @@
+import * as grpc from "@grpc/grpc-js";
+import {
+  Dispatcher,
+  Health,
+  HealthCheckRequest,
+  HealthCheckResponse,
+  HealthCheckResponse_ServingStatus,
+} from "@starling/api";
+import { SwarmError } from "@starling/base";
+import { afterEach, describe, expect, it } from "vitest";
+import { addService, callerFromSubject, forwardedCaller, RpcClient, requireRole } from "./index.ts";
+
+const servers: grpc.Server[] = [];
+afterEach(() => {
+  for (const server of servers.splice(0)) server.forceShutdown();
+});
+
+function listen(server: grpc.Server): Promise<string> {
+  servers.push(server);
+  return new Promise((resolve, reject) => {
+    server.bindAsync("127.0.0.1:0", grpc.ServerCredentials.createInsecure(), (error, port) => {
+      if (error) reject(error);
+      else resolve(`127.0.0.1:${port}`);
+    });
+  });
+}
+
+describe("a service on the local socket", () => {
+  it("answers, and carries SwarmErrors with their code", async () => {
+    const server = new grpc.Server();
+    addService(
+      server,
+      Health,
+      {
+        check: async (request) => {
+          if (request.service !== "Raft") throw new SwarmError("NotFound", `unknown service ${request.service}`);
+          return HealthCheckResponse.create({ status: HealthCheckResponse_ServingStatus.SERVING });
+        },
+      },
+      { authorize: "local", organization: () => "c1" },
+    );
+    const client = new RpcClient(await listen(server), grpc.credentials.createInsecure());
+    const answer = await client.call(Health.methods.check, HealthCheckRequest.create({ service: "Raft" }));
+    expect(answer.status).toBe(HealthCheckResponse_ServingStatus.SERVING);
+    await expect(client.call(Health.methods.check, HealthCheckRequest.create({ service: "x" }))).rejects.toMatchObject({
+      code: "NotFound",
+      message: "unknown service x",
+    });
+    client.close();
+  });
+
+  it("ends a handler's stream when the client leaves it", async () => {
+    const server = new grpc.Server();
+    let finished: (value: string) => void = () => undefined;
+    const ended = new Promise<string>((resolve) => {
+      finished = resolve;
+    });
+    const unused = async () => {
+      throw new SwarmError("Unimplemented", "not in this test");
+    };
+    addService(
+      server,
+      Dispatcher,
+      {
+        heartbeat: unused,
+        updateTaskStatus: unused,
+        updateVolumeStatus: unused,
+        async *tasks() {},
+        async *assignments() {},
+        async *session(_request, context) {
+          context.signal.addEventListener("abort", () => finished("aborted"));
+          for (let i = 0; ; i++) {
+            yield Dispatcher.methods.session.response.create({ sessionId: String(i) });
+            if (context.signal.aborted) return;
+          }
+        },
+      },
+      { authorize: "local", organization: () => "c1" },
+    );
+    const client = new RpcClient(await listen(server), grpc.credentials.createInsecure());
+    const got: string[] = [];
+    for await (const message of client.stream(
+      Dispatcher.methods.session,
+      Dispatcher.methods.session.request.create(),
+    )) {
+      got.push(message.sessionId);
+      if (got.length === 3) break;
+    }
+    expect(got).toEqual(["0", "1", "2"]);
+    expect(await ended).toBe("aborted");
+    client.close();
+  });
+
+  it("refuses a call that the table keeps for managers, when no certificate is shown", async () => {
+    const server = new grpc.Server();
+    addService(
+      server,
+      Health,
+      { check: async () => HealthCheckResponse.create() },
+      { authorize: "roles", organization: () => "c1" },
+    );
+    const client = new RpcClient(await listen(server), grpc.credentials.createInsecure());
+    await expect(client.call(Health.methods.check, HealthCheckRequest.create())).rejects.toMatchObject({
+      code: "PermissionDenied",
+    });
+    client.close();
+  });
+});
+
+describe("identity", () => {
+  const manager = callerFromSubject({ CN: "m1", OU: ["swarm-manager", "swarm-ca"], O: "c1" });
+  const worker = callerFromSubject({ CN: "w1", OU: "swarm-worker", O: "c1" });
+
+  it("holds roles and organization against the table", () => {
+    expect(() => requireRole(manager, ["swarm-manager"], "c1")).not.toThrow();
+    expect(() => requireRole(worker, ["swarm-manager"], "c1")).toThrow(/swarm-worker may not/);
+    expect(() => requireRole(manager, ["swarm-manager"], "c2")).toThrow(/another cluster/);
+  });
+
+  it("lets only managers speak for others", () => {
+    const metadata = new grpc.Metadata();
+    metadata.set("forwarded_cert", "true");
+    metadata.set("forwarded_cert_cn", "w9");
+    metadata.add("forwarded_cert_ou", "swarm-worker");
+    metadata.set("forwarded_cert_org", "c1");
+    expect(forwardedCaller(manager, metadata, "c1")).toEqual({
+      nodeId: "w9",
+      roles: ["swarm-worker"],
+      organization: "c1",
+      forwarded: true,
+    });
+    expect(() => forwardedCaller(worker, metadata, "c1")).toThrow(/only a manager/);
+  });
+});
