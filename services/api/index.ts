@@ -1,2 +1,29 @@
+export { type Constraint, labelOf, nodeMatches, parseConstraints } from "./constraint.ts";
+export { defaultAddressPools, defaultClusterName, defaultSubnetSize, defaultVxlanPort } from "./defaults/cluster.ts";
+export {
+  defaultRestartPolicy,
+  defaultStopGracePeriod,
+  defaultUpdateConfig,
+  withServiceDefaults,
+} from "./defaults/service.ts";
+export { durationMs, durationOfMs, timestampMs, timestampOfMs } from "./duration.ts";
+export { sameValue } from "./equal.ts";
 export * from "./gen/messages.js";
+export {
+  consumeGeneric,
+  discreteResource,
+  genericEnvironment,
+  genericKind,
+  genericValue,
+  hasEnoughGeneric,
+  namedResource,
+  parseGenericResources,
+  selectGeneric,
+} from "./generic-resource.ts";
+export { type ImageReference, parseImageReference } from "./image-reference.ts";
+export { isIngressNetwork, isJob, needsIngressNetwork } from "./ingress.ts";
+export { type Cidr, cidrContains, cidrOverlaps, type IpAddress, parseAddress, parseCidr } from "./ip.ts";
 export type { FieldInfo, MessageCodec, MethodTable, Registry, ServiceTable } from "./message.ts";
+export { runtimeName, taskName } from "./naming.ts";
+export { isTaskDirty } from "./task-dirty.ts";
+export { isOnNode, isTerminal, isWanted, taskStateName } from "./task-state.ts";

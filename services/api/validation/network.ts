@@ -1,0 +1,76 @@
+/** Pure: no clock, no I/O, no randomness. */
+
+import { SwarmError } from "@starling/base";
+import type { Driver, IPAMConfig, NetworkSpec } from "../gen/messages.js";
+import { type Cidr, cidrContains, cidrOverlaps, parseAddress, parseCidr } from "../ip.ts";
+import { validateAnnotations } from "./annotations.ts";
+import { refuse, required } from "./refuse.ts";
+
+/** Marks networks that the manager makes itself; users can't. */
+export const predefinedNetworkLabel = "com.docker.swarm.predefined";
+const prefixLengthMaxV4 = 29;
+
+export function validateNetworkSpec(spec: NetworkSpec | undefined): NetworkSpec {
+  const network = required(spec, "network spec");
+  if (network.attachable && network.ingress) refuse("ingress network cannot be attachable");
+  validateAnnotations(network.annotations);
+  if (predefinedNetworkLabel in network.annotations.labels) {
+    throw new SwarmError(
+      "PermissionDenied",
+      `label ${predefinedNetworkLabel} is for internally created predefined networks and cannot be applied by users`,
+    );
+  }
+  validateDriver(network.driverConfig);
+  if (network.network !== undefined) {
+    throw new SwarmError("Unimplemented", "network: config-from is for node-local networks, which are not offered");
+  }
+  if (network.ipv6Enabled) {
+    throw new SwarmError("Unimplemented", "network: ipv6 is not offered yet: create the network without it");
+  }
+  const driver = network.ipam?.driver?.name ?? "";
+  if (driver !== "" && driver !== "default") {
+    refuse(`ipam driver "${driver}" is unknown: use "default"`);
+  }
+  const subnets: Cidr[] = [];
+  for (const config of network.ipam?.configs ?? []) {
+    const subnet = validateIpamConfig(config);
+    if (subnets.some((other) => cidrOverlaps(other, subnet))) {
+      refuse(`ipam configuration: subnet ${config.subnet} overlaps another subnet of the same network`);
+    }
+    subnets.push(subnet);
+  }
+  return network;
+}
+
+function validateDriver(driver: Driver | undefined): void {
+  const name = driver?.name ?? "";
+  if (name !== "" && name !== "overlay") refuse(`network driver "${name}" is unknown: use "overlay"`);
+  const encrypted = driver?.options["encrypted"];
+  if (encrypted !== undefined && encrypted !== "false") {
+    throw new SwarmError(
+      "FailedPrecondition",
+      "network option encrypted: encrypted networks are not offered yet: create the network without it",
+    );
+  }
+}
+
+function validateIpamConfig({ subnet, range, gateway }: IPAMConfig): Cidr {
+  const net = parseCidr(subnet) ?? refuse(`ipam configuration: invalid subnet ${subnet}: write 10.1.0.0/24`);
+  if (net.bits === 128) {
+    throw new SwarmError("Unimplemented", `ipam configuration: IPv6 subnet ${subnet} is not offered yet: use IPv4`);
+  }
+  if (net.prefix > prefixLengthMaxV4) {
+    refuse(`ipam configuration: subnet ${subnet} is too small: its prefix may be at most /${prefixLengthMaxV4}`);
+  }
+  if (range !== "") {
+    const inner = parseCidr(range) ?? refuse(`ipam configuration: invalid range ${range}: write 10.1.0.128/25`);
+    if (inner.bits !== net.bits || inner.prefix < net.prefix || !cidrContains(net, inner)) {
+      refuse(`ipam configuration: subnet ${subnet} does not contain range ${range}`);
+    }
+  }
+  if (gateway !== "") {
+    const address = parseAddress(gateway) ?? refuse(`ipam configuration: invalid gateway ${gateway}`);
+    if (!cidrContains(net, address)) refuse(`ipam configuration: subnet ${subnet} does not contain gateway ${gateway}`);
+  }
+  return net;
+}

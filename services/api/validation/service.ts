@@ -1,0 +1,70 @@
+/** Pure: no clock, no I/O, no randomness. */
+
+import { durationMs } from "../duration.ts";
+import {
+  type EndpointSpec,
+  EndpointSpec_ResolutionMode,
+  PortConfig_Protocol_names,
+  PortConfig_PublishMode,
+  type ServiceSpec,
+  type UpdateConfig,
+} from "../gen/messages.js";
+import { isJob } from "../ingress.ts";
+import { validateAnnotations } from "./annotations.ts";
+import { refuse, required } from "./refuse.ts";
+import { validateTaskSpec } from "./task-spec.ts";
+
+const portMax = 65535;
+
+/** Everything about a service that can be told without looking at the cluster. */
+export function validateServiceSpec(spec: ServiceSpec | undefined): ServiceSpec {
+  const service = required(spec, "service spec");
+  validateAnnotations(service.annotations);
+  validateTaskSpec(service.task);
+  validateMode(service);
+  if (isJob(service)) {
+    if (service.update) refuse("Jobs may not have an update config");
+  } else {
+    if (service.update) validateUpdateConfig(service.update, "update");
+    if (service.rollback) validateUpdateConfig(service.rollback, "rollback");
+  }
+  if (service.endpoint) validateEndpointSpec(service.endpoint);
+  return service;
+}
+
+function validateMode(spec: ServiceSpec): void {
+  const modes = [spec.replicated, spec.global, spec.replicatedJob, spec.globalJob].filter((mode) => mode !== undefined);
+  if (modes.length !== 1) {
+    refuse("Unrecognized service mode: choose one of replicated, global, replicated-job and global-job");
+  }
+}
+
+function validateUpdateConfig(config: UpdateConfig, field: "update" | "rollback"): void {
+  if (durationMs(config.delay) < 0) refuse(`TaskSpec: ${field}-delay cannot be negative`);
+  if (durationMs(config.monitor) < 0) refuse(`TaskSpec: ${field}-monitor cannot be negative`);
+  const ratio = config.maxFailureRatio;
+  if (!(ratio >= 0 && ratio <= 1)) {
+    refuse(`TaskSpec: ${field}-maxfailureratio cannot be less than 0 or bigger than 1: it is ${ratio}`);
+  }
+}
+
+function validateEndpointSpec(endpoint: EndpointSpec): void {
+  const published = new Set<string>();
+  for (const port of endpoint.ports) {
+    if (port.targetPort < 1 || port.targetPort > portMax) {
+      refuse(`EndpointSpec: target port ${port.targetPort} must be between 1 and ${portMax}`);
+    }
+    if (port.publishedPort > portMax) {
+      refuse(`EndpointSpec: published port ${port.publishedPort} must be between 1 and ${portMax}, or 0 to get one`);
+    }
+    if (endpoint.mode === EndpointSpec_ResolutionMode.DNSRR && port.publishMode === PortConfig_PublishMode.INGRESS) {
+      refuse(
+        "EndpointSpec: port published with ingress mode can't be used with dnsrr mode: publish in host mode or use vip",
+      );
+    }
+    if (port.publishedPort === 0) continue;
+    const key = `${port.publishedPort}/${PortConfig_Protocol_names[port.protocol]}`.toLowerCase();
+    if (published.has(key)) refuse(`EndpointSpec: duplicate published ports provided: ${key}`);
+    published.add(key);
+  }
+}
