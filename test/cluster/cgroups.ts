@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { until } from "./until.ts";
 
 /** One cgroup hierarchy of the machine, and the group in it below which hosts get theirs. */
@@ -62,16 +62,35 @@ function below(root: string, path = "/"): string {
   return root !== "/" && path.startsWith(root) ? path.slice(root.length) : path;
 }
 
-/** Makes the group `name` in each hierarchy, fit to take processes; returns the folders. */
+/** Makes the group `name` in each hierarchy, for groups below it; returns the folders. Processes go into `createLeaf`s. */
 export function createGroups(all: readonly Hierarchy[], name: string): readonly string[] {
-  return all.map(({ parent, controllers }) => {
-    const folder = join(parent, name);
-    mkdirSync(folder, { recursive: true });
-    if (controllers.includes("cpuset")) {
-      for (const file of ["cpuset.cpus", "cpuset.mems"]) copySetting(parent, folder, file);
+  const folders = all.map(({ parent }) => join(parent, name));
+  for (const folder of folders) makeGroup(folder);
+  return folders;
+}
+
+/**
+ * Makes the group `leaf` in each of the folders, to take processes, as systemd gives every unit a group of its own. (On
+ * v2 a group hands its controllers down only while no process is in it directly.) Returns the folders.
+ */
+export function createLeaf(folders: readonly string[], leaf: string): readonly string[] {
+  return folders.map((folder) => {
+    const controllers = join(folder, "cgroup.controllers");
+    if (existsSync(controllers)) {
+      const names = readFileSync(controllers, "utf8").trim().split(" ").filter(Boolean);
+      if (names.length > 0) writeFileSync(join(folder, "cgroup.subtree_control"), names.map((n) => `+${n}`).join(" "));
     }
-    return folder;
+    makeGroup(join(folder, leaf));
+    return join(folder, leaf);
   });
+}
+
+function makeGroup(folder: string): void {
+  mkdirSync(folder, { recursive: true });
+  if (!existsSync(join(folder, "cpuset.cpus"))) return;
+  // v2 lets a group use its parent's CPUs; v1 gives a new group none.
+  if (existsSync(join(folder, "cgroup.controllers"))) return;
+  for (const file of ["cpuset.cpus", "cpuset.mems"]) copySetting(dirname(folder), folder, file);
 }
 
 /** A new v1 cpuset group has no CPUs and no memory nodes and takes no process until it is given some. */

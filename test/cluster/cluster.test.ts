@@ -85,7 +85,9 @@ describe("a cluster of two hosts", () => {
     expect(await m1.mustExec("cat /proc/1/comm")).toContain("test-host");
     expect(await m1.mustExec("stat -fc %T /sys/fs/bpf")).toContain("bpf_fs");
     const groups = (await m1.mustExec("cat /proc/self/cgroup")).trim().split("\n");
-    expect(groups.filter((line) => line.endsWith(`/starling-test-${cluster.name}-m1`))).toHaveLength(groups.length);
+    expect(groups.filter((line) => line.endsWith(`/starling-test-${cluster.name}-m1/init`))).toHaveLength(
+      groups.length,
+    );
   });
 
   it("a cut cable stops the traffic until it is healed", async () => {

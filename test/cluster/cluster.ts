@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { SwarmError } from "@starling/base";
-import { createGroups, type Hierarchy, hierarchies, removeGroups } from "./cgroups.ts";
+import { createGroups, createLeaf, type Hierarchy, hierarchies, removeGroups } from "./cgroups.ts";
 import { createHost, groupName, Host, killHost } from "./host.ts";
 import { bootId, identify, isAlive, type ProcessIdentity } from "./identity.ts";
 import { statesFolder } from "./paths.ts";
@@ -149,11 +149,11 @@ export async function sweep(): Promise<readonly string[]> {
 }
 
 async function startSwitch(record: ClusterRecord, all: readonly Hierarchy[]): Promise<ProcessIdentity> {
-  createGroups(all, groupName(record.name, switchName));
+  const groups = createGroups(all, groupName(record.name, switchName));
   const init = await createHost({
     name: switchName,
     log: join(clusterFolder(record.name), "switch.init.log"),
-    cgroups: record.cgroups[switchName] ?? [],
+    cgroups: createLeaf(groups, "init"),
   });
   writeHost(record, switchName, { init });
   await ipBatch(init.pid, [

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { SwarmError } from "@starling/base";
-import { createGroups, type Hierarchy, removeGroups, thaw } from "./cgroups.ts";
+import { createGroups, createLeaf, type Hierarchy, removeGroups, thaw } from "./cgroups.ts";
 import { hostTool } from "./host-tool.ts";
 import { identify, isAlive, type ProcessIdentity } from "./identity.ts";
 import { repositoryRoot, statesFolder } from "./paths.ts";
@@ -93,7 +93,7 @@ export class Host {
       name: this.name,
       log: this.logFile("init"),
       state: this.stateFolder,
-      cgroups: this.#groups,
+      cgroups: createLeaf(this.#groups, "init"),
       binds: [
         [join(folder, "hosts"), "/etc/hosts"],
         [join(folder, "resolv.conf"), "/etc/resolv.conf"],
@@ -127,7 +127,7 @@ export class Host {
 
   /** Runs a command to its end. A string goes to `sh -c`. */
   async exec(command: string | readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
-    return exec(await this.#enter(command), { ...options, env: { ...environment, ...options.env } });
+    return exec(await this.#enter(command, this.#initGroups), { ...options, env: { ...environment, ...options.env } });
   }
 
   /** As `exec`; returns standard output, throws Internal with the command's words when its status is not 0. */
@@ -140,7 +140,7 @@ export class Host {
 
   /** Starts a command that ends with this process at the latest. */
   async spawn(command: string | readonly string[], options: SpawnInHostOptions = {}): Promise<HostProcess> {
-    const [program = "", ...args] = await this.#enter(command);
+    const [program = "", ...args] = await this.#enter(command, this.#initGroups);
     const child = spawn(program, args, {
       stdio: options.stdio ?? "pipe",
       cwd: options.cwd,
@@ -151,14 +151,16 @@ export class Host {
 
   /**
    * Starts a daemon that outlives this process and ends with the host. Returns its pid as seen inside the host (end it
-   * with `exec(["kill", pid])`). Output is appended to `log`, by default `logFile(name)`.
+   * with `exec(["kill", pid])`). It runs in a cgroup of its own, `name` below the host's, as a systemd unit would; output
+   * is appended to `log`, by default `logFile(name)`.
    */
   async daemon(
     name: string,
     command: readonly string[],
     options: { readonly env?: Readonly<Record<string, string>>; readonly log?: string } = {},
   ): Promise<number> {
-    const enter = await this.#enter(command, ["--detach", options.log ?? this.logFile(name)]);
+    const groups = createLeaf(this.#groups, name);
+    const enter = await this.#enter(command, groups, ["--detach", options.log ?? this.logFile(name)]);
     return Number(await mustExec(enter, { env: { ...environment, ...options.env } }));
   }
 
@@ -190,14 +192,23 @@ export class Host {
     ]);
   }
 
-  async #enter(command: string | readonly string[], flags: readonly string[] = []): Promise<readonly string[]> {
+  /** Where commands run, beside the daemons' groups. */
+  get #initGroups(): readonly string[] {
+    return this.#groups.map((folder) => join(folder, "init"));
+  }
+
+  async #enter(
+    command: string | readonly string[],
+    groups: readonly string[],
+    flags: readonly string[] = [],
+  ): Promise<readonly string[]> {
     const { pid, start } = this.init;
     const words = typeof command === "string" ? ["sh", "-c", command] : command;
     return [
       await hostTool(),
       "enter",
       ...identityFlags({ pid, start }),
-      ...cgroupFlags(this.#groups),
+      ...cgroupFlags(groups),
       ...flags,
       "--",
       ...words,

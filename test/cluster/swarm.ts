@@ -1,0 +1,161 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { SwarmError } from "@starling/base";
+import type { TestCluster } from "./cluster.ts";
+import type { Host } from "./host.ts";
+import { repositoryRoot } from "./paths.ts";
+import type { ExecOptions, ExecResult } from "./run.ts";
+import { until } from "./until.ts";
+
+const node = join(repositoryRoot, "node_modules/.bin/node");
+const swarmdProgram = join(repositoryRoot, "services/swarmd/main.ts");
+const swarmctlProgram = join(repositoryRoot, "services/swarmctl/main.ts");
+const ports = { remoteApi: 4242, metrics: 9090 };
+const controlSocket = "/run/swarmd.sock";
+
+/** One row of `swarmctl node ls --format json`. */
+export interface NodeRow {
+  readonly id: string;
+  readonly hostname: string;
+  readonly status: string;
+  readonly availability: string;
+  readonly managerStatus: { readonly leader: boolean; readonly reachability: string; readonly addr: string } | null;
+}
+
+export type Role = "manager" | "worker";
+
+/** Which hosts are swarm nodes, and as what: `m…` managers, `w…` workers. */
+export function roleOf(host: Host): Role | undefined {
+  if (/^m\d$/.test(host.name)) return "manager";
+  return /^w\d$/.test(host.name) ? "worker" : undefined;
+}
+
+/** swarmd on the hosts of a cluster. Keeps nothing of its own, so any process may make one for a running cluster. */
+export class Swarm {
+  readonly cluster: TestCluster;
+
+  constructor(cluster: TestCluster) {
+    this.cluster = cluster;
+  }
+
+  /** Hosts that are swarm nodes, managers first. */
+  members(): readonly Host[] {
+    const hosts = this.cluster.hosts();
+    return [...hosts.filter((h) => roleOf(h) === "manager"), ...hosts.filter((h) => roleOf(h) === "worker")];
+  }
+
+  /**
+   * Starts a swarm on the first manager's host and joins all others to it. Resolves when every node is ready and every
+   * manager is reachable; throws DeadlineExceeded with the end of the log of a swarmd that did not get there.
+   */
+  async start(): Promise<void> {
+    const [first, ...others] = this.members();
+    if (!first || roleOf(first) !== "manager") {
+      throw new SwarmError("InvalidArgument", `cluster ${this.cluster.name} has no manager host: name one m1`);
+    }
+    await this.startNode(first);
+    await this.ready([first]);
+    for (const host of others) await this.startNode(host, first);
+    await this.ready([first, ...others]);
+  }
+
+  /** Starts swarmd: a host that has been a node goes on as that node, a new one joins `via`, or else begins a swarm. */
+  async startNode(host: Host, via?: Host): Promise<void> {
+    const isNode = existsSync(join(host.stateFolder, "certificates/swarm-node.crt"));
+    const role = roleOf(host) ?? "worker";
+    const join_ =
+      via && !isNode
+        ? ["--join-addr", `${via.address}:${ports.remoteApi}`, "--join-token", await this.joinToken(role, via)]
+        : [];
+    const remoteApi = `${host.address}:${ports.remoteApi}`;
+    await host.daemon("swarmd", [
+      node,
+      swarmdProgram,
+      ...["--state-dir", "/var/lib/swarmd"],
+      ...["--hostname", host.name],
+      ...["--listen-remote-api", remoteApi],
+      ...["--advertise-remote-api", remoteApi],
+      ...["--listen-control-api", controlSocket],
+      ...["--listen-metrics", `${host.address}:${ports.metrics}`],
+      ...join_,
+    ]);
+  }
+
+  /** Power on, and swarmd as before the cut. */
+  async restart(host: Host): Promise<void> {
+    await host.start();
+    if (roleOf(host)) await this.startNode(host);
+  }
+
+  /** Token for new nodes, asked of `manager`. */
+  async joinToken(role: Role, manager: Host): Promise<string> {
+    return (await this.mustCtl(["cluster", "join-token", role, "-q"], { on: manager })).trim();
+  }
+
+  /** Runs swarmctl on a manager: `on`, by default the first whose host is up. */
+  async ctl(args: readonly string[], options: ExecOptions & { readonly on?: Host } = {}): Promise<ExecResult> {
+    const { on = this.#someManager(), ...execOptions } = options;
+    return on.exec([node, swarmctlProgram, "--socket", controlSocket, ...args], execOptions);
+  }
+
+  /** As `ctl`; returns what it prints, throws Internal with its error line when its exit status is not 0. */
+  async mustCtl(args: readonly string[], options: ExecOptions & { readonly on?: Host } = {}): Promise<string> {
+    const { code, stdout, stderr } = await this.ctl(args, options);
+    if (code === 0) return stdout;
+    throw new SwarmError("Internal", `swarmctl ${args.join(" ")}: exit status ${code}: ${stderr.trim()}`);
+  }
+
+  /** The document that a verb prints with `--format json`. */
+  async json<T>(args: readonly string[], options: { readonly on?: Host } = {}): Promise<T> {
+    return JSON.parse(await this.mustCtl([...args, "--format", "json"], options)) as T;
+  }
+
+  async nodes(options: { readonly on?: Host } = {}): Promise<readonly NodeRow[]> {
+    return this.json<readonly NodeRow[]>(["node", "ls"], options);
+  }
+
+  /** The leader's host; undefined while no manager knows one. */
+  async leader(options: { readonly on?: Host } = {}): Promise<Host | undefined> {
+    const row = (await this.nodes(options)).find((n) => n.managerStatus?.leader);
+    return row && this.cluster.host(row.hostname);
+  }
+
+  /** Resolves when all these hosts' nodes are ready, and managers among them reachable, as the first up manager sees it. */
+  async ready(
+    hosts: readonly Host[],
+    options: { readonly timeoutMs?: number; readonly on?: Host } = {},
+  ): Promise<void> {
+    const { timeoutMs = 60_000, on } = options;
+    let missing: readonly Host[] = hosts;
+    await until(
+      `nodes ${hosts.map((h) => h.name).join(" ")} are ready`,
+      async () => {
+        const rows = await this.nodes(on ? { on } : {});
+        missing = hosts.filter((host) => !rows.some((row) => row.hostname === host.name && isReady(row, roleOf(host))));
+        return missing.length === 0;
+      },
+      { timeoutMs, periodMs: 50 },
+    ).catch((error: unknown) => {
+      const logs = missing.map((host) => `--- ${host.name}\n${tail(host.logFile("swarmd"))}`);
+      throw new SwarmError("DeadlineExceeded", `${SwarmError.from(error).message}\n${logs.join("\n")}`, {
+        cause: error,
+      });
+    });
+  }
+
+  #someManager(): Host {
+    const manager = this.members().find((host) => roleOf(host) === "manager" && host.up);
+    if (!manager) throw new SwarmError("Unavailable", `no manager host of cluster ${this.cluster.name} is up`);
+    return manager;
+  }
+}
+
+function isReady(row: NodeRow, role: Role | undefined): boolean {
+  if (row.status !== "READY") return false;
+  return role !== "manager" || row.managerStatus?.reachability === "REACHABLE";
+}
+
+/** The last lines of a log, for an error message. */
+function tail(file: string): string {
+  return existsSync(file) ? readFileSync(file, "utf8").split("\n").slice(-25).join("\n") : "(no log)";
+}
