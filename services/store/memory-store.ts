@@ -1,0 +1,277 @@
+import type { StoreAction, StoreSnapshot, Timestamp } from "@starling/api";
+import { assert, type Clock, type Metrics, metrics, SwarmError, systemClock, type Watcher } from "@starling/base";
+import { actionBytes, BATCH_CHANGES_MAX, fromAction, TRANSACTION_BYTES_MAX, toAction } from "./actions.ts";
+import { StoreMetrics } from "./metrics.ts";
+import { type EventKind, type EventOf, type Kind, type ObjectEvent, type StoreObject, tableName } from "./objects.ts";
+import type { Proposer, StateMachine } from "./proposer.ts";
+import { emptyRoot, type ReadTx, type Root, rootFromSnapshot, rootToSnapshot } from "./tables/root.ts";
+import type { Table } from "./tables/table.ts";
+import { Transaction, type WriteTx } from "./transaction.ts";
+import { diffRoots, EventFeed, type WatchOptions } from "./watch.ts";
+
+/**
+ * A transaction that was proposed and is not committed yet.
+ * - in-flight: waits in `#inFlight`; left by `#commit`, `#fail` or `abandonInFlight`
+ * - settled: committed, or its promise has rejected; if it commits nevertheless, it is applied as an entry of others
+ */
+interface Layer {
+  readonly version: number;
+  readonly changes: readonly ObjectEvent[];
+  readonly actions: readonly StoreAction[];
+  /** State after it, and after all before it. */
+  readonly root: Root;
+  readonly committed: PromiseWithResolvers<void>;
+  settled: boolean;
+}
+
+/**
+ * The cluster's objects in memory, replicated through a Proposer. Everything runs on the event loop, so a callback sees
+ * a consistent state without locks.
+ *
+ * Invariant: `#inFlight[0].root` is `#root` plus its changes, and each layer's root is its predecessor's plus its own.
+ */
+export class MemoryStore implements StateMachine {
+  readonly #clock: Clock;
+  readonly #metrics: StoreMetrics;
+  readonly #feed = new EventFeed();
+  #proposer: Proposer | undefined;
+  /** Committed state; changed by `#commit`, `applyActions`, `restore` and updates without a proposer. */
+  #root: Root = emptyRoot;
+  /** Log index (without a proposer: version) of the last commit. */
+  #committedIndex = 0;
+  #lastVersion = 0;
+  #inFlight: Layer[] = [];
+  #updating = false;
+
+  /** Without a proposer, updates commit at once (tests, tools). */
+  constructor(
+    options: { readonly proposer?: Proposer | undefined; readonly clock?: Clock; readonly metrics?: Metrics } = {},
+  ) {
+    this.#proposer = options.proposer;
+    this.#clock = options.clock ?? systemClock;
+    this.#metrics = new StoreMetrics(options.metrics ?? metrics, this.#clock);
+  }
+
+  /** Sets the proposer that updates go through from now on: raft-node needs the store before it can be one. */
+  attachProposer(proposer: Proposer): void {
+    assert(this.#inFlight.length === 0, "proposer attached while transactions are in flight");
+    this.#proposer = proposer;
+  }
+
+  /** Log index of the last committed transaction; without a proposer, its version. */
+  get version(): number {
+    return this.#committedIndex;
+  }
+
+  /** Transactions proposed and not yet committed. */
+  get inFlightCount(): number {
+    return this.#inFlight.length;
+  }
+
+  /** Gives `read` the committed state. The `tx` may be kept: it is a snapshot that never changes. */
+  view<T>(read: (tx: ReadTx) => T): T {
+    return this.#metrics.timeRead(() => read(this.#root));
+  }
+
+  /**
+   * Runs `write` at once on the newest state (committed and in flight) and proposes what it did. Resolves with its
+   * result when that is committed, and also when it did nothing but what it saw is committed. Rejects with what `write`
+   * throws (nothing is changed then), ResourceExhausted for more than 1.5 MiB, Unavailable when the transaction was
+   * not accepted or its outcome is unknown.
+   */
+  async update<T>(write: (tx: WriteTx) => T): Promise<T> {
+    const startedAt = this.#clock.monotonic();
+    const { result, committed } = this.#run((tx) => write(tx));
+    await committed;
+    this.#metrics.observeWrite(startedAt);
+    return result;
+  }
+
+  /**
+   * Applies `write` to each item, in as many transactions as needed (200 changes or three quarters of the size limit
+   * each), all in flight together. An error thrown by `write` or a refusal rejects; what was proposed before stays.
+   * Gives the event loop a turn between transactions.
+   */
+  async batch<T>(items: Iterable<T>, write: (tx: WriteTx, item: T) => void): Promise<void> {
+    const startedAt = this.#clock.monotonic();
+    const commits: Promise<void>[] = [];
+    const iterator = items[Symbol.iterator]();
+    for (let next = iterator.next(); !next.done; ) {
+      const { committed } = this.#run((tx) => {
+        for (let bytes = 0, counted = 0; !next.done && tx.changes.length < BATCH_CHANGES_MAX; ) {
+          write(tx, next.value);
+          next = iterator.next();
+          for (; this.#proposer && counted < tx.changes.length; counted++) {
+            bytes += actionBytes(toAction(tx.changes[counted]!));
+          }
+          if (bytes >= TRANSACTION_BYTES_MAX * 0.75) break;
+        }
+      });
+      committed.catch(() => {}); // Awaited below; a rejection meanwhile must not count as unhandled.
+      commits.push(committed);
+      if (!next.done) await new Promise<void>((resolve) => setImmediate(resolve));
+    }
+    await Promise.all(commits);
+    this.#metrics.observeBatch(startedAt);
+  }
+
+  /** Committed events from now on. Ends with ResourceExhausted when it lags too far behind: read again. */
+  watch<K extends EventKind = EventKind>(options: WatchOptions<K> = {}): Watcher<EventOf<K>> {
+    return this.#feed.watch(options);
+  }
+
+  /** What `read` gives, and every event committed after that: without a gap, without an overlap. */
+  viewAndWatch<T, K extends EventKind = EventKind>(
+    read: (tx: ReadTx) => T,
+    options: WatchOptions<K> = {},
+  ): { readonly value: T; readonly events: Watcher<EventOf<K>> } {
+    const value = this.view(read);
+    return { value, events: this.#feed.watch(options) };
+  }
+
+  applyActions(actions: readonly StoreAction[], index: number): void {
+    if (this.#inFlight.length > 0) {
+      this.abandonInFlight(new SwarmError("Unavailable", "outcome unknown: another manager leads now"));
+    }
+    const forks = new Map<Kind, Table<Kind>>();
+    const changes = actions.map((action) => {
+      const change = fromAction(action);
+      const { kind } = change;
+      let table = forks.get(kind);
+      if (table === undefined) {
+        table = (this.#root[tableName(kind)] as unknown as Table<Kind>).fork();
+        forks.set(kind, table);
+      }
+      return applyChange(table, change, index);
+    });
+    const tables = [...forks].map(([kind, table]) => [tableName(kind), table]);
+    this.#publish({ ...this.#root, ...Object.fromEntries(tables) }, changes, index);
+  }
+
+  abandonInFlight(reason: SwarmError): void {
+    const abandoned = this.#inFlight;
+    this.#inFlight = [];
+    this.#lastVersion = this.#committedIndex;
+    for (const layer of abandoned) settle(layer, reason);
+  }
+
+  snapshot(): StoreSnapshot {
+    return rootToSnapshot(this.#root);
+  }
+
+  /** Watchers get the difference as one commit. */
+  restore(snapshot: StoreSnapshot): void {
+    this.abandonInFlight(new SwarmError("Unavailable", "outcome unknown: state was replaced by a snapshot"));
+    const before = this.#root;
+    const root = rootFromSnapshot(snapshot);
+    const index = Math.max(this.#committedIndex, newestVersion(root));
+    this.#publish(root, diffRoots(before, root), index);
+  }
+
+  /** Runs one callback on the newest state and proposes its changes. */
+  #run<T>(write: (tx: Transaction) => T): { readonly result: T; readonly committed: Promise<void> } {
+    assert(!this.#updating, "update called within an update's callback");
+    const last = this.#inFlight.at(-1);
+    const version = Math.max(this.#lastVersion, this.#proposer?.committedIndex ?? 0) + 1;
+    const tx = new Transaction(last?.root ?? this.#root, version, timestamp(this.#clock.now()));
+    this.#updating = true;
+    let result: T;
+    try {
+      result = this.#metrics.timeCallback(() => write(tx));
+    } finally {
+      this.#updating = false;
+    }
+    const root = tx.close();
+    if (tx.changes.length === 0) return { result, committed: last?.committed.promise ?? Promise.resolve() };
+    if (this.#proposer === undefined) {
+      this.#lastVersion = version;
+      this.#publish(root, tx.changes, version);
+      return { result, committed: Promise.resolve() };
+    }
+    return { result, committed: this.#propose(this.#proposer, tx.changes, root, version) };
+  }
+
+  #propose(proposer: Proposer, changes: readonly ObjectEvent[], root: Root, version: number): Promise<void> {
+    const actions = changes.map(toAction);
+    const bytes = actions.reduce((sum, action) => sum + actionBytes(action), 0);
+    if (bytes > TRANSACTION_BYTES_MAX) {
+      throw new SwarmError(
+        "ResourceExhausted",
+        `transaction of ${bytes} bytes exceeds the limit of ${TRANSACTION_BYTES_MAX} bytes: split it`,
+      );
+    }
+    const layer: Layer = { version, changes, actions, root, committed: Promise.withResolvers(), settled: false };
+    layer.committed.promise.catch(() => {}); // Its users await it; one that a no-op update waits for may have none.
+    this.#lastVersion = version;
+    this.#inFlight.push(layer);
+    proposer.propose(actions, (index) => this.#commit(layer, index)).catch((error) => this.#fail(layer, error));
+    return layer.committed.promise;
+  }
+
+  /** The proposer's word that `layer` is the next entry of the log. */
+  #commit(layer: Layer, index: number): void {
+    if (layer.settled) {
+      this.applyActions(layer.actions, index);
+      return;
+    }
+    assert(this.#inFlight[0] === layer, () => `transaction ${layer.version} is committed out of order at ${index}`);
+    assert(layer.version <= index, () => `version ${layer.version} is beyond its log index ${index}`);
+    this.#inFlight.shift();
+    this.#publish(layer.root, layer.changes, index);
+    settle(layer);
+  }
+
+  /** `layer` was refused: those made on top of it end too. */
+  #fail(layer: Layer, error: unknown): void {
+    if (layer.settled) return;
+    const at = this.#inFlight.indexOf(layer);
+    const [refused, ...dependent] = this.#inFlight.splice(at);
+    this.#lastVersion = this.#inFlight.at(-1)?.version ?? this.#committedIndex;
+    const cause = SwarmError.from(error);
+    settle(refused!, cause);
+    const reason = `outcome unknown: based on a transaction that failed (${cause.message})`;
+    for (const each of dependent) settle(each, new SwarmError("Unavailable", reason, { cause }));
+  }
+
+  #publish(root: Root, changes: readonly ObjectEvent[], index: number): void {
+    this.#root = root;
+    this.#committedIndex = index;
+    this.#lastVersion = Math.max(this.#lastVersion, index);
+    this.#feed.publish(changes, index);
+  }
+}
+
+function settle(layer: Layer, error?: SwarmError): void {
+  layer.settled = true;
+  if (error === undefined) layer.committed.resolve();
+  else layer.committed.reject(error);
+}
+
+/** Applies a change from the log; throws when the table disagrees with what the change presumes. */
+function applyChange(table: Table<Kind>, change: ObjectEvent, index: number): ObjectEvent {
+  const { kind, action, object } = change;
+  const old = table.get(object.id);
+  if ((action === "create") !== (old === undefined)) {
+    const problem = old === undefined ? "does not exist" : "exists already";
+    throw new Error(`log entry ${index} cannot be applied: ${action} of ${kind} ${object.id}, which ${problem}`);
+  }
+  if (action === "remove") {
+    table.remove(old!);
+    return { kind, action, object: old! } as ObjectEvent;
+  }
+  table.put(object, old);
+  return { kind, action, object, ...(old && { old }) } as ObjectEvent;
+}
+
+function newestVersion(root: Root): number {
+  const tables = Object.values(root) as readonly { find(): readonly StoreObject[] }[];
+  return tables.reduce(
+    (newest, table) => table.find().reduce((most, object) => Math.max(most, object.meta.version.index), newest),
+    0,
+  );
+}
+
+function timestamp(ms: number): Timestamp {
+  const seconds = Math.floor(ms / 1000);
+  return { seconds, nanos: Math.floor((ms - seconds * 1000) * 1_000_000) };
+}

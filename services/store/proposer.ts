@@ -1,0 +1,33 @@
+import type { StoreAction, StoreSnapshot } from "@starling/api";
+import type { SwarmError } from "@starling/base";
+
+/**
+ * How the store gets a transaction agreed upon. Implemented by raft-node; the store owns it.
+ *
+ * Guarantees the store relies on:
+ * 1. Transactions are appended to the log in the order of their `propose` calls.
+ * 2. When one is refused, those proposed after it are refused too (they were made on top of it).
+ * 3. `apply` is called at most once, in log order, on the event loop; never after `abandonInFlight`'s entries were
+ *    applied through `applyActions`.
+ */
+export interface Proposer {
+  /** Index after which the next proposal will stand at the earliest (commit index): versions are chosen above it. */
+  readonly committedIndex: number;
+  /**
+   * Proposes one transaction. `apply(index)` is called in log order when it is committed; resolves after that. Rejects
+   * with Unavailable when it was not accepted or its outcome is unknown.
+   */
+  propose(actions: readonly StoreAction[], apply: (index: number) => void): Promise<void>;
+}
+
+/** What raft-node drives: the replicated state. Implemented by the store. */
+export interface StateMachine {
+  /** Applies an entry that this store did not propose (or has abandoned), in log order. Throws when it cannot: stop. */
+  applyActions(actions: readonly StoreAction[], index: number): void;
+  /** Leadership is lost: what is in flight rejects with `reason`, the state goes back to what is committed. */
+  abandonInFlight(reason: SwarmError): void;
+  /** The committed state, whole. */
+  snapshot(): StoreSnapshot;
+  /** Replaces the committed state. */
+  restore(snapshot: StoreSnapshot): void;
+}

@@ -1,0 +1,21 @@
+/** Pure: no clock, no I/O, no randomness. */
+import { runtimeName, type Task, taskName } from "@starling/api";
+import { SEPARATOR } from "../query.ts";
+import { customIndex, referenced, type TableSchema } from "./index-key.ts";
+
+export const tasks: TableSchema<Task> = {
+  nameOf: taskName,
+  indexes: [
+    { name: "name", keysOf: (task) => taskName(task).toLowerCase() },
+    customIndex((task) => task.annotations),
+    { name: "runtime", keysOf: (task) => runtimeName(task.spec) },
+    { name: "slot", keysOf: (task) => task.serviceId + SEPARATOR + task.slot },
+    { name: "node", keysOf: (task) => task.nodeId },
+    { name: "desiredState", keysOf: (task) => String(task.desiredState) },
+    { name: "taskState", keysOf: (task) => String(task.status.state) },
+    { name: "network", keysOf: (task) => referenced(task.spec.networks, (network) => network.target) },
+    { name: "secret", keysOf: (task) => referenced(task.spec.container?.secrets, (secret) => secret.secretId) },
+    { name: "config", keysOf: (task) => referenced(task.spec.container?.configs, (config) => config.configId) },
+    { name: "volume", keysOf: (task) => referenced(task.volumes, (volume) => volume.id) },
+  ],
+};
