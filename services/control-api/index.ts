@@ -1,0 +1,3 @@
+export type { ControlDeps, RaftView } from "./deps.ts";
+export { createControlHandlers } from "./handlers.ts";
+export { createHealthHandlers } from "./health.ts";

@@ -1,0 +1,95 @@
+import {
+  type Control,
+  CreateNetworkResponse,
+  GetNetworkResponse,
+  isIngressNetwork,
+  ListNetworksResponse,
+  Network,
+  needsIngressNetwork,
+  RemoveNetworkResponse,
+  TaskState,
+} from "@starling/api";
+import type { Handlers } from "@starling/api/rpc";
+import { predefinedNetworkLabel, required, validateNetworkSpec } from "@starling/api/validation";
+import { newId, SwarmError } from "@starling/base";
+import { all, byName, byReferencedNetwork } from "@starling/store";
+import { candidates } from "./candidates.ts";
+import type { ControlDeps, ReadTx } from "./deps.ts";
+import { found, nameTaken } from "./errors.ts";
+import { passesEach } from "./filters.ts";
+
+type NetworkMethods = "getNetwork" | "listNetworks" | "createNetwork" | "removeNetwork";
+
+export function networkHandlers({ store, log }: ControlDeps): Pick<Handlers<typeof Control>, NetworkMethods> {
+  return {
+    async getNetwork({ networkId }) {
+      required(networkId, "network id");
+      const network = found(
+        store.view((tx) => tx.networks.get(networkId)),
+        "network",
+        networkId,
+      );
+      return GetNetworkResponse.create({ network });
+    },
+
+    async listNetworks({ filters }) {
+      const networks = store.view((tx) => tx.networks.find(candidates(filters)));
+      return ListNetworksResponse.create({
+        networks: networks.filter(({ id, spec: { annotations } }) =>
+          passesEach(filters, { id, name: annotations.name, labels: annotations.labels }),
+        ),
+      });
+    },
+
+    async createNetwork(request) {
+      const spec = validateNetworkSpec(request.spec);
+      const network = Network.create({ id: newId(), spec });
+      const created = await store.update((tx) => {
+        const { name } = spec.annotations;
+        const holder = tx.networks.find(byName(name))[0];
+        if (holder) throw nameTaken("network", name, holder.id);
+        const ingress = spec.ingress ? tx.networks.find(all).find(isIngressNetwork) : undefined;
+        if (ingress) {
+          throw new SwarmError("AlreadyExists", `ingress network (${ingress.id}) is already present: remove it first`);
+        }
+        tx.networks.create(network);
+        return tx.networks.get(network.id) ?? network;
+      });
+      log.info("network created", { "network.id": network.id, "network.name": spec.annotations.name });
+      return CreateNetworkResponse.create({ network: created });
+    },
+
+    async removeNetwork({ networkId }) {
+      required(networkId, "network id");
+      await store.update((tx) => {
+        const network = found(tx.networks.get(networkId), "network", networkId);
+        checkRemovable(tx, network);
+        tx.networks.delete(networkId);
+      });
+      log.info("network removed", { "network.id": networkId });
+      return RemoveNetworkResponse.create();
+    },
+  };
+}
+
+function checkRemovable(tx: ReadTx, network: Network): void {
+  const refuse = (message: string) => {
+    throw new SwarmError("FailedPrecondition", message);
+  };
+  const { id } = network;
+  const { labels, name } = network.spec.annotations;
+  if (labels[predefinedNetworkLabel] === "true") {
+    refuse(`network ${id} (${name}) is a swarm predefined network and cannot be removed`);
+  }
+  if (isIngressNetwork(network)) {
+    const user = tx.services.find(all).find(({ spec }) => needsIngressNetwork(spec));
+    if (user) refuse(`ingress network cannot be removed because service ${user.id} depends on it`);
+    return;
+  }
+  const service = tx.services.find(byReferencedNetwork(id))[0];
+  if (service) refuse(`network ${id} is in use by service ${service.id} (${service.spec.annotations.name})`);
+  const task = tx.tasks
+    .find(byReferencedNetwork(id))
+    .find(({ desiredState, status }) => desiredState <= TaskState.RUNNING && status.state <= TaskState.RUNNING);
+  if (task) refuse(`network ${id} is in use by task ${task.id}`);
+}
