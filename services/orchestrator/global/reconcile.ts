@@ -1,0 +1,56 @@
+/** Pure: no clock, no I/O, no randomness. */
+import {
+  type Constraint,
+  type Node,
+  NodeSpec_Availability,
+  NodeStatus_State,
+  nodeMatches,
+  TaskState,
+} from "@starling/api";
+import type { Plan } from "../plan.ts";
+import { isWanted, type Slot, type SlotKey } from "../slot.ts";
+
+/** One task on every node that is up, not drained and matches; a paused node keeps what it has and gets nothing new. */
+export function reconcileGlobal(
+  nodes: readonly Node[],
+  constraints: readonly Constraint[],
+  slots: ReadonlyMap<SlotKey, Slot>,
+  plan: Plan,
+): void {
+  const known = new Set<SlotKey>();
+  for (const node of nodes) {
+    known.add(node.id);
+    const slot = slots.get(node.id);
+    const fits =
+      node.spec.availability !== NodeSpec_Availability.DRAIN &&
+      node.status.state !== NodeStatus_State.DOWN &&
+      nodeMatches(constraints, node);
+    if (!fits) giveUp(slot, plan);
+    else if (
+      slot === undefined &&
+      node.spec.availability === NodeSpec_Availability.ACTIVE &&
+      node.status.state === NodeStatus_State.READY
+    ) {
+      plan.create.push({ slot: node.id, desiredState: TaskState.RUNNING });
+    } else if (slot && !slot.tasks.some(isWanted) && lastLeftWithNode(slot)) {
+      plan.create.push({ slot: node.id, desiredState: TaskState.RUNNING });
+    }
+  }
+  for (const slot of slots.values()) if (!known.has(slot.key)) giveUp(slot, plan);
+}
+
+/** The last task was ended with its node (drained, down, no match), not by itself: the node is back. */
+function lastLeftWithNode(slot: Slot): boolean {
+  const last = slot.tasks.at(-1)!;
+  return (
+    last.status.state >= TaskState.SHUTDOWN &&
+    last.status.state !== TaskState.FAILED &&
+    last.status.state !== TaskState.REJECTED
+  );
+}
+
+function giveUp(slot: Slot | undefined, plan: Plan): void {
+  for (const task of slot?.tasks ?? []) {
+    if (isWanted(task)) plan.desire.push({ taskId: task.id, state: TaskState.SHUTDOWN });
+  }
+}

@@ -1,0 +1,259 @@
+import {
+  Annotations,
+  Meta,
+  Node,
+  NodeSpec,
+  NodeSpec_Availability,
+  NodeStatus,
+  NodeStatus_State,
+  ReplicatedService,
+  RestartPolicy,
+  RestartPolicy_RestartCondition,
+  Service,
+  ServiceSpec,
+  Task,
+  TaskSpec,
+  TaskState,
+  TaskStatus,
+  timestampOfMs,
+  UpdateConfig,
+  UpdateConfig_FailureAction,
+  UpdateConfig_UpdateOrder,
+  UpdateStatus,
+  UpdateStatus_UpdateState,
+} from "@starling/api";
+import { describe, expect, it } from "vitest";
+import { planService } from "./plan-service.ts";
+
+const t0 = 1_000_000;
+const { NEW, READY, RUNNING, COMPLETE, FAILED, SHUTDOWN, REMOVE } = TaskState;
+
+function service(
+  over: Partial<ServiceSpec> & { replicas?: number; version?: number; task?: TaskSpec },
+  status?: UpdateStatus,
+): Service {
+  const { replicas = 3, version = 1, ...spec } = over;
+  return Service.create({
+    id: "s",
+    spec: ServiceSpec.create({ replicated: ReplicatedService.create({ replicas }), ...spec }),
+    specVersion: { index: version },
+    updateStatus: status,
+  });
+}
+
+interface TaskInit {
+  slot?: number;
+  node?: string;
+  state?: TaskState;
+  desired?: TaskState;
+  version?: number;
+  createdMs?: number;
+  force?: number;
+}
+function task(id: string, init: TaskInit): Task {
+  const { slot = 1, node = "n1", state = RUNNING, desired = RUNNING, version = 1, createdMs = t0, force = 0 } = init;
+  return Task.create({
+    id,
+    serviceId: "s",
+    slot,
+    nodeId: node,
+    spec: TaskSpec.create({ forceUpdate: force }),
+    specVersion: { index: version },
+    meta: Meta.create({ createdAt: timestampOfMs(createdMs) }),
+    status: TaskStatus.create({ state, timestamp: timestampOfMs(t0), appliedAt: timestampOfMs(t0) }),
+    desiredState: desired,
+  });
+}
+
+function node(id: string, over: { state?: NodeStatus_State; availability?: NodeSpec_Availability } = {}): Node {
+  return Node.create({
+    id,
+    spec: NodeSpec.create({
+      annotations: Annotations.create(),
+      availability: over.availability ?? NodeSpec_Availability.ACTIVE,
+    }),
+    status: NodeStatus.create({ state: over.state ?? NodeStatus_State.READY }),
+  });
+}
+
+function plan(
+  s: Service,
+  tasks: readonly Task[],
+  options: { nowMs?: number; nodes?: readonly Node[]; runningSince?: Readonly<Record<string, number>> } = {},
+) {
+  const nodes = options.nodes ?? [node("n1"), node("n2")];
+  return planService(s, tasks, nodes, {
+    nowMs: options.nowMs ?? t0,
+    node: (id) => nodes.find((n) => n.id === id),
+    runningSinceMs: (id) => options.runningSince?.[id],
+  })!;
+}
+const desire = (taskId: string, state: TaskState) => ({ taskId, state });
+const create = (slot: number | string, desiredState: TaskState) => ({ slot, desiredState });
+
+describe("replicas", () => {
+  it("fills the lowest missing slots", () => {
+    const p = plan(service({ replicas: 4 }), [task("b", { slot: 2 })]);
+    expect(p.create).toEqual([create(1, RUNNING), create(3, RUNNING), create(4, RUNNING)]);
+  });
+
+  it("gives up the copies on the fullest node, and those not running first", () => {
+    const tasks = [
+      task("a", { slot: 1, node: "n1" }),
+      task("b", { slot: 2, node: "n1" }),
+      task("c", { slot: 3, node: "n2" }),
+      task("d", { slot: 4, node: "n2", state: NEW }),
+    ];
+    const p = plan(service({ replicas: 2 }), tasks);
+    expect(p.desire).toEqual([desire("b", REMOVE), desire("d", REMOVE)]);
+    expect(p.create).toEqual([]);
+  });
+
+  it("removes the remains of slots beyond the count when scaling down", () => {
+    const tasks = [
+      task("a", { slot: 1 }),
+      task("old", { slot: 2, state: FAILED, desired: SHUTDOWN, createdMs: t0 - 10 }),
+      task("b", { slot: 2 }),
+    ];
+    expect(plan(service({ replicas: 1 }), tasks).desire).toEqual([desire("old", REMOVE), desire("b", REMOVE)]);
+  });
+});
+
+describe("restart", () => {
+  it("replaces an ended task by one held at READY, which starts after the delay", () => {
+    const s = service({ replicas: 1 });
+    const dead = task("a", { state: FAILED });
+    const first = plan(s, [dead]);
+    expect(first.desire).toEqual([desire("a", SHUTDOWN)]);
+    expect(first.create).toEqual([create(1, READY)]);
+    const held = task("b", { state: READY, desired: READY, createdMs: t0 + 5 });
+    const gone = { ...dead, desiredState: SHUTDOWN };
+    const waiting = plan(s, [gone, held], { nowMs: t0 + 1_000 });
+    expect(waiting.desire).toEqual([]);
+    expect(waiting.wakeAtMs).toBe(t0 + 5 + 5_000);
+    expect(plan(s, [gone, held], { nowMs: t0 + 5_005 }).desire).toEqual([desire("b", RUNNING)]);
+  });
+
+  it("moves tasks off a node that is down or drained without a delay", () => {
+    const s = service({ replicas: 1 });
+    const nodes = [node("n1", { state: NodeStatus_State.DOWN }), node("n2")];
+    const lost = task("a", {});
+    expect(plan(s, [lost], { nodes }).create).toEqual([create(1, READY)]);
+    const held = task("b", { node: "n2", state: READY, desired: READY, createdMs: t0 + 1 });
+    expect(plan(s, [{ ...lost, desiredState: SHUTDOWN }, held], { nodes, nowMs: t0 + 1 }).desire).toEqual([
+      desire("b", RUNNING),
+    ]);
+  });
+
+  it("waits for a drained node's task to stop before its successor starts", () => {
+    const s = service({ replicas: 1 });
+    const nodes = [node("n1", { availability: NodeSpec_Availability.DRAIN }), node("n2")];
+    const old = task("a", { desired: SHUTDOWN });
+    const held = task("b", { node: "n2", state: READY, desired: READY, createdMs: t0 + 1 });
+    expect(plan(s, [old, held], { nodes, nowMs: t0 + 100 }).desire).toEqual([]);
+    const stopped = { ...old, status: TaskStatus.create({ ...old.status, state: SHUTDOWN }) };
+    expect(plan(s, [stopped, held], { nodes, nowMs: t0 + 100 }).desire).toEqual([desire("b", RUNNING)]);
+  });
+
+  it("lets a slot rest when its policy says so, and does not fill it again", () => {
+    const restart = RestartPolicy.create({ condition: RestartPolicy_RestartCondition.ON_FAILURE });
+    const s = service({ replicas: 1, task: TaskSpec.create({ restart }) });
+    const done = task("a", { state: COMPLETE });
+    const first = plan(s, [done]);
+    expect(first.desire).toEqual([desire("a", SHUTDOWN)]);
+    expect(first.create).toEqual([]);
+    expect(plan(s, [{ ...done, desiredState: SHUTDOWN }]).create).toEqual([]);
+  });
+
+  it("counts attempts per slot and spec version", () => {
+    const restart = RestartPolicy.create({ condition: RestartPolicy_RestartCondition.ANY, maxAttempts: 1 });
+    const s = service({ replicas: 1, task: TaskSpec.create({ restart }) });
+    const first = task("a", { state: FAILED, desired: SHUTDOWN, createdMs: t0 - 100 });
+    expect(plan(s, [task("a", { state: FAILED })]).create).toEqual([create(1, READY)]);
+    expect(plan(s, [first, task("b", { state: FAILED })]).create).toEqual([]);
+  });
+});
+
+describe("update", () => {
+  const updating = UpdateStatus.create({ state: UpdateStatus_UpdateState.UPDATING, startedAt: timestampOfMs(t0) });
+  const newSpec = TaskSpec.create({ forceUpdate: 1 });
+  const old = [1, 2, 3].map((slot) => task(`o${slot}`, { slot, createdMs: t0 - 60_000 }));
+
+  it("starts with one slot: old one stops, new one waits at READY", () => {
+    const p = plan(service({ version: 2, task: newSpec }), old);
+    expect(p.service?.updateStatus.state).toBe(UpdateStatus_UpdateState.UPDATING);
+    expect(p.desire).toEqual([desire("o1", SHUTDOWN)]);
+    expect(p.create).toEqual([create(1, READY)]);
+  });
+
+  it("goes on with the next slot only when the new task runs and the delay is over", () => {
+    const update = UpdateConfig.create({ parallelism: 1, delay: { seconds: 2, nanos: 0 } });
+    const s = service({ version: 2, task: newSpec, update }, updating);
+    const stopped = { ...old[0]!, desiredState: SHUTDOWN, status: TaskStatus.create({ state: SHUTDOWN }) };
+    const starting = task("n1", { version: 2, force: 1, state: READY, desired: RUNNING });
+    expect(plan(s, [stopped, starting, old[1]!, old[2]!]).create).toEqual([]);
+    const running = task("n1", { version: 2, force: 1 });
+    const rest = [stopped, running, old[1]!, old[2]!];
+    const early = plan(s, rest, { nowMs: t0 + 1_000, runningSince: { n1: t0 + 500 } });
+    expect(early.create).toEqual([]);
+    expect(early.wakeAtMs).toBe(t0 + 2_500);
+    const later = plan(s, rest, { nowMs: t0 + 2_500, runningSince: { n1: t0 + 500 } });
+    expect(later.create).toEqual([create(2, READY)]);
+    expect(later.desire).toEqual([desire("o2", SHUTDOWN)]);
+  });
+
+  it("start-first keeps the old task until the new one runs", () => {
+    const update = UpdateConfig.create({ parallelism: 2, order: UpdateConfig_UpdateOrder.START_FIRST });
+    const s = service({ version: 2, task: newSpec, update }, updating);
+    const first = plan(s, old);
+    expect(first.create).toEqual([create(1, RUNNING), create(2, RUNNING)]);
+    expect(first.desire).toEqual([]);
+    const running = task("n1", { version: 2, force: 1 });
+    const second = plan(s, [...old, running], { runningSince: { n1: t0 } });
+    expect(second.desire).toEqual([desire("o1", SHUTDOWN)]);
+  });
+
+  it("completes when every new task has run for the monitored time", () => {
+    const s = service({ version: 2, task: newSpec }, updating);
+    const running = [1, 2, 3].map((slot) => task(`n${slot}`, { slot, version: 2, force: 1, createdMs: t0 + 1 }));
+    const runningSince = { n1: t0, n2: t0, n3: t0 + 300 };
+    const early = plan(s, running, { nowMs: t0 + 1_000, runningSince });
+    expect(early.service).toBeUndefined();
+    expect(early.wakeAtMs).toBe(t0 + 5_300);
+    const late = plan(s, running, { nowMs: t0 + 5_300, runningSince });
+    expect(late.service?.updateStatus).toMatchObject({
+      state: UpdateStatus_UpdateState.COMPLETED,
+      message: "update completed",
+    });
+  });
+
+  it("pauses at the first early end, naming the task, and leaves the rest alone", () => {
+    const s = service({ version: 2, task: newSpec }, updating);
+    const failed = task("n1", { version: 2, force: 1, state: FAILED });
+    const p = plan(s, [failed, old[1]!, old[2]!], { runningSince: { n1: t0 - 100 } });
+    expect(p.service?.updateStatus).toMatchObject({
+      state: UpdateStatus_UpdateState.PAUSED,
+      message: "update paused due to failure or early termination of task n1",
+    });
+    expect(p.desire.map((step) => step.taskId)).toEqual(["n1"]);
+  });
+
+  it("rolls back to the previous spec when told to", () => {
+    const update = UpdateConfig.create({ parallelism: 1, failureAction: UpdateConfig_FailureAction.ROLLBACK });
+    const previousSpec = ServiceSpec.create({ replicated: ReplicatedService.create({ replicas: 3 }) });
+    const s = {
+      ...service({ version: 2, task: newSpec, update }, updating),
+      previousSpec,
+      previousSpecVersion: { index: 1 },
+    };
+    const failed = task("n1", { version: 2, force: 1, state: FAILED, desired: SHUTDOWN });
+    const p = plan(s, [failed, task("n1b", { version: 2, force: 1, state: READY, desired: READY }), old[1]!, old[2]!]);
+    expect(p.service?.rollback).toEqual({ spec: previousSpec, specVersion: { index: 1 } });
+    expect(p.service?.updateStatus.message).toBe("update rolled back due to failure or early termination of task n1");
+  });
+
+  it("replaces nothing when only the number of replicas changed", () => {
+    const p = plan(service({ version: 2, replicas: 3 }), old);
+    expect(p).toMatchObject({ create: [], desire: [], service: undefined });
+  });
+});

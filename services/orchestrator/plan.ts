@@ -1,0 +1,43 @@
+/** Pure: no clock, no I/O, no randomness. */
+import type { Node, ServiceSpec, TaskState, UpdateStatus, Version } from "@starling/api";
+import type { SlotKey } from "./slot.ts";
+
+/** What one pass over a service wants changed. Applied in one or more transactions that check each step again. */
+export interface Plan {
+  /** Tasks to create, each with the desired state it begins with. */
+  readonly create: PlannedTask[];
+  /** Desired states to raise. */
+  readonly desire: { readonly taskId: string; readonly state: TaskState }[];
+  /** Change of the service object itself: update status, or a roll-back. */
+  service: ServiceChange | undefined;
+  /** When to look again though nothing happens: a delay or a monitored period ends. Milliseconds since the epoch. */
+  wakeAtMs: number | undefined;
+}
+
+export interface PlannedTask {
+  readonly slot: SlotKey;
+  readonly desiredState: TaskState;
+}
+
+export interface ServiceChange {
+  readonly updateStatus: UpdateStatus;
+  /** Set when the service goes back to its previous spec. */
+  readonly rollback?: { readonly spec: ServiceSpec; readonly specVersion: Version | undefined };
+}
+
+/** What the pure parts look at besides the service and its tasks. */
+export interface Observed {
+  readonly nowMs: number;
+  readonly node: (id: string) => Node | undefined;
+  /** When this leader saw a task RUNNING first; a task that ran before it led counts from its last status. */
+  readonly runningSinceMs: (taskId: string) => number | undefined;
+}
+
+export function emptyPlan(): Plan {
+  return { create: [], desire: [], service: undefined, wakeAtMs: undefined };
+}
+
+/** Keeps the earliest time to look again. */
+export function wakeAt(plan: Plan, ms: number): void {
+  if (plan.wakeAtMs === undefined || ms < plan.wakeAtMs) plan.wakeAtMs = ms;
+}

@@ -1,0 +1,64 @@
+/** Pure: no clock, no I/O, no randomness. */
+import { type Service, type Task, TaskState } from "@starling/api";
+import { type Observed, type Plan, wakeAt } from "../plan.ts";
+import { hasEnded, isInvalidNode, isLostNode, isWanted, type Slot, stampMs } from "../slot.ts";
+import { restartDelayMs, shouldRestart } from "./policy.ts";
+
+/** Longest wait for an old task's end before its successor starts all the same. */
+const stopWaitMs = 60_000;
+
+/**
+ * Replaces what has ended or lost its node: old one SHUTDOWN, a new one in the same slot with desired READY. A task is
+ * never reused..
+ */
+export function planRestarts(service: Service, slots: Iterable<Slot>, observed: Observed, plan: Plan): void {
+  for (const slot of slots) {
+    const wanted = slot.tasks.filter(isWanted);
+    const broken = wanted.filter((task) => needsReplacement(task, observed));
+    if (broken.length === 0) continue;
+    for (const task of broken) plan.desire.push({ taskId: task.id, state: TaskState.SHUTDOWN });
+    if (broken.length < wanted.length) continue; // Another wanted task fills the slot already.
+    const last = broken.at(-1)!;
+    const moves = !hasEnded(last);
+    const global = typeof slot.key === "string";
+    if (global && isInvalidNode(observed.node(slot.key as string))) continue;
+    if (!moves && !shouldRestart(last, slot, service)) continue;
+    plan.create.push({ slot: slot.key, desiredState: TaskState.READY });
+  }
+}
+
+/** Lets tasks held at READY go on when their predecessor has stopped and the delay has passed. */
+export function planStarts(service: Service, slots: Iterable<Slot>, observed: Observed, plan: Plan): void {
+  for (const slot of slots) {
+    for (const task of slot.tasks) {
+      if (task.desiredState !== TaskState.READY) continue;
+      const startMs = mayStartAtMs(task, slot, service, observed);
+      if (startMs === undefined) wakeAt(plan, stampMs(task.meta.createdAt) + stopWaitMs);
+      else if (startMs > observed.nowMs) wakeAt(plan, startMs);
+      else plan.desire.push({ taskId: task.id, state: TaskState.RUNNING });
+    }
+  }
+}
+
+/** Undefined while an earlier task of the slot still stops. */
+function mayStartAtMs(task: Task, slot: Slot, service: Service, observed: Observed): number | undefined {
+  const created = stampMs(task.meta.createdAt);
+  const earlier = slot.tasks.slice(0, slot.tasks.indexOf(task));
+  const stopping = earlier.some((old) => !hasEnded(old) && old.nodeId !== "" && !isLostNode(observed.node(old.nodeId)));
+  if (stopping && observed.nowMs < created + stopWaitMs) return undefined;
+  const last = earlier.at(-1);
+  return last && endedByItself(last, task, observed) ? created + restartDelayMs(service) : created;
+}
+
+/** A successor waits for the delay only when its predecessor broke: not after an update, a drain or a lost node. */
+function endedByItself(old: Task, successor: Task, observed: Observed): boolean {
+  if (old.specVersion?.index !== successor.specVersion?.index) return false;
+  if (old.nodeId !== "" && isInvalidNode(observed.node(old.nodeId))) return false;
+  const { state } = old.status;
+  return state === TaskState.COMPLETE || state === TaskState.FAILED || state === TaskState.REJECTED;
+}
+
+function needsReplacement(task: Task, observed: Observed): boolean {
+  if (hasEnded(task)) return true;
+  return task.nodeId !== "" && isInvalidNode(observed.node(task.nodeId));
+}

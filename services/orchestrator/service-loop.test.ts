@@ -1,0 +1,157 @@
+import {
+  Annotations,
+  ReplicatedService,
+  Service,
+  ServiceSpec,
+  type Task,
+  TaskSpec,
+  TaskState,
+  TaskStatus,
+  timestampOfMs,
+  UpdateStatus_UpdateState,
+} from "@starling/api";
+import { FakeClock, nullLogger } from "@starling/base";
+import { all, byService, MemoryStore } from "@starling/store";
+import { afterEach, describe, expect, it } from "vitest";
+import { createOrchestrator } from "./index.ts";
+
+const clock = new FakeClock();
+const store = () => new MemoryStore({ clock });
+const stops: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const stop of stops.splice(0)) await stop();
+});
+
+function start(s: MemoryStore): void {
+  const abort = new AbortController();
+  const running = createOrchestrator({ store: s, clock, log: nullLogger }).map((loop) => loop.run(abort.signal));
+  stops.push(async () => {
+    abort.abort();
+    await Promise.all(running);
+  });
+}
+
+const tasksOf = (s: MemoryStore) => s.view((tx) => tx.tasks.find(byService("s")));
+const wanted = (s: MemoryStore) => tasksOf(s).filter((task) => task.desiredState <= TaskState.RUNNING);
+
+async function createService(s: MemoryStore, replicas: number): Promise<void> {
+  await s.update((tx) =>
+    tx.services.create(
+      Service.create({
+        id: "s",
+        spec: ServiceSpec.create({
+          annotations: Annotations.create({ name: "web" }),
+          replicated: ReplicatedService.create({ replicas }),
+        }),
+        specVersion: { index: 1 },
+      }),
+    ),
+  );
+}
+
+/** Plays the part of allocator, scheduler and agents: every task reaches what is wanted of it. */
+async function obey(s: MemoryStore): Promise<void> {
+  await s.update((tx) => {
+    for (const task of tx.tasks.find(all)) {
+      const state =
+        task.desiredState >= TaskState.SHUTDOWN
+          ? TaskState.SHUTDOWN
+          : task.desiredState === TaskState.READY
+            ? TaskState.READY
+            : TaskState.RUNNING;
+      if (task.status.state < state) tx.tasks.update(inState(task, state));
+    }
+  });
+}
+
+function inState(task: Task, state: TaskState): Task {
+  const at = timestampOfMs(clock.now());
+  return { ...task, status: TaskStatus.create({ ...task.status, state, timestamp: at, appliedAt: at }) };
+}
+
+describe("the service loop on a real store", () => {
+  it("creates, scales and removes the tasks of a service", async () => {
+    const s = store();
+    start(s);
+    await createService(s, 3);
+    await clock.advance(10);
+    expect(wanted(s).map((task) => task.slot)).toEqual([1, 2, 3]);
+    await obey(s);
+    await s.update((tx) => {
+      const service = tx.services.get("s")!;
+      const spec = { ...service.spec, replicated: ReplicatedService.create({ replicas: 1 }) };
+      tx.services.update({ ...service, spec });
+    });
+    await clock.advance(10);
+    expect(wanted(s).map((task) => task.slot)).toEqual([1]);
+    await s.update((tx) => tx.services.delete("s"));
+    await clock.advance(10);
+    await obey(s);
+    await clock.advance(1_000);
+    expect(tasksOf(s)).toEqual([]);
+  });
+
+  it("rolls an update through all slots, one by one, and completes it", async () => {
+    const s = store();
+    start(s);
+    await createService(s, 3);
+    await clock.advance(10);
+    await obey(s);
+    const before = new Set(wanted(s).map((task) => task.id));
+    await s.update((tx) => {
+      const service = tx.services.get("s")!;
+      const spec = { ...service.spec, task: TaskSpec.create({ forceUpdate: 1 }) };
+      tx.services.update({ ...service, spec, specVersion: { index: 2 } });
+    });
+    for (let step = 0; step < 10; step++) {
+      await clock.advance(10);
+      const away = wanted(s).filter((task) => task.status.state !== TaskState.RUNNING);
+      expect(away.length).toBeLessThanOrEqual(1);
+      await obey(s);
+    }
+    expect(wanted(s).some((task) => before.has(task.id))).toBe(false);
+    await clock.advance(5_000);
+    const status = s.view((tx) => tx.services.get("s"))?.updateStatus;
+    expect(status?.state).toBe(UpdateStatus_UpdateState.COMPLETED);
+  });
+
+  it("goes on with an update that another leader began", async () => {
+    const s = store();
+    await createService(s, 2);
+    start(s);
+    await clock.advance(10);
+    await obey(s);
+    await s.update((tx) => {
+      const service = tx.services.get("s")!;
+      const spec = { ...service.spec, task: TaskSpec.create({ forceUpdate: 1 }) };
+      tx.services.update({ ...service, spec, specVersion: { index: 2 } });
+    });
+    await clock.advance(10);
+    for (const stop of stops.splice(0)) await stop();
+    start(s);
+    for (let step = 0; step < 8; step++) {
+      await clock.advance(10);
+      await obey(s);
+    }
+    expect(wanted(s).map((task) => task.specVersion?.index)).toEqual([2, 2]);
+  });
+
+  it("keeps no more history than the cluster's limit", async () => {
+    const s = store();
+    start(s);
+    await createService(s, 1);
+    for (let life = 0; life < 9; life++) {
+      await clock.advance(6_000);
+      await s.update((tx) => {
+        for (const task of tx.tasks.find(all)) {
+          if (task.desiredState === TaskState.RUNNING && task.status.state < TaskState.RUNNING) {
+            tx.tasks.update(inState(task, TaskState.FAILED));
+          } else if (task.desiredState === TaskState.READY) tx.tasks.update(inState(task, TaskState.READY));
+        }
+      });
+    }
+    await clock.advance(6_000);
+    expect(tasksOf(s).length).toBeLessThanOrEqual(6);
+    expect(wanted(s).length).toBe(1);
+  });
+});

@@ -1,0 +1,182 @@
+import { type Service, type Task, TaskState, type UpdateStatus_UpdateState } from "@starling/api";
+import { type Clock, type Logger, newId, SwarmError, type Timer } from "@starling/base";
+import { all, byService, type MemoryStore, type StoreEvent } from "@starling/store";
+import { applyPlan, removeTasksOf } from "./apply-plan.ts";
+import { planService } from "./plan-service.ts";
+import { stampMs } from "./slot.ts";
+
+/**
+ * Keeps replicated and global services at what their specs ask for: replicas, restarts, updates. One pass a service: plan
+ * on a snapshot, apply, wait for the next event or time. Several events of one turn make one pass.
+ */
+export function createServiceLoop(options: {
+  readonly store: MemoryStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly newId?: () => string;
+}): { run(signal: AbortSignal): Promise<void> } {
+  return { run: (signal) => new ServiceLoop(options).run(signal) };
+}
+
+class ServiceLoop {
+  readonly #store: MemoryStore;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #newId: () => string;
+  /** Services to look at in the next pass. */
+  readonly #due = new Set<string>();
+  readonly #timers = new Map<string, Timer>();
+  /** When this leader first saw a task RUNNING. */
+  readonly #runningSince = new Map<string, number>();
+  #wake: () => void = () => undefined;
+
+  constructor(options: Parameters<typeof createServiceLoop>[0]) {
+    this.#store = options.store;
+    this.#clock = options.clock;
+    this.#log = options.log.with({ station: "orchestrator" });
+    this.#newId = options.newId ?? newId;
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const stop = new AbortController();
+    const either = AbortSignal.any([signal, stop.signal]);
+    either.addEventListener("abort", () => this.#wake());
+    const { events } = this.#store.viewAndWatch(
+      (tx) => {
+        for (const service of tx.services.find(all)) this.#due.add(service.id);
+        for (const task of tx.tasks.find(all)) {
+          if (task.status.state === TaskState.RUNNING) this.#noteRunning(task, stampMs(task.status.appliedAt));
+          if (task.serviceId !== "") this.#due.add(task.serviceId);
+        }
+      },
+      { kinds: ["service", "task", "node"], signal: either },
+    );
+    const reading = (async () => {
+      for await (const event of events) this.#note(event);
+    })().finally(() => stop.abort());
+    try {
+      while (!either.aborted) {
+        if (this.#due.size === 0) await this.#idle(either);
+        // The rest of this turn's events join the pass.
+        await new Promise<void>((resolve) => setImmediate(resolve));
+        const due = [...this.#due];
+        this.#due.clear();
+        for (const serviceId of due) {
+          if (either.aborted) break;
+          await this.#pass(serviceId);
+        }
+      }
+    } finally {
+      stop.abort();
+      for (const timer of this.#timers.values()) timer.cancel();
+    }
+    await reading;
+  }
+
+  #idle(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+      if (signal.aborted || this.#due.size > 0) resolve();
+    });
+  }
+
+  #mark(serviceId: string): void {
+    this.#due.add(serviceId);
+    this.#wake();
+  }
+
+  /** Marks the services that an event may change the plan of; most task events change nothing. */
+  #note(event: StoreEvent): void {
+    if (event.kind === "service") {
+      this.#mark(event.object.id);
+      return;
+    }
+    if (event.kind === "node") {
+      const { object, old } = event;
+      const same =
+        old !== undefined &&
+        event.action === "update" &&
+        old.status.state === object.status.state &&
+        old.spec === object.spec;
+      if (same) return;
+      const affected = this.#store.view((tx) => [
+        ...tx.services.find(all).filter((service) => service.spec.global),
+        ...tx.tasks.find(all).filter((task) => task.nodeId === object.id),
+      ]);
+      for (const item of affected) this.#mark("serviceId" in item ? item.serviceId : item.id);
+      return;
+    }
+    if (event.kind !== "task") return;
+    const { object: task, old } = event;
+    if (event.action === "remove") this.#runningSince.delete(task.id);
+    else if (task.status.state === TaskState.RUNNING) this.#noteRunning(task, this.#clock.now());
+    if (task.serviceId === "") return;
+    const before = old as Task | undefined;
+    const matters =
+      event.action !== "update" ||
+      before === undefined ||
+      before.desiredState !== task.desiredState ||
+      (task.status.state >= TaskState.RUNNING && before.status.state !== task.status.state);
+    if (matters) this.#mark(task.serviceId);
+  }
+
+  #noteRunning(task: Task, ms: number): void {
+    if (!this.#runningSince.has(task.id)) this.#runningSince.set(task.id, ms);
+  }
+
+  async #pass(serviceId: string): Promise<void> {
+    this.#timers.get(serviceId)?.cancel();
+    this.#timers.delete(serviceId);
+    const { service, tasks, nodes, node } = this.#store.view((tx) => {
+      const found = tx.services.get(serviceId);
+      return {
+        service: found,
+        tasks: tx.tasks.find(byService(serviceId)),
+        nodes: found?.spec.global ? tx.nodes.find(all) : [],
+        node: (id: string) => tx.nodes.get(id),
+      };
+    });
+    if (service === undefined) return await this.#removeOrphans(serviceId, tasks);
+    const nowMs = this.#clock.now();
+    const observed = { nowMs, node, runningSinceMs: (taskId: string) => this.#runningSince.get(taskId) };
+    const plan = planService(service, tasks, nodes, observed);
+    if (plan === undefined) return;
+    if (plan.wakeAtMs !== undefined) {
+      const timer = this.#clock.setTimer(Math.max(0, plan.wakeAtMs - nowMs), () => this.#mark(serviceId));
+      this.#timers.set(serviceId, timer);
+    }
+    if (plan.create.length === 0 && plan.desire.length === 0 && plan.service === undefined) return;
+    this.#logUpdate(service, plan.service?.updateStatus.state, plan.service?.updateStatus.message);
+    await this.#write(serviceId, () => applyPlan(this.#store, service, plan, { newId: this.#newId, nowMs }));
+  }
+
+  async #removeOrphans(serviceId: string, tasks: readonly Task[]): Promise<void> {
+    const left = tasks.filter((task) => task.desiredState < TaskState.REMOVE);
+    if (left.length === 0) return;
+    await this.#write(serviceId, () => this.#store.update((tx) => removeTasksOf(tx, left)));
+  }
+
+  /** A refused write is planned anew; losing leadership ends the loop through its signal. */
+  async #write(serviceId: string, write: () => Promise<unknown>): Promise<void> {
+    try {
+      await write();
+    } catch (thrown) {
+      const error = SwarmError.from(thrown);
+      if (error.code === "Internal") throw error;
+      this.#log.warn("plan not applied, trying again", { "service.id": serviceId, error: error.message });
+      this.#timers.set(
+        serviceId,
+        this.#clock.setTimer(100, () => this.#mark(serviceId)),
+      );
+    }
+  }
+
+  #logUpdate(service: Service, state: UpdateStatus_UpdateState | undefined, message: string | undefined): void {
+    if (state === undefined) return;
+    this.#log.info("service update", {
+      "service.id": service.id,
+      "service.name": service.spec.annotations.name,
+      message,
+    });
+  }
+}

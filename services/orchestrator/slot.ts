@@ -1,0 +1,71 @@
+/** Pure: no clock, no I/O, no randomness. */
+import {
+  type Node,
+  NodeSpec_Availability,
+  NodeStatus_State,
+  type Task,
+  TaskState,
+  type Timestamp,
+  timestampMs,
+} from "@starling/api";
+
+/**
+ * The place of one replica: a slot number of a replicated service, or a node of a global one. `tasks` are all tasks that
+ * ever stood in it and are still in the store, oldest first, without those that are to be removed.
+ */
+export interface Slot {
+  readonly key: SlotKey;
+  readonly tasks: readonly Task[];
+}
+
+/** Slot number (from 1) of a replicated service, node id of a global one. */
+export type SlotKey = number | string;
+
+/** Milliseconds since the epoch; 0 for a stamp that is not set. */
+export function stampMs(stamp: Timestamp | undefined): number {
+  return stamp === undefined ? 0 : timestampMs(stamp);
+}
+
+/** Still meant to run: desired state at most RUNNING. */
+export function isWanted(task: Task): boolean {
+  return task.desiredState <= TaskState.RUNNING;
+}
+
+/** Has ended, or will never begin: no process of it is left. */
+export function hasEnded(task: Task): boolean {
+  return task.status.state > TaskState.RUNNING;
+}
+
+/** Tasks grouped by slot; tasks with desired state REMOVE are on their way out and belong to no slot. */
+export function groupSlots(tasks: Iterable<Task>, keyOf: (task: Task) => SlotKey): Map<SlotKey, Slot> {
+  const grouped = new Map<SlotKey, Task[]>();
+  for (const task of tasks) {
+    if (task.desiredState >= TaskState.REMOVE) continue;
+    const key = keyOf(task);
+    const list = grouped.get(key);
+    if (list) list.push(task);
+    else grouped.set(key, [task]);
+  }
+  const slots = new Map<SlotKey, Slot>();
+  for (const [key, list] of grouped) {
+    list.sort(
+      (a, b) => stampMs(a.meta.createdAt) - stampMs(b.meta.createdAt) || a.meta.version.index - b.meta.version.index,
+    );
+    slots.set(key, { key, tasks: list });
+  }
+  return slots;
+}
+
+/** A node whose tasks must run elsewhere: gone, DOWN or drained. */
+export function isInvalidNode(node: Node | undefined): boolean {
+  return node === undefined || node.status.state === NodeStatus_State.DOWN || isDrained(node);
+}
+
+export function isDrained(node: Node | undefined): boolean {
+  return node?.spec.availability === NodeSpec_Availability.DRAIN;
+}
+
+/** What a stop must not wait for: a node that cannot report any more. */
+export function isLostNode(node: Node | undefined): boolean {
+  return node === undefined || node.status.state === NodeStatus_State.DOWN;
+}

@@ -1,0 +1,90 @@
+import { type Task, TaskState } from "@starling/api";
+import { type Clock, type Logger, SwarmError } from "@starling/base";
+import { all, byService, type MemoryStore, type StoreEvent } from "@starling/store";
+import { hasEnded } from "../slot.ts";
+import { isDone, surplusHistory } from "./reap.ts";
+
+const delayMs = 100;
+const removalsPerTransaction = 200;
+
+/**
+ * Deletes task records: those to be removed once nothing of them is left on their node, and the history beyond the
+ * cluster's TaskHistoryRetentionLimit per slot. Runs a short while after what made it necessary, so that bursts cost one pass.
+ */
+export function createTaskReaper(options: {
+  readonly store: MemoryStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+}): { run(signal: AbortSignal): Promise<void> } {
+  const { store, clock } = options;
+  const log = options.log.with({ station: "task-reaper" });
+  return {
+    async run(signal) {
+      const doneIds = new Set<string>();
+      const slots = new Map<string, Task>();
+      let wake: () => void = () => undefined;
+      const note = (task: Task) => {
+        if (isDone(task)) doneIds.add(task.id);
+        else if (hasEnded(task) && task.serviceId !== "") slots.set(slotName(task), task);
+        else return;
+        wake();
+      };
+      const { events } = store.viewAndWatch((tx) => tx.tasks.find(all).forEach(note), { kinds: ["task"], signal });
+      signal.addEventListener("abort", () => wake(), { once: true });
+      const reading = (async () => {
+        for await (const event of events as AsyncIterable<StoreEvent>) {
+          if (event.kind === "task" && event.action !== "remove") note(event.object);
+        }
+      })();
+      while (!signal.aborted) {
+        if (doneIds.size === 0 && slots.size === 0) {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+            if (signal.aborted) resolve();
+          });
+        }
+        await clock.sleep(delayMs, signal).catch(() => undefined);
+        if (signal.aborted) break;
+        const ids = [...doneIds];
+        for (const slot of slots.values()) ids.push(...surplusOf(store, slot));
+        doneIds.clear();
+        slots.clear();
+        for (let at = 0; at < ids.length; at += removalsPerTransaction) {
+          await remove(ids.slice(at, at + removalsPerTransaction));
+        }
+      }
+      await reading;
+
+      async function remove(some: readonly string[]): Promise<void> {
+        try {
+          await store.update((tx) => {
+            for (const id of some) {
+              const task = tx.tasks.get(id);
+              if (task && (isDone(task) || hasEnded(task))) tx.tasks.delete(id);
+            }
+          });
+        } catch (thrown) {
+          const error = SwarmError.from(thrown);
+          if (error.code === "Internal") throw error;
+          log.warn("task records not removed, trying again", { error: error.message });
+          for (const id of some) doneIds.add(id);
+        }
+      }
+    },
+  };
+}
+
+function slotName(task: Task): string {
+  return `${task.serviceId}/${task.slot === 0 ? task.nodeId : task.slot}`;
+}
+
+function surplusOf(store: MemoryStore, { serviceId, slot, nodeId }: Task): string[] {
+  return store.view((tx) => {
+    const limit = tx.clusters.find(all)[0]?.spec.orchestration.taskHistoryRetentionLimit ?? 5;
+    const tasks = tx.tasks
+      .find(byService(serviceId))
+      .filter((task) => (slot === 0 ? task.slot === 0 && task.nodeId === nodeId : task.slot === slot))
+      .filter((task) => task.desiredState < TaskState.REMOVE);
+    return surplusHistory(tasks, tx.services.get(serviceId), limit).map((task) => task.id);
+  });
+}

@@ -1,0 +1,218 @@
+/** Pure: no clock, no I/O, no randomness. */
+import {
+  UpdateConfig_FailureAction as Action,
+  durationMs,
+  isTaskDirty,
+  UpdateConfig_UpdateOrder as Order,
+  type Service,
+  UpdateStatus_UpdateState as State,
+  type Task,
+  TaskState,
+  timestampOfMs,
+  UpdateConfig,
+  UpdateStatus,
+} from "@starling/api";
+
+import { type Observed, type Plan, wakeAt } from "../plan.ts";
+import { hasEnded, isWanted, type Slot, stampMs } from "../slot.ts";
+
+const defaultMonitorMs = 5_000;
+
+/** Swarm's defaults: one at a time, no delay, watched for 5 s, pause at the first failure, stop-first. */
+const defaultConfig = UpdateConfig.create({ parallelism: 1 });
+
+/**
+ * The next steps of a rolling update. Its whole state is read off the store: slots whose wanted tasks are all of an older
+ * spec are dirty (slots that this plan refills already are not); a slot is being worked on until its new task runs and the delay after that has passed. So a new leader
+ * goes on where the old one stopped.
+ */
+export function planUpdate(stored: Service, slots: readonly Slot[], observed: Observed, plan: Plan): void {
+  const replaced = new Set(plan.create.map((step) => step.slot));
+  if (isPaused(stored.updateStatus?.state)) return;
+  const begun = isActive(stored.updateStatus?.state);
+  const service = begun ? stored : { ...stored, updateStatus: started(observed.nowMs) };
+  const rollingBack = service.updateStatus?.state === State.ROLLBACK_STARTED;
+  const config = configOf(service);
+  const views = slots
+    .filter((slot) => !replaced.has(slot.key))
+    .map((slot) => viewSlot(service, slot, config, observed));
+  const dirty = views.filter((view) => view.dirty);
+  if (!begun) {
+    if (dirty.length === 0) return;
+    plan.service = { updateStatus: started(observed.nowMs) };
+  }
+  const failed = findFailure(service, slots, config, observed);
+  if (failed && config.failureAction !== Action.CONTINUE) {
+    plan.service = onFailure(service, failed, config, rollingBack, observed.nowMs);
+    return;
+  }
+  const busy = views.filter((view) => view.busyUntilMs > observed.nowMs);
+  for (const view of busy) if (Number.isFinite(view.busyUntilMs)) wakeAt(plan, view.busyUntilMs);
+  for (const view of views) finishStartFirst(view, config, plan);
+  const free = config.parallelism === 0 ? dirty.length : Math.max(0, config.parallelism - busy.length);
+  const next = dirty.filter((view) => !busy.includes(view)).slice(0, free);
+  for (const view of next) replace(view, config, plan);
+  if (dirty.length === 0 && busy.length === 0) complete(service, views, config, rollingBack, observed, plan);
+}
+
+function configOf(service: Service): UpdateConfig {
+  const rollingBack = service.updateStatus?.state === State.ROLLBACK_STARTED;
+  return (rollingBack ? service.spec.rollback : service.spec.update) ?? defaultConfig;
+}
+
+interface SlotView {
+  readonly slot: Slot;
+  /** Wanted tasks of an older spec. */
+  readonly old: readonly Task[];
+  /** Wanted tasks of the current spec. */
+  readonly current: readonly Task[];
+  /** No wanted task is of the current spec. */
+  readonly dirty: boolean;
+  /** Under work until then: Infinity while its new task is still on the way. */
+  readonly busyUntilMs: number;
+  /** When the current task ran first; undefined while it does not. */
+  readonly runningSinceMs: number | undefined;
+}
+
+function viewSlot(service: Service, slot: Slot, config: UpdateConfig, observed: Observed): SlotView {
+  const wanted = slot.tasks.filter(isWanted);
+  const resting = wanted.length === 0 ? slot.tasks.slice(-1) : wanted;
+  const old = resting.filter((task) => isTaskDirty(service, task, observed.node(task.nodeId)));
+  const current = resting.filter((task) => !old.includes(task));
+  const begun = stampMs(service.updateStatus?.startedAt);
+  const fresh = current.filter((task) => stampMs(task.meta.createdAt) >= begun);
+  const newest = fresh.at(-1);
+  const since = newest && newest.status.state >= TaskState.RUNNING ? runningSince(newest, observed) : undefined;
+  const triedBefore = slot.tasks.some(
+    (task) => hasEnded(task) && !isWanted(task) && isOfUpdate(task, service) && isFailure(task.status.state),
+  );
+  let busyUntilMs = 0;
+  if (newest && since === undefined && !triedBefore) busyUntilMs = Number.POSITIVE_INFINITY;
+  else if (since !== undefined) busyUntilMs = since + durationMs(config.delay, 0);
+  return { slot, old, current, dirty: current.length === 0, busyUntilMs, runningSinceMs: since };
+}
+
+/** Old task out, new one held at READY until it has stopped; or, start-first, new one in beside the old. */
+function replace(view: SlotView, config: UpdateConfig, plan: Plan): void {
+  const startFirst = config.order === Order.START_FIRST && view.old.some((task) => !hasEnded(task));
+  plan.create.push({ slot: view.slot.key, desiredState: startFirst ? TaskState.RUNNING : TaskState.READY });
+  if (startFirst) return;
+  for (const task of view.old) {
+    if (isWanted(task)) plan.desire.push({ taskId: task.id, state: TaskState.SHUTDOWN });
+  }
+}
+
+/** Start-first: the old ones go once the new one runs. */
+function finishStartFirst(view: SlotView, config: UpdateConfig, plan: Plan): void {
+  if (config.order !== Order.START_FIRST || view.dirty) return;
+  if (!view.current.some((task) => task.status.state === TaskState.RUNNING)) return;
+  for (const task of view.old) {
+    if (isWanted(task)) plan.desire.push({ taskId: task.id, state: TaskState.SHUTDOWN });
+  }
+}
+
+/** Completed once every new task has run for the monitored time. */
+function complete(
+  service: Service,
+  views: readonly SlotView[],
+  config: UpdateConfig,
+  rollingBack: boolean,
+  observed: Observed,
+  plan: Plan,
+): void {
+  const monitorMs = durationMs(config.monitor, defaultMonitorMs);
+  let last = stampMs(service.updateStatus?.startedAt);
+  for (const view of views) last = Math.max(last, view.runningSinceMs ?? 0);
+  const until = last + monitorMs;
+  if (observed.nowMs < until) {
+    wakeAt(plan, until);
+    return;
+  }
+  plan.service = {
+    updateStatus: UpdateStatus.create({
+      ...service.updateStatus,
+      state: rollingBack ? State.ROLLBACK_COMPLETED : State.COMPLETED,
+      completedAt: timestampOfMs(observed.nowMs),
+      message: rollingBack ? "rollback completed" : "update completed",
+    }),
+  };
+}
+
+/** The task whose early end makes the share of failed slots exceed what the config allows. */
+function findFailure(
+  service: Service,
+  slots: readonly Slot[],
+  config: UpdateConfig,
+  observed: Observed,
+): Task | undefined {
+  const monitorMs = durationMs(config.monitor, defaultMonitorMs);
+  const failed: Task[] = [];
+  for (const slot of slots) {
+    const task = slot.tasks.find((candidate) => {
+      if (!isOfUpdate(candidate, service) || !isFailure(candidate.status.state)) return false;
+      const since = observed.runningSinceMs(candidate.id);
+      return (
+        since === undefined || stampMs(candidate.status.appliedAt ?? candidate.status.timestamp) <= since + monitorMs
+      );
+    });
+    if (task) failed.push(task);
+  }
+  if (failed.length === 0) return undefined;
+  return failed.length / Math.max(1, slots.length) > config.maxFailureRatio ? failed.at(-1) : undefined;
+}
+
+function onFailure(
+  service: Service,
+  failed: Task,
+  config: UpdateConfig,
+  rollingBack: boolean,
+  nowMs: number,
+): Plan["service"] {
+  const reason = `due to failure or early termination of task ${failed.id}`;
+  const current = service.updateStatus;
+  if (config.failureAction === Action.ROLLBACK && !rollingBack && service.previousSpec) {
+    return {
+      updateStatus: UpdateStatus.create({
+        state: State.ROLLBACK_STARTED,
+        startedAt: timestampOfMs(nowMs),
+        message: `update rolled back ${reason}`,
+      }),
+      rollback: { spec: service.previousSpec, specVersion: service.previousSpecVersion },
+    };
+  }
+  return {
+    updateStatus: UpdateStatus.create({
+      ...current,
+      state: rollingBack ? State.ROLLBACK_PAUSED : State.PAUSED,
+      message: `${rollingBack ? "rollback" : "update"} paused ${reason}`,
+    }),
+  };
+}
+
+function started(nowMs: number): UpdateStatus {
+  return UpdateStatus.create({ state: State.UPDATING, startedAt: timestampOfMs(nowMs), message: "update in progress" });
+}
+
+function isActive(state: State | undefined): boolean {
+  return state === State.UPDATING || state === State.ROLLBACK_STARTED;
+}
+
+function isPaused(state: State | undefined): boolean {
+  return state === State.PAUSED || state === State.ROLLBACK_PAUSED;
+}
+
+/** Created by the update in progress: of the current spec version and not older than its start. */
+function isOfUpdate(task: Task, service: Service): boolean {
+  return (
+    task.specVersion?.index === service.specVersion?.index &&
+    stampMs(task.meta.createdAt) >= stampMs(service.updateStatus?.startedAt)
+  );
+}
+
+function isFailure(state: TaskState): boolean {
+  return state === TaskState.FAILED || state === TaskState.REJECTED || state === TaskState.COMPLETE;
+}
+
+function runningSince(task: Task, observed: Observed): number {
+  return observed.runningSinceMs(task.id) ?? stampMs(task.status.appliedAt ?? task.status.timestamp);
+}
