@@ -1,0 +1,86 @@
+import "reflect-metadata";
+import { createPrivateKey, X509Certificate as ParsedCertificate } from "node:crypto";
+import { X509Certificate } from "@peculiar/x509";
+import { NodeTLSInfo } from "@starling/api";
+import { managerRole, workerRole } from "@starling/api/rpc";
+import { type Millis, SwarmError } from "@starling/base";
+import { type CertificateSubject, parseCertificate, splitPem } from "./root-ca.ts";
+
+/** A node's certificate, checked against its root. Times are milliseconds since the epoch. */
+export interface NodeCertificate extends CertificateSubject {
+  readonly notBefore: Millis;
+  readonly notAfter: Millis;
+}
+
+/**
+ * Reads a chain (leaf first), checks that it leads to a certificate of `rootPem`, is valid at `now` and names a node.
+ * Throws FailedPrecondition saying which of these fails, with the dates when it is the time.
+ */
+export function readNodeCertificate(options: {
+  readonly chainPem: string;
+  readonly rootPem: string;
+  readonly now: Millis;
+}): NodeCertificate {
+  const chain = splitPem(options.chainPem).map((pem) => parseCertificate(pem, "node certificate"));
+  const leaf = chain[0];
+  if (leaf === undefined) throw refuse("the file holds no PEM certificate");
+  const roots = splitPem(options.rootPem).map((pem) => parseCertificate(pem, "root certificate"));
+  checkChain(chain, roots);
+  const notBefore = Date.parse(leaf.validFrom);
+  const notAfter = Date.parse(leaf.validTo);
+  if (options.now < notBefore) {
+    throw refuse(`not valid before ${leaf.validFrom}, and it is ${utc(options.now)}: is this host's clock right?`);
+  }
+  if (options.now > notAfter) {
+    throw refuse(`not valid after ${leaf.validTo}, and it is ${utc(options.now)}: join the cluster again`);
+  }
+  const subject = leaf.toLegacyObject().subject as unknown as Readonly<Record<string, string | readonly string[]>>;
+  const nodeId = one(subject["CN"]);
+  const role = [subject["OU"] ?? []].flat().find((unit) => unit === managerRole || unit === workerRole);
+  const organization = one(subject["O"]);
+  if (nodeId === "" || organization === "" || role === undefined) {
+    throw refuse(`"${leaf.subject.replaceAll("\n", ", ")}" names no node (CN), role (OU) and cluster (O)`);
+  }
+  return { nodeId, role, organization, notBefore, notAfter };
+}
+
+function checkChain(chain: readonly ParsedCertificate[], roots: readonly ParsedCertificate[]): void {
+  for (const [at, certificate] of chain.entries()) {
+    const issuers = at + 1 < chain.length ? [chain[at + 1]!] : roots;
+    const issuedBy = issuers.some((issuer) => certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey));
+    if (!issuedBy) throw refuse("not signed by this cluster's root certificate");
+  }
+}
+
+/** Is `keyPem` the private key of the chain's leaf? Throws when either cannot be read. */
+export function keyMatches(chainPem: string, keyPem: string): boolean {
+  const leaf = splitPem(chainPem)[0];
+  return leaf !== undefined && new ParsedCertificate(leaf).checkPrivateKey(createPrivateKey(keyPem));
+}
+
+/** What a node tells of its trust in its description, so that a root rotation can see who has moved. */
+export function tlsInfo(chainPem: string, rootPem: string): NodeTLSInfo {
+  const chain = splitPem(chainPem);
+  const leaf = new X509Certificate(chain[0] ?? "");
+  const issuerPem = [...chain.slice(1), ...splitPem(rootPem)].find((pem) =>
+    new ParsedCertificate(chain[0] ?? "").checkIssued(new ParsedCertificate(pem)),
+  );
+  const issuer = new ParsedCertificate(issuerPem ?? rootPem);
+  return NodeTLSInfo.create({
+    trustRoot: Buffer.from(rootPem),
+    certIssuerSubject: new Uint8Array(leaf.issuerName.toArrayBuffer()),
+    certIssuerPublicKey: new Uint8Array(issuer.publicKey.export({ type: "spki", format: "der" })),
+  });
+}
+
+function refuse(why: string): SwarmError {
+  return new SwarmError("FailedPrecondition", `node certificate: ${why}`);
+}
+
+function one(value: string | readonly string[] | undefined): string {
+  return [value ?? []].flat()[0] ?? "";
+}
+
+function utc(at: Millis): string {
+  return new Date(at).toUTCString();
+}

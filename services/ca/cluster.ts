@@ -1,0 +1,90 @@
+import { randomBytes } from "node:crypto";
+import {
+  AcceptancePolicy,
+  Annotations,
+  CAConfig,
+  Cluster,
+  ClusterSpec,
+  DispatcherConfig,
+  defaultAddressPools,
+  defaultClusterName,
+  defaultSubnetSize,
+  defaultVxlanPort,
+  durationOfMs,
+  EncryptionConfig,
+  JoinTokens,
+  OrchestrationConfig,
+  RaftConfig,
+  RootCA as RootCAObject,
+  TaskDefaults,
+} from "@starling/api";
+import { formatJoinToken } from "./join-token.ts";
+import { nodeValidityMs, RootCA } from "./root-ca.ts";
+
+/** Old tasks kept per slot (Swarm: defaultTaskHistoryRetentionLimit). */
+const taskHistoryRetentionLimit = 5;
+const heartbeatPeriodMs = 1_000;
+/** Swarm's DefaultRaftConfig; ticks are 100 ms here. */
+const raft = { snapshotInterval: 10_000, keepOldSnapshots: 0, logEntriesForSlowFollowers: 500 };
+
+export interface ClusterDefaults {
+  readonly defaultAddressPool?: readonly string[];
+  readonly subnetSize?: number;
+  readonly vxlanUdpPort?: number;
+  readonly autoLockManagers?: boolean;
+}
+
+/** A cluster's first object, to be created by its first manager. Join tokens are new ones. */
+export function newCluster(options: {
+  readonly clusterId: string;
+  readonly rootCA: RootCA;
+  readonly defaults?: ClusterDefaults;
+}): Cluster {
+  const { clusterId, rootCA, defaults = {} } = options;
+  return Cluster.create({
+    id: clusterId,
+    spec: ClusterSpec.create({
+      annotations: Annotations.create({ name: defaultClusterName }),
+      acceptancePolicy: AcceptancePolicy.create(),
+      orchestration: OrchestrationConfig.create({ taskHistoryRetentionLimit }),
+      raft: RaftConfig.create({ ...raft, heartbeatTick: 1, electionTick: 10 }),
+      dispatcher: DispatcherConfig.create({ heartbeatPeriod: durationOfMs(heartbeatPeriodMs) }),
+      caConfig: CAConfig.create({ nodeCertExpiry: durationOfMs(nodeValidityMs) }),
+      taskDefaults: TaskDefaults.create(),
+      encryptionConfig: EncryptionConfig.create({ autoLockManagers: defaults.autoLockManagers ?? false }),
+    }),
+    rootCa: RootCAObject.create({
+      caKey: Buffer.from(rootCA.keyPem ?? ""),
+      caCert: Buffer.from(rootCA.certificatePem),
+      caCertHash: rootCA.digestText,
+      joinTokens: JoinTokens.create({ worker: newJoinToken(rootCA), manager: newJoinToken(rootCA) }),
+    }),
+    defaultAddressPool: defaults.defaultAddressPool ?? defaultAddressPools,
+    subnetSize: defaults.subnetSize ?? defaultSubnetSize,
+    vxlanUdpPort: defaults.vxlanUdpPort ?? defaultVxlanPort,
+  });
+}
+
+/** A token with a new secret, e.g. to replace one that leaked. */
+export function newJoinToken(rootCA: Pick<RootCA, "digest">): string {
+  return formatJoinToken({ rootDigest: rootCA.digest, secret: randomBytes(16) });
+}
+
+/** The cluster's root with the key that signs now: during a root rotation the new one, cross-signed by the old. */
+export function rootOf(cluster: Cluster): RootCA {
+  const { caCert, caKey, rootRotation } = cluster.rootCa;
+  const certificatePem = text(caCert);
+  if (rootRotation !== undefined && rootRotation.caKey.length > 0) {
+    return RootCA.fromPem({
+      certificatePem,
+      keyPem: text(rootRotation.caKey),
+      signerPem: text(rootRotation.caCert),
+      intermediatesPem: text(rootRotation.crossSignedCaCert),
+    });
+  }
+  return RootCA.fromPem({ certificatePem, keyPem: text(caKey) });
+}
+
+function text(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("utf8");
+}

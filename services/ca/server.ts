@@ -1,0 +1,174 @@
+import {
+  type CA,
+  Certificate,
+  type Cluster,
+  GetRootCACertificateResponse,
+  GetUnlockKeyResponse,
+  IssuanceStatus,
+  IssuanceStatus_State,
+  type IssueNodeCertificateRequest,
+  IssueNodeCertificateResponse,
+  Node,
+  type NodeCA,
+  NodeCertificateStatusResponse,
+  NodeRole,
+  NodeSpec,
+  NodeSpec_Membership,
+} from "@starling/api";
+import { type Caller, type Handlers, managerRole, workerRole } from "@starling/api/rpc";
+import { type Clock, type Logger, newId, SwarmError } from "@starling/base";
+import type { MemoryStore } from "@starling/store";
+import { secretsEqual } from "./keys.ts";
+import { type CertificateSigner, createCertificateSigner, mustCluster, roleName, signCertificate } from "./signer.ts";
+
+export interface CaServerOptions {
+  readonly store: MemoryStore;
+  readonly clusterId: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** The CA of a manager. `handlers` are to be served by the leader; `run` is its loop, which signs what they left. */
+export interface CaServer {
+  readonly ca: Handlers<typeof CA>;
+  readonly nodeCa: Handlers<typeof NodeCA>;
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export function createCaServer(options: CaServerOptions): CaServer {
+  const signer = createCertificateSigner(options);
+  return {
+    ca: {
+      getRootCACertificate: async () =>
+        GetRootCACertificateResponse.create({ certificate: mustCluster(options).rootCa.caCert }),
+      getUnlockKey: async () => {
+        const { meta, spec, unlockKeys } = mustCluster(options);
+        const key = unlockKeys.find(({ subsystem }) => subsystem === managerRole);
+        return GetUnlockKeyResponse.create({
+          version: meta.version,
+          ...(spec.encryptionConfig.autoLockManagers && key && { unlockKey: key.key }),
+        });
+      },
+    },
+    nodeCa: {
+      issueNodeCertificate: (request, { caller }) => issue(options, signer, request, caller),
+      nodeCertificateStatus: ({ nodeId }, { signal }) => awaitCertificate(options, nodeId, signal),
+    },
+    run: (signal) => signer.run(signal),
+  };
+}
+
+/** For ServiceOptions.admit: refuses nodes that were removed from the cluster while their certificate lasts. */
+export function refuseRemovedNodes(cluster: () => Cluster | undefined): (caller: Caller) => void {
+  return ({ nodeId }) => {
+    if (nodeId !== "" && isRemoved(cluster(), nodeId)) {
+      throw new SwarmError("PermissionDenied", `node ${nodeId} was removed from the cluster: join it again`);
+    }
+  };
+}
+
+/**
+ * A node with a certificate of this cluster renews it under its id, with the role the cluster now gives it; anybody else
+ * needs a join token, whose secret decides the role, and becomes a new node.
+ */
+async function issue(
+  options: CaServerOptions,
+  signer: CertificateSigner,
+  request: IssueNodeCertificateRequest,
+  caller: Caller,
+): Promise<IssueNodeCertificateResponse> {
+  if (request.csr.length === 0) throw new SwarmError("InvalidArgument", "csr: empty: send a PEM certificate request");
+  const cluster = mustCluster(options);
+  if (mayRenew(caller, cluster)) return await renew(options, signer, request.csr, caller.nodeId);
+  const role = roleOfToken(cluster, request.token);
+  if (role === undefined) {
+    throw new SwarmError("InvalidArgument", "A valid join token is necessary to join this cluster");
+  }
+  const nodeId = newId();
+  const certificate = await signCertificate(options, cluster, { csr: request.csr, nodeId, role });
+  await options.store.update((tx) => {
+    tx.nodes.create(
+      Node.create({
+        id: nodeId,
+        role,
+        certificate,
+        spec: NodeSpec.create({
+          desiredRole: role,
+          membership: NodeSpec_Membership.ACCEPTED,
+          availability: request.availability,
+        }),
+        vxlanUdpPort: cluster.vxlanUdpPort,
+      }),
+    );
+  });
+  options.log.info("node joins", { "node.id": nodeId, role: roleName(role) });
+  return IssueNodeCertificateResponse.create({ nodeId, nodeMembership: NodeSpec_Membership.ACCEPTED });
+}
+
+async function renew(
+  { store }: CaServerOptions,
+  signer: CertificateSigner,
+  csr: Uint8Array,
+  nodeId: string,
+): Promise<IssueNodeCertificateResponse> {
+  const membership = await store.update((tx) => {
+    const node = tx.nodes.get(nodeId);
+    if (node === undefined) {
+      throw new SwarmError("NotFound", `node ${nodeId} not found when attempting to renew certificate`);
+    }
+    const status = IssuanceStatus.create({ state: IssuanceStatus_State.RENEW });
+    tx.nodes.update({ ...node, certificate: Certificate.create({ csr, cn: nodeId, role: node.role, status }) });
+    return node.spec.membership;
+  });
+  await signer.sign(nodeId);
+  return IssueNodeCertificateResponse.create({ nodeId, nodeMembership: membership });
+}
+
+/** Resolves when the node's certificate is issued, failed, or (rotation) is wanted anew. */
+async function awaitCertificate(
+  { store }: CaServerOptions,
+  nodeId: string,
+  signal: AbortSignal,
+): Promise<NodeCertificateStatusResponse> {
+  if (nodeId === "") throw new SwarmError("InvalidArgument", "node_id: empty: give the id that was issued");
+  const answer = ({ certificate }: Node) =>
+    NodeCertificateStatusResponse.create({ status: certificate.status, certificate });
+  const found = store.viewAndWatch((tx) => tx.nodes.get(nodeId), { kinds: ["node"], signal });
+  if (found.value === undefined) throw new SwarmError("NotFound", `node ${nodeId} not found`);
+  if (isFinal(found.value)) {
+    found.events.close();
+    return answer(found.value);
+  }
+  for await (const event of found.events) {
+    if (event.kind !== "node" || event.object.id !== nodeId) continue;
+    if (event.action === "remove") throw new SwarmError("NotFound", `node ${nodeId} was removed`);
+    if (isFinal(event.object)) return answer(event.object);
+  }
+  throw new SwarmError("Cancelled", "the caller went away");
+}
+
+function mayRenew(caller: Caller, cluster: Cluster): boolean {
+  const hasRole = caller.roles.includes(workerRole) || caller.roles.includes(managerRole);
+  return caller.nodeId !== "" && hasRole && caller.organization === cluster.id && !isRemoved(cluster, caller.nodeId);
+}
+
+/** Both comparisons are always made, so that time tells nothing. */
+function roleOfToken(cluster: Cluster, token: string): NodeRole | undefined {
+  const { manager, worker } = cluster.rootCa.joinTokens;
+  const isManager = secretsEqual(manager, token);
+  const isWorker = secretsEqual(worker, token);
+  return isManager ? NodeRole.MANAGER : isWorker ? NodeRole.WORKER : undefined;
+}
+
+function isRemoved(cluster: Cluster | undefined, nodeId: string): boolean {
+  return cluster !== undefined && Object.hasOwn(cluster.blacklistedCertificates, nodeId);
+}
+
+function isFinal({ certificate }: Node): boolean {
+  const { state } = certificate.status;
+  return (
+    state === IssuanceStatus_State.ISSUED ||
+    state === IssuanceStatus_State.FAILED ||
+    state === IssuanceStatus_State.ROTATE
+  );
+}
