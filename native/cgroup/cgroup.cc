@@ -1,0 +1,278 @@
+#include "cgroup.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "../sys/fs.h"
+#include "devices.h"
+
+namespace starling::cgroup {
+namespace {
+
+constexpr int64_t kCpuPeriodUs = 100'000;
+
+bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
+
+// The whole file as a number; -1 when unreadable, and for "max".
+int64_t ReadNumber(const std::string& path) {
+  auto text = fs::ReadFile(path, 4096);
+  if (!text.ok() || text->empty() || (*text)[0] < '0' || (*text)[0] > '9') return -1;
+  return std::strtoll(text->c_str(), nullptr, 10);
+}
+
+// The number after `key` in a file of "key value" lines; 0 when absent.
+int64_t ReadField(const std::string& path, std::string_view key) {
+  auto text = fs::ReadFile(path, 1 << 16);
+  if (!text.ok()) return 0;
+  for (std::string_view line : fs::Split(*text, '\n')) {
+    if (line.size() > key.size() && line.substr(0, key.size()) == key && line[key.size()] == ' ') {
+      return std::strtoll(std::string(line.substr(key.size() + 1)).c_str(), nullptr, 10);
+    }
+  }
+  return 0;
+}
+
+// v1 shares 2 … 262144 to v2 weight 1 … 10000, the mapping that OCI runtimes share.
+int64_t WeightOfShares(int64_t shares) {
+  shares = std::clamp<int64_t>(shares, 2, 262144);
+  return 1 + ((shares - 2) * 9999) / 262142;
+}
+
+Error Missing(std::string_view controller, std::string_view limit) {
+  return Error{std::string(limit) + ": this host mounts no cgroup hierarchy with the " + std::string(controller) +
+                   " controller",
+               ENOTSUP};
+}
+
+}  // namespace
+
+Result<Cgroup> Cgroup::Locate(const Placement& placement) {
+  if (!placement.parent.empty()) STARLING_TRY(CheckGroupName(placement.parent, "cgroup.parent"));
+  STARLING_TRY(CheckGroupName(placement.name, "cgroup.name"));
+  STARLING_ASSIGN(mountinfo, fs::ReadFile("/proc/self/mountinfo"));
+  STARLING_ASSIGN(self_cgroup, fs::ReadFile("/proc/self/cgroup"));
+  std::vector<Hierarchy> hierarchies = ParseHierarchies(mountinfo, self_cgroup);
+  bool unified = std::any_of(hierarchies.begin(), hierarchies.end(), [](const Hierarchy& h) { return h.v2; });
+  Cgroup cgroup;
+  cgroup.placement_ = placement;
+  for (Hierarchy& hierarchy : hierarchies) {
+    bool wanted = hierarchy.v2 || hierarchy.Has("memory") || hierarchy.Has("cpu") || hierarchy.Has("cpuacct") ||
+                  hierarchy.Has("pids") || hierarchy.Has("name=systemd") ||
+                  (!unified && (hierarchy.Has("freezer") || hierarchy.Has("devices")));
+    if (!wanted) continue;
+    Group group;
+    group.folder = hierarchy.mount_point + ContainersGroup(hierarchy, placement.parent) + "/" + placement.name;
+    group.hierarchy = std::move(hierarchy);
+    cgroup.groups_.push_back(std::move(group));
+  }
+  return cgroup;
+}
+
+const Cgroup::Group* Cgroup::Find(std::string_view controller) const {
+  for (const Group& group : groups_) {
+    if (group.hierarchy.Has(controller)) return &group;
+  }
+  return nullptr;
+}
+
+const Cgroup::Group* Cgroup::Unified() const {
+  for (const Group& group : groups_) {
+    if (group.hierarchy.v2) return &group;
+  }
+  return nullptr;
+}
+
+Status Cgroup::CreateFolder(const Group& group, const std::string& containers_folder) const {
+  if (mkdir(group.folder.c_str(), 0755) != 0 && errno != EEXIST) {
+    if (errno != ENOENT) return Error::Errno("mkdir", group.folder);
+    STARLING_TRY(fs::MakeFolders(group.folder));
+  }
+  if (!group.hierarchy.v2) return {};
+  // Controllers are handed down level by level; a level that has them already takes the write as no change. A level
+  // that refuses (its own processes, missing controllers) shows later as a limit's missing file.
+  std::string level = group.hierarchy.mount_point;
+  std::string_view below = std::string_view(containers_folder).substr(level.size());
+  for (std::string_view part : fs::Split(below, '/')) {
+    if (!part.empty()) level.append("/").append(part);
+    for (const char* controller : {"+memory", "+cpu", "+pids"}) {
+      (void)fs::WriteControl(level + "/cgroup.subtree_control", controller).ok();
+    }
+  }
+  return {};
+}
+
+Status Cgroup::Create(const Limits& limits) {
+  for (const Group& group : groups_) STARLING_TRY(CreateFolder(group, fs::Parent(group.folder)));
+  STARLING_TRY(ApplyMemory(limits));
+  STARLING_TRY(ApplyCpu(limits));
+  STARLING_TRY(ApplyPids(limits));
+  STARLING_TRY(OpenForJoin());
+  if (v2_fd_) return AttachDeviceFilter(v2_fd_.get());
+  if (const Group* group = Find("devices")) return LimitDevicesV1(group->folder);
+  return {};
+}
+
+Status Cgroup::ApplyMemory(const Limits& limits) const {
+  if (limits.memory_bytes == 0 && limits.memory_reservation_bytes == 0) return {};
+  std::string bytes = std::to_string(limits.memory_bytes);
+  std::string reservation = std::to_string(limits.memory_reservation_bytes);
+  if (const Group* group = Find("memory")) {
+    if (limits.memory_bytes > 0) {
+      STARLING_TRY(fs::WriteControl(group->folder + "/memory.limit_in_bytes", bytes));
+      std::string with_swap = group->folder + "/memory.memsw.limit_in_bytes";
+      if (Exists(with_swap)) STARLING_TRY(fs::WriteControl(with_swap, bytes));
+    }
+    if (limits.memory_reservation_bytes > 0) {
+      STARLING_TRY(fs::WriteControl(group->folder + "/memory.soft_limit_in_bytes", reservation));
+    }
+    return {};
+  }
+  const Group* group = Unified();
+  if (group == nullptr || !Exists(group->folder + "/memory.max")) return Missing("memory", "memory limit");
+  if (limits.memory_bytes > 0) {
+    STARLING_TRY(fs::WriteControl(group->folder + "/memory.max", bytes));
+    if (Exists(group->folder + "/memory.swap.max")) {
+      STARLING_TRY(fs::WriteControl(group->folder + "/memory.swap.max", "0"));
+    }
+  }
+  if (limits.memory_reservation_bytes > 0) {
+    STARLING_TRY(fs::WriteControl(group->folder + "/memory.low", reservation));
+  }
+  return {};
+}
+
+Status Cgroup::ApplyCpu(const Limits& limits) const {
+  if (limits.cpu_quota_us == 0 && limits.cpu_shares == 0) return {};
+  // The kernel refuses quotas under 1 ms.
+  std::string quota = std::to_string(std::max<int64_t>(limits.cpu_quota_us, 1'000));
+  if (const Group* group = Find("cpu")) {
+    if (limits.cpu_quota_us > 0) {
+      STARLING_TRY(fs::WriteControl(group->folder + "/cpu.cfs_period_us", std::to_string(kCpuPeriodUs)));
+      STARLING_TRY(fs::WriteControl(group->folder + "/cpu.cfs_quota_us", quota));
+    }
+    if (limits.cpu_shares > 0) {
+      STARLING_TRY(fs::WriteControl(group->folder + "/cpu.shares", std::to_string(limits.cpu_shares)));
+    }
+    return {};
+  }
+  const Group* group = Unified();
+  if (group == nullptr || !Exists(group->folder + "/cpu.max")) return Missing("cpu", "CPU limit");
+  if (limits.cpu_quota_us > 0) {
+    STARLING_TRY(fs::WriteControl(group->folder + "/cpu.max", quota + " " + std::to_string(kCpuPeriodUs)));
+  }
+  if (limits.cpu_shares > 0) {
+    STARLING_TRY(fs::WriteControl(group->folder + "/cpu.weight", std::to_string(WeightOfShares(limits.cpu_shares))));
+  }
+  return {};
+}
+
+Status Cgroup::ApplyPids(const Limits& limits) const {
+  if (limits.pids == 0) return {};
+  const Group* group = Find("pids");
+  if (group == nullptr) group = Unified();
+  if (group == nullptr || !Exists(group->folder + "/pids.max")) return Missing("pids", "pids limit");
+  return fs::WriteControl(group->folder + "/pids.max", std::to_string(limits.pids));
+}
+
+Status Cgroup::OpenForJoin() {
+  for (Group& group : groups_) {
+    if (group.hierarchy.v2) {
+      STARLING_ASSIGN(fd, fs::Open(group.folder, O_RDONLY | O_DIRECTORY));
+      v2_fd_ = std::move(fd);
+    } else {
+      STARLING_ASSIGN(fd, fs::Open(group.folder + "/tasks", O_WRONLY));
+      group.tasks = std::move(fd);
+    }
+  }
+  return {};
+}
+
+Status Cgroup::JoinSelf() const {
+  for (const Group& group : groups_) {
+    if (group.tasks && write(group.tasks.get(), "0", 1) < 0) return Error::Errno("join cgroup", group.folder);
+  }
+  return {};
+}
+
+bool Cgroup::KillAll() const {
+  const Group* group = Unified();
+  return group != nullptr && fs::WriteControl(group->folder + "/cgroup.kill", "1").ok();
+}
+
+Status Cgroup::Freeze(bool frozen) const {
+  if (const Group* group = Unified()) return fs::WriteControl(group->folder + "/cgroup.freeze", frozen ? "1" : "0");
+  const Group* group = Find("freezer");
+  if (group == nullptr) return Missing("freezer", "pause");
+  return fs::WriteControl(group->folder + "/freezer.state", frozen ? "FROZEN" : "THAWED");
+}
+
+Stats Cgroup::ReadStats() const {
+  Stats stats;
+  const Group* unified = Unified();
+  if (unified != nullptr && Exists(unified->folder + "/cpu.stat")) {
+    stats.cpu_usage_ns = ReadField(unified->folder + "/cpu.stat", "usage_usec") * 1000;
+  } else if (const Group* group = Find("cpuacct")) {
+    stats.cpu_usage_ns = std::max<int64_t>(0, ReadNumber(group->folder + "/cpuacct.usage"));
+  }
+  if (const Group* group = Find("memory")) {
+    // Page cache that could be dropped is no use of memory: what `docker stats` shows leaves it out too.
+    int64_t usage = ReadNumber(group->folder + "/memory.usage_in_bytes");
+    stats.memory_bytes = std::max<int64_t>(0, usage - ReadField(group->folder + "/memory.stat", "total_inactive_file"));
+    int64_t limit = ReadNumber(group->folder + "/memory.limit_in_bytes");
+    stats.memory_limit_bytes = limit >= (int64_t{1} << 60) || limit < 0 ? 0 : limit;
+    stats.oom_kills = ReadField(group->folder + "/memory.oom_control", "oom_kill");
+  } else if (unified != nullptr) {
+    int64_t usage = ReadNumber(unified->folder + "/memory.current");
+    stats.memory_bytes = std::max<int64_t>(0, usage - ReadField(unified->folder + "/memory.stat", "inactive_file"));
+    stats.memory_limit_bytes = std::max<int64_t>(0, ReadNumber(unified->folder + "/memory.max"));
+    stats.oom_kills = ReadField(unified->folder + "/memory.events", "oom_kill");
+  }
+  const Group* pids = Find("pids");
+  if (pids == nullptr) pids = unified;
+  if (pids != nullptr) stats.pids = std::max<int64_t>(0, ReadNumber(pids->folder + "/pids.current"));
+  return stats;
+}
+
+Status Cgroup::Remove() const {
+  Status first;
+  for (const Group& group : groups_) {
+    if (rmdir(group.folder.c_str()) == 0 || errno == ENOENT) continue;
+    if (first.ok()) first = Error::Errno("rmdir", group.folder);
+  }
+  return first;
+}
+
+std::vector<int> Cgroup::Processes() const {
+  std::vector<int> processes;
+  for (const Group& group : groups_) {
+    auto text = fs::ReadFile(group.folder + "/cgroup.procs");
+    if (!text.ok()) continue;
+    for (std::string_view line : fs::Split(*text, '\n')) {
+      if (!line.empty()) processes.push_back(std::atoi(std::string(line).c_str()));
+    }
+    if (!processes.empty()) break;
+  }
+  return processes;
+}
+
+std::vector<std::string> Cgroup::Folders() const {
+  std::vector<std::string> folders;
+  for (const Group& group : groups_) folders.push_back(group.folder);
+  return folders;
+}
+
+UniqueFd Cgroup::EnterShimGroup(const Placement& placement) {
+  Placement shims{placement.parent, "shims"};
+  auto located = Locate(shims);
+  if (!located.ok()) return {};
+  for (const Group& group : located->groups_) {
+    if (!located->CreateFolder(group, fs::Parent(group.folder)).ok()) return {};
+  }
+  if (!located->OpenForJoin().ok() || !located->JoinSelf().ok()) return {};
+  return std::move(located->v2_fd_);
+}
+
+}  // namespace starling::cgroup

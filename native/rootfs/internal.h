@@ -1,0 +1,30 @@
+// Steps of Enter, shared by the files of this folder.
+#pragma once
+
+#include <string>
+
+#include "../sys/unique_fd.h"
+#include "rootfs.h"
+
+namespace starling::rootfs {
+
+// After pivot_root: opens `target` below the new root with O_PATH, making what is missing (a folder, or an empty file
+// when `as_file`). Refuses targets inside /proc, and paths through magic links.
+Result<UniqueFd> OpenTarget(const std::string& target, bool as_file);
+
+// "/proc/self/fd/N"
+std::string FdPath(const UniqueFd& fd);
+
+// Attaches the detached mount `tree` to `target`.
+Status AttachTree(const UniqueFd& tree, const UniqueFd& target, const std::string& name);
+
+// Sets and clears MOUNT_ATTR_… of a mount (kernel ≥ 5.12).
+Status SetMountAttributes(int fd, uint64_t set, bool recursive, const std::string& name);
+
+// /proc, /sys, /dev and what is below them.
+Status MountKernelFileSystems(const Plan& plan);
+
+// sysctls, then hides and protects paths. Last step that needs a writable /proc/sys.
+Status Protect(const Plan& plan);
+
+}  // namespace starling::rootfs

@@ -1,0 +1,132 @@
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "../sys/fs.h"
+#include "internal.h"
+
+namespace starling::rootfs {
+namespace {
+
+// /proc, /sys and /dev must be real folders: were they links, what is masked below them would lie elsewhere.
+Status RequireFolder(const char* path, mode_t mode) {
+  if (mkdir(path, mode) != 0 && errno != EEXIST) return Error::Errno("mkdir", path);
+  struct stat info;
+  if (lstat(path, &info) != 0) return Error::Errno("stat", path);
+  if (!S_ISDIR(info.st_mode)) return Error{std::string("image: `") + path + "` must be a folder", ENOTDIR};
+  return {};
+}
+
+Status MountAt(const char* type, const char* path, unsigned long flags, const char* options) {
+  STARLING_TRY(RequireFolder(path, 0755));
+  if (mount(type, path, type, flags, options) != 0) return Error::Errno(std::string("mount ") + type + " on", path);
+  return {};
+}
+
+struct Node {
+  const char* path;
+  unsigned major;
+  unsigned minor;
+};
+
+constexpr Node kNodes[] = {
+    {"/dev/null", 1, 3},   {"/dev/zero", 1, 5},    {"/dev/full", 1, 7},
+    {"/dev/random", 1, 8}, {"/dev/urandom", 1, 9}, {"/dev/tty", 5, 0},
+};
+
+constexpr const char* kLinks[][2] = {
+    {"/proc/self/fd", "/dev/fd"},       {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
+    {"/proc/self/fd/2", "/dev/stderr"}, {"pts/ptmx", "/dev/ptmx"},
+};
+
+Status MakeDevices(const Plan& plan) {
+  STARLING_TRY(MountAt("tmpfs", "/dev", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"));
+  mode_t old_mask = umask(0);
+  for (const Node& node : kNodes) {
+    if (mknod(node.path, S_IFCHR | 0666, makedev(node.major, node.minor)) != 0) return Error::Errno("mknod", node.path);
+  }
+  umask(old_mask);
+  for (const auto& link : kLinks) {
+    if (symlink(link[0], link[1]) != 0) return Error::Errno("symlink", link[1]);
+  }
+  STARLING_TRY(MountAt("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"));
+  STARLING_TRY(MountAt("mqueue", "/dev/mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr));
+  std::string shm = "mode=1777,size=" + std::to_string(plan.shm_bytes);
+  return MountAt("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV | MS_NOEXEC, shm.c_str());
+}
+
+// Only where there is nothing but v2 can it be shown whole: programs that size themselves by cgroup look here.
+Status MountCgroup() {
+  if (access("/sys/fs/cgroup", F_OK) != 0) return {};
+  unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
+  if (mount("cgroup", "/sys/fs/cgroup", "cgroup2", flags, nullptr) == 0) return {};
+  return {};  // No v2 on this kernel: the folder stays empty, as without a cgroup file system.
+}
+
+Status WriteSysctl(const std::string& name, const std::string& value) {
+  std::string path = "/proc/sys/";
+  for (char c : name) path.push_back(c == '.' ? '/' : c);
+  // IPC and UTS names and everything of net belong to namespaces of the container; the rest is the host's.
+  bool namespaced = name.starts_with("net.") || name.starts_with("kernel.shm") || name.starts_with("kernel.msg") ||
+                    name == "kernel.sem" || name == "kernel.domainname" || name.starts_with("fs.mqueue.");
+  if (!namespaced || path.find("..") != std::string::npos) {
+    return Error{"sysctl `" + name + "`: not of the container's own namespaces", EPERM};
+  }
+  return fs::WriteControl(path, value);
+}
+
+Status Mask(const std::string& path) {
+  struct stat info;
+  if (lstat(path.c_str(), &info) != 0) return {};  // Not on this kernel.
+  if (S_ISDIR(info.st_mode)) {
+    if (mount("tmpfs", path.c_str(), "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0,mode=755") == 0) return {};
+  } else if (mount("/dev/null", path.c_str(), nullptr, MS_BIND, nullptr) == 0) {
+    return {};
+  }
+  return Error::Errno("mask", path);
+}
+
+Status MakeReadonly(const std::string& path) {
+  UniqueFd tree(open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+  if (!tree) {
+    if (errno == ENOENT) return {};
+    return Error::Errno("open_tree", path);
+  }
+  uint64_t attributes = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC;
+  STARLING_TRY(SetMountAttributes(tree.get(), attributes, true, path));
+  if (move_mount(tree.get(), "", AT_FDCWD, path.c_str(), MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+    return Error::Errno("mount read-only", path);
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<std::string> DefaultMaskedPaths() {
+  return {"/proc/acpi",        "/proc/asound",        "/proc/interrupts", "/proc/kcore",
+          "/proc/keys",        "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+          "/proc/timer_list",  "/proc/timer_stats",   "/sys/devices/virtual/powercap", "/sys/firmware"};
+}
+
+std::vector<std::string> DefaultReadonlyPaths() {
+  return {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
+}
+
+Status MountKernelFileSystems(const Plan& plan) {
+  constexpr unsigned long kLocked = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+  STARLING_TRY(MountAt("proc", "/proc", kLocked, nullptr));
+  STARLING_TRY(MountAt("sysfs", "/sys", kLocked | MS_RDONLY, nullptr));
+  STARLING_TRY(MountCgroup());
+  STARLING_TRY(RequireFolder("/dev", 0755));
+  return MakeDevices(plan);
+}
+
+Status Protect(const Plan& plan) {
+  for (const auto& [name, value] : plan.sysctls) STARLING_TRY(WriteSysctl(name, value));
+  for (const std::string& path : plan.masked_paths) STARLING_TRY(Mask(path));
+  for (const std::string& path : plan.readonly_paths) STARLING_TRY(MakeReadonly(path));
+  return {};
+}
+
+}  // namespace starling::rootfs

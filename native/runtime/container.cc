@@ -1,0 +1,178 @@
+#include "container.h"
+
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "../sys/clone.h"
+#include "../sys/fs.h"
+#include "init.h"
+#include "sync_socket.h"
+
+namespace starling {
+namespace {
+
+constexpr int kChildFailed = 70;
+
+[[noreturn]] void FailChild(int sync, const Error& error) {
+  (void)SendMessage(sync, "E" + error.message.substr(0, 4000)).ok();
+  _exit(kChildFailed);
+}
+
+Status RaiseLoopback() {
+  UniqueFd socket_fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  if (!socket_fd) return Error::Errno("socket", "");
+  ifreq request;
+  std::memset(&request, 0, sizeof request);
+  std::strcpy(request.ifr_name, "lo");
+  request.ifr_flags = IFF_UP | IFF_RUNNING;
+  if (ioctl(socket_fd.get(), SIOCSIFFLAGS, &request) != 0) return Error::Errno("set up", "lo");
+  return {};
+}
+
+Status EnterNetwork(const Spec& spec) {
+  if (spec.netns_path.empty()) return RaiseLoopback();
+  STARLING_ASSIGN(netns, fs::Open(spec.netns_path, O_RDONLY));
+  if (setns(netns.get(), CLONE_NEWNET) != 0) return Error::Errno("setns", spec.netns_path);
+  return {};
+}
+
+Status SetNames(const Spec& spec) {
+  if (!spec.hostname.empty() && sethostname(spec.hostname.c_str(), spec.hostname.size()) != 0) {
+    return Error::Errno("sethostname", spec.hostname);
+  }
+  if (!spec.domainname.empty() && setdomainname(spec.domainname.c_str(), spec.domainname.size()) != 0) {
+    return Error::Errno("setdomainname", spec.domainname);
+  }
+  return {};
+}
+
+struct InitState {
+  PreparedProcess process;
+  Terminal terminal;
+};
+
+// All that can be done before the network is there.
+Result<InitState> SetUp(const Spec& spec, const cgroup::Cgroup& cgroup) {
+  STARLING_TRY(cgroup.JoinSelf());
+  if (unshare(CLONE_NEWCGROUP) != 0) return Error::Errno("unshare", "cgroup");
+  STARLING_TRY(EnterNetwork(spec));
+  STARLING_TRY(SetNames(spec));
+  // Best effort: without CAP_SYS_RESOURCE the score can only rise.
+  (void)fs::WriteControl("/proc/self/oom_score_adj", std::to_string(spec.oom_score_adj)).ok();
+  STARLING_TRY(rootfs::Enter(spec.root));
+  InitState state;
+  STARLING_ASSIGN(process, PrepareProcess(spec.process));
+  state.process = std::move(process);
+  if (spec.process.tty) {
+    STARLING_ASSIGN(terminal, OpenTerminal());
+    state.terminal = std::move(terminal);
+  }
+  return state;
+}
+
+[[noreturn]] void RunInit(const Spec& spec, const cgroup::Cgroup& cgroup, Stdio stdio, int sync) {
+  DieWithParent();
+  setsid();
+  auto state = SetUp(spec, cgroup);
+  if (!state.ok()) FailChild(sync, state.error());
+  if (!SendMessage(sync, "R", state->terminal.master.get()).ok()) _exit(kChildFailed);
+  if (spec.process.tty) stdio = {state->terminal.slave.get(), state->terminal.slave.get(), state->terminal.slave.get()};
+  auto start = ReceiveMessage(sync);
+  if (!start.ok() || start->text != "S") _exit(kChildFailed);
+  if (spec.init) ForkFromInit(sync);
+  FailChild(sync, Become(state->process, stdio));
+}
+
+// The next message, which must be `wanted` (empty: end of file); an "E…" message is the child's error.
+Result<Message> Expect(int sync, std::string_view wanted) {
+  STARLING_ASSIGN(message, ReceiveMessage(sync));
+  if (message.text == wanted) return message;
+  if (message.text.starts_with("E")) return Error{message.text.substr(1), 0};
+  return Error{"container: its init ended before it was ready", ECHILD};
+}
+
+// Between the fork in the host's PID namespace and the one inside: enters the namespaces, makes the real child of the
+// shim (CLONE_PARENT), tells its pid, ends.
+[[noreturn]] void RunExecHelper(const ProcessSpec& spec, int pidfd, const cgroup::Cgroup& cgroup, Stdio stdio, int sync) {
+  // What runs in the container from here on is this program: nobody inside may look into it.
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  int flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  if (setns(pidfd, flags) != 0) FailChild(sync, Error::Errno("setns", "container"));
+  auto cloned = Clone({.flags = CLONE_PARENT, .cgroup_fd = cgroup.v2_fd()});
+  if (!cloned.ok()) FailChild(sync, cloned.error());
+  if (cloned->pid > 0) {
+    (void)SendMessage(sync, "P" + std::to_string(cloned->pid)).ok();
+    _exit(0);
+  }
+  DieWithParent();
+  setsid();
+  if (Status joined = cgroup.JoinSelf(); !joined.ok()) FailChild(sync, joined.error());
+  auto process = PrepareProcess(spec);
+  if (!process.ok()) FailChild(sync, process.error());
+  FailChild(sync, Become(*process, stdio));
+}
+
+}  // namespace
+
+Result<Container> CreateContainer(const Spec& spec, const cgroup::Cgroup& cgroup, const Stdio& stdio) {
+  STARLING_ASSIGN(sync, MakeSyncPair());
+  uint64_t flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
+  if (spec.netns_path.empty()) flags |= CLONE_NEWNET;
+  STARLING_ASSIGN(cloned, Clone({.flags = flags, .cgroup_fd = cgroup.v2_fd()}));
+  if (cloned.pid == 0) {
+    sync.parent.reset();
+    RunInit(spec, cgroup, stdio, sync.child.get());
+  }
+  sync.child.reset();
+  auto ready = Expect(sync.parent.get(), "R");
+  if (!ready.ok()) {
+    waitpid(cloned.pid, nullptr, 0);
+    return ready.error();
+  }
+  Container container;
+  container.pid = cloned.pid;
+  container.pidfd = std::move(cloned.pidfd);
+  container.sync = std::move(sync.parent);
+  container.terminal = std::move(ready->attached);
+  return container;
+}
+
+Status StartContainer(Container& container) {
+  STARLING_TRY(SendMessage(container.sync.get(), "S"));
+  auto running = Expect(container.sync.get(), "");
+  container.sync.reset();
+  if (!running.ok()) return running.error();
+  return {};
+}
+
+Result<Executed> ExecuteInContainer(const ProcessSpec& process, int container_pidfd, const cgroup::Cgroup& cgroup,
+                                    const Stdio& stdio) {
+  STARLING_ASSIGN(sync, MakeSyncPair());
+  STARLING_ASSIGN(helper, Clone({}));
+  if (helper.pid == 0) {
+    sync.parent.reset();
+    RunExecHelper(process, container_pidfd, cgroup, stdio, sync.child.get());
+  }
+  sync.child.reset();
+  Executed executed;
+  Status outcome;
+  for (;;) {
+    auto message = ReceiveMessage(sync.parent.get());
+    if (!message.ok() || message->text.empty()) break;
+    if (message->text[0] == 'P') executed.pid = std::atoi(message->text.c_str() + 1);
+    if (message->text[0] == 'E') outcome = Error{message->text.substr(1), 0};
+  }
+  waitpid(helper.pid, nullptr, 0);
+  if (outcome.ok() && executed.pid == 0) outcome = Error{"exec: the container has ended", ESRCH};
+  if (outcome.ok()) return executed;
+  if (executed.pid > 0) waitpid(executed.pid, nullptr, 0);
+  return outcome.error();
+}
+
+}  // namespace starling

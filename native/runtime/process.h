@@ -1,0 +1,45 @@
+// The last stretch before a container's program: user, privileges, file descriptors, execve. Used by the container's
+// init and by processes that are started in it later.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "../base/result.h"
+#include "spec.h"
+#include "user.h"
+
+namespace starling {
+
+// Descriptors that become 0, 1 and 2; -1: /dev/null of the container.
+struct Stdio {
+  int in = -1;
+  int out = -1;
+  int err = -1;
+};
+
+struct PreparedProcess {
+  ProcessSpec spec;
+  Identity identity;
+  // Path for execve, found in PATH.
+  std::string program;
+};
+
+// Looks up user, groups and program. REQUIRES: the container's root is this process's root.
+Result<PreparedProcess> PrepareProcess(const ProcessSpec& spec);
+
+// Opens a pseudo terminal of the container: the master, for whoever keeps the terminal, and the slave for the program.
+struct Terminal {
+  UniqueFd master;
+  UniqueFd slave;
+};
+Result<Terminal> OpenTerminal();
+
+// Becomes the program. Returns only on failure; the message says what a user did wrong where it is his fault.
+// Every descriptor above 2 is closed by the execve.
+Error Become(const PreparedProcess& process, const Stdio& stdio);
+
+// SIGKILL to this process when its parent ends. Lost when the user id changes: call again then.
+void DieWithParent();
+
+}  // namespace starling

@@ -1,0 +1,172 @@
+#include "spec.h"
+
+#include <sys/resource.h>
+
+#include <limits>
+
+#include "../base/json.h"
+#include "capabilities.h"
+
+namespace starling {
+namespace {
+
+constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+
+struct NamedResource {
+  std::string_view name;
+  int resource;
+};
+
+constexpr NamedResource kResources[] = {
+    {"as", RLIMIT_AS},           {"core", RLIMIT_CORE},       {"cpu", RLIMIT_CPU},         {"data", RLIMIT_DATA},
+    {"fsize", RLIMIT_FSIZE},     {"locks", RLIMIT_LOCKS},     {"memlock", RLIMIT_MEMLOCK}, {"msgqueue", RLIMIT_MSGQUEUE},
+    {"nice", RLIMIT_NICE},       {"nofile", RLIMIT_NOFILE},   {"nproc", RLIMIT_NPROC},     {"rss", RLIMIT_RSS},
+    {"rtprio", RLIMIT_RTPRIO},   {"rttime", RLIMIT_RTTIME},   {"sigpending", RLIMIT_SIGPENDING},
+    {"stack", RLIMIT_STACK},
+};
+
+// -1 in the file is "unlimited".
+uint64_t LimitValue(int64_t value) { return value < 0 ? RLIM_INFINITY : static_cast<uint64_t>(value); }
+
+void ReadRlimits(const json::Reader& reader, std::vector<Rlimit>& out) {
+  for (const json::Reader& item : reader.Objects("rlimits")) {
+    std::string name = item.String("name");
+    const NamedResource* found = nullptr;
+    for (const NamedResource& known : kResources) {
+      if (known.name == name) found = &known;
+    }
+    if (found == nullptr) {
+      item.Fault("name", "unknown limit `" + name + "`");
+      return;
+    }
+    uint64_t soft = LimitValue(item.Int("soft", -1, -1, kMost));
+    uint64_t hard = LimitValue(item.Int("hard", -1, -1, kMost));
+    out.push_back(Rlimit{found->resource, soft, hard});
+  }
+}
+
+void ReadProcess(const json::Reader& reader, const ProcessSpec& fallback, ProcessSpec& out) {
+  out = fallback;
+  if (reader.Has("args")) out.args = reader.Strings("args");
+  if (reader.Has("env")) out.env = reader.Strings("env");
+  out.cwd = reader.String("cwd", fallback.cwd);
+  out.user = reader.String("user", fallback.user);
+  if (reader.Has("groups")) out.groups = reader.Strings("groups");
+  if (reader.Has("capabilities")) {
+    out.capabilities = 0;
+    for (const std::string& name : reader.Strings("capabilities")) {
+      int number = CapabilityNumber(name);
+      if (number < 0) {
+        reader.Fault("capabilities", "unknown capability `" + name + "`");
+      } else {
+        out.capabilities |= uint64_t{1} << number;
+      }
+    }
+  }
+  out.no_new_privileges = reader.Bool("noNewPrivileges", fallback.no_new_privileges);
+  out.seccomp = reader.Bool("seccomp", fallback.seccomp);
+  out.tty = reader.Bool("tty", fallback.tty);
+  if (reader.Has("rlimits")) {
+    out.rlimits.clear();
+    ReadRlimits(reader, out.rlimits);
+  }
+  if (out.args.empty() || out.args[0].empty()) reader.Fault("args", "must have at least the program's name");
+  if (out.cwd.empty() || out.cwd[0] != '/') reader.Fault("cwd", "must be an absolute path");
+  for (const std::string& variable : out.env) {
+    if (variable.find('=') == std::string::npos || variable[0] == '=') {
+      reader.Fault("env", "`" + variable + "` is not NAME=value");
+    }
+  }
+}
+
+void ReadMounts(const json::Reader& reader, std::vector<rootfs::Mount>& out) {
+  for (const json::Reader& item : reader.Objects("mounts")) {
+    rootfs::Mount mount;
+    std::string type = item.String("type");
+    if (type == "tmpfs") {
+      mount.kind = rootfs::Mount::Kind::kTmpfs;
+    } else if (type != "bind") {
+      item.Fault("type", "must be `bind` or `tmpfs`, not `" + type + "`");
+    }
+    mount.source = item.String("source");
+    mount.target = item.String("target");
+    mount.read_only = item.Bool("readOnly", false);
+    mount.recursive = item.Bool("recursive", true);
+    mount.no_exec = item.Bool("noExec", false);
+    mount.size_bytes = item.Int("sizeBytes", 0, 0, kMost);
+    mount.mode = static_cast<uint32_t>(item.Int("mode", 01777, 0, 07777));
+    if (mount.target.size() < 2 || mount.target[0] != '/') item.Fault("target", "must be an absolute path below /");
+    if (mount.kind == rootfs::Mount::Kind::kBind && (mount.source.empty() || mount.source[0] != '/')) {
+      item.Fault("source", "must be an absolute path");
+    }
+    out.push_back(std::move(mount));
+  }
+}
+
+void ReadRoot(const json::Reader& reader, rootfs::Root& out) {
+  out.layers = reader.Strings("layers");
+  out.upper = reader.String("upper");
+  out.work = reader.String("work");
+  out.folder = reader.String("folder");
+  out.read_only = reader.Bool("readOnly", false);
+  if (out.folder.empty() || out.folder[0] != '/') reader.Fault("folder", "must be an absolute path");
+  if (!out.layers.empty() && (out.upper.empty() || out.work.empty())) {
+    reader.Fault("upper", "layers need `upper` and `work`");
+  }
+}
+
+void ReadLimits(const json::Reader& reader, cgroup::Limits& out) {
+  out.memory_bytes = reader.Int("memoryBytes", 0, 0, kMost);
+  out.memory_reservation_bytes = reader.Int("memoryReservationBytes", 0, 0, kMost);
+  out.cpu_quota_us = reader.Int("cpuQuotaUs", 0, 0, kMost / 1000);
+  out.cpu_shares = reader.Int("cpuShares", 0, 0, 262144);
+  out.pids = reader.Int("pids", 0, 0, 4194304);
+}
+
+}  // namespace
+
+Result<Spec> ParseSpec(std::string_view text) {
+  STARLING_ASSIGN(value, json::Parse(text));
+  std::string fault;
+  json::Reader reader(value, "", &fault);
+  Spec spec;
+  int64_t version = reader.Int("version", 0, 0, kMost);
+  if (fault.empty() && version != kSpecVersion) {
+    return Error{"spec: version " + std::to_string(version) + ", this shim reads version " + std::to_string(kSpecVersion), EPROTO};
+  }
+  spec.id = reader.String("id");
+  spec.hostname = reader.String("hostname");
+  spec.domainname = reader.String("domainname");
+  spec.netns_path = reader.String("netnsPath");
+  spec.init = reader.Bool("init", false);
+  spec.oom_score_adj = reader.Int("oomScoreAdj", 0, -1000, 1000);
+  ReadProcess(reader.Child("process"), ProcessSpec{}, spec.process);
+  ReadRoot(reader.Child("root"), spec.root.root);
+  ReadMounts(reader, spec.root.mounts);
+  spec.root.shm_bytes = reader.Int("shmBytes", spec.root.shm_bytes, 0, kMost);
+  spec.root.sysctls = reader.Map("sysctls");
+  spec.root.masked_paths = reader.Has("maskedPaths") ? reader.Strings("maskedPaths") : rootfs::DefaultMaskedPaths();
+  spec.root.readonly_paths = reader.Has("readonlyPaths") ? reader.Strings("readonlyPaths") : rootfs::DefaultReadonlyPaths();
+  spec.root.tty = spec.process.tty;
+  json::Reader cgroup = reader.Child("cgroup");
+  spec.placement.parent = cgroup.String("parent");
+  spec.placement.name = cgroup.String("name");
+  ReadLimits(reader.Child("resources"), spec.limits);
+  json::Reader log = reader.Child("log");
+  spec.log.path = log.String("path");
+  spec.log.max_bytes = log.Int("maxBytes", spec.log.max_bytes, 4096, kMost);
+  spec.log.max_files = log.Int("maxFiles", spec.log.max_files, 1, 1000);
+  if (!fault.empty()) return Error{"spec: " + fault, EINVAL};
+  return spec;
+}
+
+Result<ProcessSpec> ParseProcess(std::string_view text, const ProcessSpec& fallback) {
+  STARLING_ASSIGN(value, json::Parse(text));
+  std::string fault;
+  ProcessSpec process;
+  ReadProcess(json::Reader(value, "", &fault), fallback, process);
+  if (!fault.empty()) return Error{"exec: " + fault, EINVAL};
+  return process;
+}
+
+}  // namespace starling

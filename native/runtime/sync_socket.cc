@@ -1,0 +1,62 @@
+#include "sync_socket.h"
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <cstring>
+
+namespace starling {
+
+Result<SyncPair> MakeSyncPair() {
+  int fds[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) != 0) return Error::Errno("socketpair", "");
+  return SyncPair{UniqueFd(fds[0]), UniqueFd(fds[1])};
+}
+
+Status SendMessage(int socket, std::string_view message, int attached_fd) {
+  iovec part = {const_cast<char*>(message.data()), message.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr header = {};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  if (attached_fd >= 0) {
+    header.msg_control = control;
+    header.msg_controllen = sizeof control;
+    cmsghdr* item = CMSG_FIRSTHDR(&header);
+    item->cmsg_level = SOL_SOCKET;
+    item->cmsg_type = SCM_RIGHTS;
+    item->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(item), &attached_fd, sizeof(int));
+  }
+  if (sendmsg(socket, &header, MSG_NOSIGNAL) < 0) return Error::Errno("sendmsg", "");
+  return {};
+}
+
+Result<Message> ReceiveMessage(int socket) {
+  char buffer[4096];
+  iovec part = {buffer, sizeof buffer};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  msghdr header = {};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof control;
+  ssize_t count;
+  do {
+    count = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
+  } while (count < 0 && errno == EINTR);
+  // A peer that died with our message unread resets the connection: closed all the same.
+  if (count < 0 && errno == ECONNRESET) count = 0;
+  if (count < 0) return Error::Errno("recvmsg", "");
+  Message message;
+  message.text.assign(buffer, static_cast<size_t>(count));
+  cmsghdr* item = CMSG_FIRSTHDR(&header);
+  if (item != nullptr && item->cmsg_type == SCM_RIGHTS && item->cmsg_len == CMSG_LEN(sizeof(int))) {
+    int fd = -1;
+    std::memcpy(&fd, CMSG_DATA(item), sizeof fd);
+    message.attached.reset(fd);
+  }
+  return message;
+}
+
+}  // namespace starling
