@@ -66,8 +66,7 @@ export function clusterHandlers({ store, clock, log }: ControlDeps): Pick<Handle
             },
           },
         };
-        tx.clusters.update(next);
-        return tx.clusters.get(clusterId) ?? next;
+        return tx.clusters.update(next);
       });
       log.info("cluster updated", {
         "cluster.id": clusterId,

@@ -47,8 +47,7 @@ export function configHandlers({ store, log }: ControlDeps): Pick<Handlers<typeo
         const { name } = spec.annotations;
         const holder = tx.configs.find(byName(name))[0];
         if (holder) throw nameTaken("config", name, holder.id);
-        tx.configs.create(config);
-        return tx.configs.get(config.id) ?? config;
+        return tx.configs.create(config);
       });
       log.info("config created", { "config.id": config.id, "config.name": spec.annotations.name });
       return CreateConfigResponse.create({ config: created });
@@ -67,8 +66,7 @@ export function configHandlers({ store, log }: ControlDeps): Pick<Handlers<typeo
         }
         const annotations = { ...config.spec.annotations, labels: spec.annotations.labels };
         const next: Config = { ...config, meta: { ...config.meta, version }, spec: { ...config.spec, annotations } };
-        tx.configs.update(next);
-        return tx.configs.get(configId) ?? next;
+        return tx.configs.update(next);
       });
       return UpdateConfigResponse.create({ config: updated });
     },

@@ -17,6 +17,3 @@ export interface ControlDeps {
   /** Absent in tests without a Raft group: then no node has a manager status and none can be demoted. */
   readonly raft?: RaftView | undefined;
 }
-
-export type ReadTx = Parameters<Parameters<MemoryStore["view"]>[0]>[0];
-export type WriteTx = Parameters<Parameters<MemoryStore["update"]>[0]>[0];

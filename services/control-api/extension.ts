@@ -36,8 +36,7 @@ export function extensionHandlers({ store, log }: ControlDeps): Pick<Handlers<ty
       const created = await store.update((tx) => {
         const holder = tx.extensions.find(byName(annotations.name))[0];
         if (holder) throw nameTaken("extension", annotations.name, holder.id);
-        tx.extensions.create(extension);
-        return tx.extensions.get(extension.id) ?? extension;
+        return tx.extensions.create(extension);
       });
       log.info("extension created", { "extension.id": extension.id, "extension.name": annotations.name });
       return CreateExtensionResponse.create({ extension: created });

@@ -12,9 +12,9 @@ import {
 import type { Handlers } from "@starling/api/rpc";
 import { predefinedNetworkLabel, required, validateNetworkSpec } from "@starling/api/validation";
 import { newId, SwarmError } from "@starling/base";
-import { all, byName, byReferencedNetwork } from "@starling/store";
+import { all, byName, byReferencedNetwork, type ReadTx } from "@starling/store";
 import { candidates } from "./candidates.ts";
-import type { ControlDeps, ReadTx } from "./deps.ts";
+import type { ControlDeps } from "./deps.ts";
 import { found, nameTaken } from "./errors.ts";
 import { passesEach } from "./filters.ts";
 
@@ -52,8 +52,7 @@ export function networkHandlers({ store, log }: ControlDeps): Pick<Handlers<type
         if (ingress) {
           throw new SwarmError("AlreadyExists", `ingress network (${ingress.id}) is already present: remove it first`);
         }
-        tx.networks.create(network);
-        return tx.networks.get(network.id) ?? network;
+        return tx.networks.create(network);
       });
       log.info("network created", { "network.id": network.id, "network.name": spec.annotations.name });
       return CreateNetworkResponse.create({ network: created });

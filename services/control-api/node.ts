@@ -20,9 +20,9 @@ import {
 import type { Handlers } from "@starling/api/rpc";
 import { required, validateNodeSpec } from "@starling/api/validation";
 import { SwarmError } from "@starling/base";
-import { all, byName, byNode, byRole } from "@starling/store";
+import { all, byName, byNode, byRole, type ReadTx, type WriteTx } from "@starling/store";
 import { blacklistNode } from "./blacklist.ts";
-import type { ControlDeps, RaftView, ReadTx, WriteTx } from "./deps.ts";
+import type { ControlDeps, RaftView } from "./deps.ts";
 import { found } from "./errors.ts";
 import { hasLabels, isAmong, passesEach } from "./filters.ts";
 
@@ -58,8 +58,7 @@ export function nodeHandlers({ store, clock, log, raft }: ControlDeps): Pick<Han
         const node = found(tx.nodes.get(nodeId), "node", nodeId);
         checkDemotion(tx, node, spec, raft);
         const next: Node = { ...node, spec, meta: { ...node.meta, version } };
-        tx.nodes.update(next);
-        return tx.nodes.get(nodeId) ?? next;
+        return tx.nodes.update(next);
       });
       log.info("node updated", { "node.id": nodeId });
       return UpdateNodeResponse.create({ node: withStatus([updated])[0] });

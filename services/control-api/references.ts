@@ -1,8 +1,7 @@
 import { isIngressNetwork, needsIngressNetwork, type ServiceSpec } from "@starling/api";
 import { refuse } from "@starling/api/validation";
 import { SwarmError } from "@starling/base";
-import { all } from "@starling/store";
-import type { ReadTx } from "./deps.ts";
+import { all, type ReadTx } from "@starling/store";
 import { listed } from "./errors.ts";
 
 /** Refuses a service spec that names secrets, configs or networks which are not there. */

@@ -10,8 +10,8 @@ import {
 import type { Handlers } from "@starling/api/rpc";
 import { refuse, required } from "@starling/api/validation";
 import { newId } from "@starling/base";
-import { all, byKind, byName } from "@starling/store";
-import type { ControlDeps, ReadTx } from "./deps.ts";
+import { all, byKind, byName, type ReadTx } from "@starling/store";
+import type { ControlDeps } from "./deps.ts";
 import { found, nameTaken } from "./errors.ts";
 import { passesAny } from "./filters.ts";
 
@@ -47,8 +47,7 @@ export function resourceHandlers({ store, log }: ControlDeps): Pick<Handlers<typ
         if (!isRegistered(tx, kind)) refuse(`Kind ${kind} is not registered: create an extension of that name first`);
         const holder = tx.resources.find(byName(annotations.name))[0];
         if (holder) throw nameTaken("resource", annotations.name, holder.id);
-        tx.resources.create(resource);
-        return tx.resources.get(resource.id) ?? resource;
+        return tx.resources.create(resource);
       });
       log.info("resource created", { "resource.id": resource.id, "resource.name": annotations.name });
       return CreateResourceResponse.create({ resource: created });
@@ -67,8 +66,7 @@ export function resourceHandlers({ store, log }: ControlDeps): Pick<Handlers<typ
           annotations: annotations ?? resource.annotations,
           payload: payload ?? resource.payload,
         };
-        tx.resources.update(next);
-        return tx.resources.get(resourceId) ?? next;
+        return tx.resources.update(next);
       });
       return UpdateResourceResponse.create({ resource: updated });
     },

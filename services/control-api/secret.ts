@@ -55,8 +55,7 @@ export function secretHandlers({ store, log }: ControlDeps): Pick<Handlers<typeo
         const { name } = spec.annotations;
         const holder = tx.secrets.find(byName(name))[0];
         if (holder) throw nameTaken("secret", name, holder.id);
-        tx.secrets.create(secret);
-        return tx.secrets.get(secret.id) ?? secret;
+        return tx.secrets.create(secret);
       });
       log.info("secret created", { "secret.id": secret.id, "secret.name": spec.annotations.name });
       return CreateSecretResponse.create({ secret: redactSecret(created) });
@@ -75,8 +74,7 @@ export function secretHandlers({ store, log }: ControlDeps): Pick<Handlers<typeo
         }
         const annotations = { ...secret.spec.annotations, labels: spec.annotations.labels };
         const next: Secret = { ...secret, meta: { ...secret.meta, version }, spec: { ...secret.spec, annotations } };
-        tx.secrets.update(next);
-        return tx.secrets.get(secretId) ?? next;
+        return tx.secrets.update(next);
       });
       return UpdateSecretResponse.create({ secret: redactSecret(updated) });
     },

@@ -23,9 +23,9 @@ import {
 import type { Handlers } from "@starling/api/rpc";
 import { required, validateServiceSpec } from "@starling/api/validation";
 import { newId, SwarmError } from "@starling/base";
-import { all, byName, byService } from "@starling/store";
+import { all, byName, byService, type ReadTx } from "@starling/store";
 import { candidates } from "./candidates.ts";
-import type { ControlDeps, ReadTx } from "./deps.ts";
+import type { ControlDeps } from "./deps.ts";
 import { found, nameTaken } from "./errors.ts";
 import { isAmong, passesEach } from "./filters.ts";
 import { checkPortClash } from "./ports.ts";
@@ -87,8 +87,7 @@ export function serviceHandlers({ store, clock, log }: ControlDeps): Pick<Handle
         if (holder) throw nameTaken("service", name, holder.id);
         checkReferences(tx, spec);
         checkPortClash(spec, tx.services.find(all));
-        tx.services.create(service);
-        return tx.services.get(service.id) ?? service;
+        return tx.services.create(service);
       });
       log.info("service created", { "service.id": service.id, "service.name": spec.annotations.name });
       return CreateServiceResponse.create({ service: created });
@@ -106,7 +105,7 @@ export function serviceHandlers({ store, clock, log }: ControlDeps): Pick<Handle
         const now = timestampOfMs(clock.now());
         const next = toPrevious ? rolledBack(service, now) : respecified(service, spec, version);
         if (toPrevious) checkChangeAllowed(tx, service, next.spec);
-        tx.services.update({
+        return tx.services.update({
           ...next,
           meta: { ...service.meta, version },
           jobStatus: service.jobStatus && {
@@ -115,7 +114,6 @@ export function serviceHandlers({ store, clock, log }: ControlDeps): Pick<Handle
             lastExecution: now,
           },
         });
-        return tx.services.get(serviceId) ?? next;
       });
       log.info(toPrevious ? "service rolls back" : "service updated", {
         "service.id": serviceId,

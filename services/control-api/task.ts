@@ -11,8 +11,8 @@ import {
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
 import { required } from "@starling/api/validation";
-import { all, type By, byDesiredState, byIdPrefix, byNode, byService, or } from "@starling/store";
-import type { ControlDeps, ReadTx } from "./deps.ts";
+import { all, type By, byDesiredState, byIdPrefix, byNode, byService, or, type ReadTx } from "@starling/store";
+import type { ControlDeps } from "./deps.ts";
 import { found } from "./errors.ts";
 import { isAmong, passesEach } from "./filters.ts";
 

@@ -54,8 +54,7 @@ export function volumeHandlers({ store, log }: ControlDeps): Pick<Handlers<typeo
         const { name } = spec.annotations;
         const holder = tx.volumes.find(byName(name))[0];
         if (holder) throw nameTaken("volume", name, holder.id);
-        tx.volumes.create(volume);
-        return tx.volumes.get(volume.id) ?? volume;
+        return tx.volumes.create(volume);
       });
       log.info("volume created", { "volume.id": volume.id, "volume.name": spec.annotations.name });
       return CreateVolumeResponse.create({ volume: created });
@@ -75,8 +74,7 @@ export function volumeHandlers({ store, log }: ControlDeps): Pick<Handlers<typeo
           meta: { ...volume.meta, version },
           spec: { ...volume.spec, annotations, availability: spec.availability },
         };
-        tx.volumes.update(next);
-        return tx.volumes.get(volumeId) ?? next;
+        return tx.volumes.update(next);
       });
       return UpdateVolumeResponse.create({ volume: updated });
     },
