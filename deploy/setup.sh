@@ -39,15 +39,16 @@ if [ -n "$missing" ]; then
 fi
 
 # npm packages: exactly the lock file's (they bring Node 24). Only when what is installed differs from the lock file:
-# another run may be using node_modules, and npm ci replaces all of it.
+# another run may be using node_modules. Not npm ci: it refuses a lock file that lacks optional packages of platforms that
+# we do not run on, which is what npm writes where a registry does not carry them.
 command -v npm >/dev/null || fail "npm is missing: install Debian's packages nodejs and npm"
 if ! [ -x node_modules/.bin/node ] || ! node deploy/lock-is-installed.cjs; then
-  step "npm ci"
-  npm ci --no-audit --no-fund --loglevel=error
+  step "npm install"
+  npm install --no-save --no-audit --no-fund --loglevel=error >&2
 fi
 PATH="$PWD/node_modules/.bin:$PATH"
 export PATH
-case "$(node --version)" in v24.*) ;; *) fail "node_modules/.bin/node is $(node --version), need v24: run npm ci" ;; esac
+case "$(node --version)" in v24.*) ;; *) fail "node_modules/.bin/node is $(node --version), need v24: remove node_modules and run this again" ;; esac
 
 # Makes a hash of the given files' and folders' content, to rebuild only what changed.
 content_hash() { find "$@" -type f ! -path '*/build/*' -exec sha256sum {} + 2>/dev/null | LC_ALL=C sort | sha256sum | cut -d' ' -f1; }
