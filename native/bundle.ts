@@ -1,0 +1,109 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+
+/** The process part of a spec, and of an exec request (where absent members are those of the container). */
+export interface ProcessSpec {
+  /** argv; a first word without a slash is looked up in PATH, inside the container. */
+  readonly args: readonly string[];
+  /** `NAME=value` */
+  readonly env?: readonly string[];
+  readonly cwd?: string;
+  /** `user` or `user:group`, names of the image or numbers. */
+  readonly user?: string;
+  readonly groups?: readonly string[];
+  /** `CAP_…` */
+  readonly capabilities?: readonly string[];
+  readonly noNewPrivileges?: boolean;
+  readonly seccomp?: boolean;
+  /** -1: unlimited. */
+  readonly rlimits?: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
+  readonly tty?: boolean;
+}
+
+export interface BundleMount {
+  readonly type: "bind" | "tmpfs";
+  readonly source?: string;
+  readonly target: string;
+  readonly readOnly?: boolean;
+  readonly recursive?: boolean;
+  readonly noExec?: boolean;
+  readonly sizeBytes?: number;
+  readonly mode?: number;
+}
+
+/** `spec.json` of a bundle (native/runtime/spec.h). */
+export interface BundleSpec {
+  readonly version: 1;
+  readonly id: string;
+  readonly hostname: string;
+  readonly domainname?: string;
+  readonly process: ProcessSpec;
+  readonly root: {
+    /** Unpacked layers, topmost first. Empty: `folder` itself is the root. */
+    readonly layers?: readonly string[];
+    readonly upper?: string;
+    readonly work?: string;
+    readonly folder: string;
+    readonly readOnly?: boolean;
+  };
+  readonly mounts?: readonly BundleMount[];
+  readonly shmBytes?: number;
+  readonly sysctls?: Readonly<Record<string, string>>;
+  /** `parent` from the root of each hierarchy; absent: below the caller's own group, /starling.slice on systemd hosts. */
+  readonly cgroup: { readonly parent?: string; readonly name: string };
+  readonly resources?: {
+    readonly memoryBytes?: number;
+    readonly memoryReservationBytes?: number;
+    /** Microseconds of CPU per 100 ms. */
+    readonly cpuQuotaUs?: number;
+    readonly cpuShares?: number;
+    readonly pids?: number;
+  };
+  /** An existing network namespace to join; absent: a new one with `lo` up. */
+  readonly netnsPath?: string;
+  readonly init?: boolean;
+  readonly oomScoreAdj?: number;
+  readonly log?: { readonly path: string; readonly maxBytes?: number; readonly maxFiles?: number };
+}
+
+/** How a container ended. Times in milliseconds since the epoch; `startedAtMs` is 0 when it never ran. */
+export interface ExitStatus {
+  readonly exitCode: number;
+  /** The signal that ended it, 0: none. `exitCode` is then 128 + signal. */
+  readonly signal: number;
+  readonly oomKilled: boolean;
+  readonly startedAtMs: number;
+  readonly finishedAtMs: number;
+  /** Why the program could not be started; empty when it was. */
+  readonly error: string;
+}
+
+/** The exit status that a shim left in its bundle; undefined when it left none. */
+export async function readExitStatus(bundle: string): Promise<ExitStatus | undefined> {
+  const parsed = await readVersioned(join(bundle, "exit.json"));
+  return parsed as unknown as ExitStatus | undefined;
+}
+
+/** Where the shim of a bundle runs and which cgroups it made; undefined when it got not that far. */
+export async function readShimState(
+  bundle: string,
+): Promise<{ readonly shimPid: number; readonly cgroups: readonly string[] } | undefined> {
+  const parsed = await readVersioned(join(bundle, "state.json"));
+  if (parsed === undefined || typeof parsed["shimPid"] !== "number" || !Array.isArray(parsed["cgroups"]))
+    return undefined;
+  return { shimPid: parsed["shimPid"], cgroups: parsed["cgroups"].map(String) };
+}
+
+/** Absent, torn (a power cut) and unreadable files are the same to us: nothing is known. A newer version is an error. */
+async function readVersioned(path: string): Promise<Record<string, unknown> | undefined> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(await readFile(path, "utf8"));
+  } catch {
+    return undefined;
+  }
+  if (typeof parsed !== "object" || parsed === null) return undefined;
+  const version = (parsed as Record<string, unknown>)["version"];
+  if (version !== 1) throw new Error(`${path}: version ${version}, this swarmd reads version 1`);
+  return parsed as Record<string, unknown>;
+}

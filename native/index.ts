@@ -1,0 +1,18 @@
+export {
+  type BundleMount,
+  type BundleSpec,
+  type ExitStatus,
+  type ProcessSpec,
+  readExitStatus,
+  readShimState,
+} from "./bundle.ts";
+export { nativeTool } from "./paths.ts";
+export {
+  createContainer,
+  type ExecResult,
+  killLeftovers,
+  Shim,
+  ShimError,
+  type ShimState,
+  type ShimStats,
+} from "./shim.ts";

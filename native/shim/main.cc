@@ -1,0 +1,140 @@
+// starling-shim create BUNDLE
+//
+// Reads BUNDLE/spec.json, makes the container up to the point where its init waits for `start`, prints
+// {"pid":…,"shimPid":…} and exits 0; behind it stays the shim, in a session of its own and without any descriptor of
+// the caller. On failure: one line on stderr, exit 1, nothing left behind.
+//
+//     starling-shim (caller waits)        shim                              container's init
+//     fork ─────────────────────────────► setsid, cgroups, socket, clone3 ─► mounts, pivot, …, ready
+//     ◄─────────── "R{…}" or "E…" ─────── poll loop
+//     print, exit
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "../base/json.h"
+#include "../runtime/sync_socket.h"
+#include "../sys/clone.h"
+#include "../sys/fs.h"
+#include "shim.h"
+
+namespace starling {
+namespace {
+
+constexpr char kStateFile[] = "state.json";
+
+int Fail(const Error& error) {
+  fprintf(stderr, "%s\n", error.message.c_str());
+  return 1;
+}
+
+// Processes that this program starts inside a container are, for a moment, this program: through /proc/<pid>/exe a
+// container's root could open its file and write to it later (CVE-2019-5736). Run from a private read-only mount of the
+// file, that write is refused.
+Status RunFromReadonlyMount(char** argv) {
+  struct statvfs info;
+  if (statvfs("/proc/self/exe", &info) != 0) return Error::Errno("statvfs", "/proc/self/exe");
+  if ((info.f_flag & ST_RDONLY) != 0) return {};
+  UniqueFd tree(open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (!tree) return Error::Errno("open_tree", "/proc/self/exe");
+  mount_attr attributes;
+  std::memset(&attributes, 0, sizeof attributes);
+  attributes.attr_set = MOUNT_ATTR_RDONLY;
+  if (mount_setattr(tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
+    return Error::Errno("mount_setattr", "/proc/self/exe");
+  }
+  char* const no_environment[] = {nullptr};
+  syscall(SYS_execveat, tree.get(), "", argv, no_environment, AT_EMPTY_PATH);
+  return Error::Errno("execveat", "/proc/self/exe");
+}
+
+std::string StateFile(const cgroup::Cgroup& cgroup) {
+  std::string folders = "[";
+  for (const std::string& folder : cgroup.Folders()) {
+    if (folders.size() > 1) folders.push_back(',');
+    json::AppendString(folders, folder);
+  }
+  folders.push_back(']');
+  return json::Object().Int("version", 1).Int("shimPid", getpid()).Raw("cgroups", folders).Done() + "\n";
+}
+
+// Stdin, stdout and stderr become /dev/null; everything else but `kept` is closed.
+Status DropDescriptors(int kept) {
+  UniqueFd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) return Error::Errno("open", "/dev/null");
+  for (int fd = 0; fd < 3; fd++) dup2(null.get(), fd);
+  null.reset();
+  auto below = static_cast<unsigned>(kept);
+  if (below > 3 && close_range(3, below - 1, 0) != 0) return Error::Errno("close_range", "");
+  if (close_range(below + 1, ~0U, 0) != 0) return Error::Errno("close_range", "");
+  return {};
+}
+
+[[noreturn]] void BecomeShim(Spec spec, cgroup::Cgroup cgroup, UniqueFd report) {
+  setsid();
+  prctl(PR_SET_NAME, "starling-shim", 0, 0, 0);
+  auto create = [&]() -> Result<std::unique_ptr<Shim>> {
+    STARLING_TRY(DropDescriptors(report.get()));
+    STARLING_TRY(fs::ReplaceFile(kStateFile, StateFile(cgroup), 0600));
+    return Shim::Create(std::move(spec), std::move(cgroup));
+  };
+  auto shim = create();
+  if (!shim.ok()) {
+    (void)SendMessage(report.get(), "E" + shim.error().message).ok();
+    _exit(1);
+  }
+  // Memory shortage takes containers before their shims. Best effort: needs CAP_SYS_RESOURCE.
+  (void)fs::WriteControl("/proc/self/oom_score_adj", "-999").ok();
+  json::Object pids;
+  (void)SendMessage(report.get(), "R" + pids.Int("pid", (*shim)->container_pid()).Int("shimPid", getpid()).Done()).ok();
+  report.reset();
+  (*shim)->Serve();
+  _exit(0);
+}
+
+int Create(const char* bundle) {
+  if (chdir(bundle) != 0) return Fail(Error::Errno("chdir", bundle));
+  auto text = fs::ReadFile("spec.json");
+  if (!text.ok()) return Fail(text.error());
+  auto spec = ParseSpec(*text);
+  if (!spec.ok()) return Fail(spec.error());
+  // Located before this process moves: the place of the groups may hang on where the caller is.
+  auto cgroup = cgroup::Cgroup::Locate(spec->placement);
+  if (!cgroup.ok()) return Fail(cgroup.error());
+  auto sync = MakeSyncPair();
+  if (!sync.ok()) return Fail(sync.error());
+  UniqueFd shim_group = cgroup::Cgroup::EnterShimGroup(spec->placement);
+  auto cloned = Clone({.cgroup_fd = shim_group.get()});
+  if (!cloned.ok()) return Fail(cloned.error());
+  if (cloned->pid == 0) {
+    shim_group.reset();
+    sync->parent.reset();
+    BecomeShim(std::move(*spec), std::move(*cgroup), std::move(sync->child));
+  }
+  sync->child.reset();
+  auto outcome = ReceiveMessage(sync->parent.get());
+  if (!outcome.ok()) return Fail(outcome.error());
+  if (outcome->text.starts_with("E")) return Fail(Error{outcome->text.substr(1)});
+  if (!outcome->text.starts_with("R")) return Fail(Error{"shim: ended before the container was ready"});
+  printf("%s\n", outcome->text.c_str() + 1);
+  return 0;
+}
+
+}  // namespace
+}  // namespace starling
+
+int main(int argc, char** argv) {
+  if (argc != 3 || strcmp(argv[1], "create") != 0) {
+    fprintf(stderr, "usage: starling-shim create BUNDLE\n");
+    return 2;
+  }
+  if (starling::Status sealed = starling::RunFromReadonlyMount(argv); !sealed.ok()) return starling::Fail(sealed.error());
+  return starling::Create(argv[2]);
+}
