@@ -8,7 +8,7 @@ export {
   requireRole,
   workerRole,
 } from "./identity.ts";
-export { forwardToLeader, type LeaderRoute } from "./leader-proxy.ts";
+export { forwardToLeader, type LeaderChannel, type LeaderRoute } from "./leader-proxy.ts";
 export { fromServiceError, toServiceError } from "./rpc-error.ts";
 export { addService, type ServiceOptions } from "./server.ts";
 export { anonymous, type CallContext, type Caller, type CallOptions, type Handler, type Handlers } from "./types.ts";

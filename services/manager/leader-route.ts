@@ -1,0 +1,79 @@
+import type { ChannelCredentials } from "@grpc/grpc-js";
+import { type LeaderChannel, type LeaderRoute, RpcClient } from "@starling/api/rpc";
+import { type Clock, SwarmError } from "@starling/base";
+
+/** How long a call waits for a leader to be elected before it is refused. */
+const leaderWaitMs = 3_000;
+const pollMs = 10;
+
+/**
+ * Where the leader is now. Keeps one channel, to the present leader; calls that were sent to one that is no longer it
+ * are given up, since a dead host would never answer. While there is no leader, calls wait for a short while: an election
+ * takes about a second, and a user should not see it.
+ */
+export class ManagerRoute implements LeaderRoute {
+  readonly ownAddress: string;
+  readonly #leading: () => boolean;
+  readonly #credentials: ChannelCredentials;
+  readonly #clock: Clock;
+  #leaderAddress: string | undefined;
+  #channel: (LeaderChannel & { readonly abort: AbortController }) | undefined;
+
+  /** `leading`: this manager's loops run. */
+  constructor(options: {
+    readonly ownAddress: string;
+    readonly leading: () => boolean;
+    readonly credentials: ChannelCredentials;
+    readonly clock: Clock;
+  }) {
+    this.ownAddress = options.ownAddress;
+    this.#leading = options.leading;
+    this.#credentials = options.credentials;
+    this.#clock = options.clock;
+  }
+
+  isLeader(): boolean {
+    return this.#leading();
+  }
+
+  /** To be told of each change: the remote API address of the leader that raft knows, this manager's own included. */
+  leaderIs(address: string | undefined): void {
+    if (address === this.#leaderAddress) return;
+    this.#leaderAddress = address;
+    this.close();
+  }
+
+  async resolve({ relayed, signal }: { readonly relayed: boolean; readonly signal: AbortSignal }) {
+    const deadline = this.#clock.monotonic() + leaderWaitMs;
+    for (;;) {
+      if (this.#leading()) return "self" as const;
+      const address = this.#leaderAddress;
+      if (address !== undefined && address !== this.ownAddress) {
+        if (!relayed) return this.#channelTo(address);
+        throw new SwarmError("ResourceExhausted", "a relayed call reached a manager that is not the leader: try again");
+      }
+      if (this.#clock.monotonic() >= deadline) {
+        throw new SwarmError(
+          "Unavailable",
+          "the swarm does not have a leader: more than half of the managers must be online; start those that are not",
+        );
+      }
+      await this.#clock.sleep(pollMs, signal);
+    }
+  }
+
+  close(): void {
+    this.#channel?.abort.abort(new SwarmError("Unavailable", "the leader changed: the call's outcome is unknown"));
+    this.#channel?.client.close();
+    this.#channel = undefined;
+  }
+
+  #channelTo(address: string): LeaderChannel {
+    if (this.#channel?.client.address !== address) {
+      this.close();
+      const abort = new AbortController();
+      this.#channel = { client: new RpcClient(address, this.#credentials), signal: abort.signal, abort };
+    }
+    return this.#channel!;
+  }
+}
