@@ -13,16 +13,16 @@ const pollMs = 10;
  */
 export class ManagerRoute implements LeaderRoute {
   readonly ownAddress: string;
-  readonly #leading: () => boolean;
+  readonly #leading: () => AbortSignal | undefined;
   readonly #credentials: ChannelCredentials;
   readonly #clock: Clock;
   #leaderAddress: string | undefined;
   #channel: (LeaderChannel & { readonly abort: AbortController }) | undefined;
 
-  /** `leading`: this manager's loops run. */
+  /** `leading`: aborts when this manager's loops end; undefined while they do not run. */
   constructor(options: {
     readonly ownAddress: string;
-    readonly leading: () => boolean;
+    readonly leading: () => AbortSignal | undefined;
     readonly credentials: ChannelCredentials;
     readonly clock: Clock;
   }) {
@@ -33,7 +33,11 @@ export class ManagerRoute implements LeaderRoute {
   }
 
   isLeader(): boolean {
-    return this.#leading();
+    return this.#leading() !== undefined;
+  }
+
+  leadingSignal(): AbortSignal {
+    return this.#leading() ?? AbortSignal.abort(new SwarmError("Unavailable", "this manager no longer leads"));
   }
 
   /** To be told of each change: the remote API address of the leader that raft knows, this manager's own included. */
@@ -46,7 +50,7 @@ export class ManagerRoute implements LeaderRoute {
   async resolve({ relayed, signal }: { readonly relayed: boolean; readonly signal: AbortSignal }) {
     const deadline = this.#clock.monotonic() + leaderWaitMs;
     for (;;) {
-      if (this.#leading()) return "self" as const;
+      if (this.isLeader()) return "self" as const;
       const address = this.#leaderAddress;
       if (address !== undefined && address !== this.ownAddress) {
         if (!relayed) return this.#channelTo(address);

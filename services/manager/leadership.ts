@@ -31,9 +31,13 @@ export class Leadership {
     this.#log = options.log;
   }
 
-  /** True while the loops run: calls may be served here. */
+  /** Defined while the loops run and calls may be served here; aborts when that ends. */
+  get signal(): AbortSignal | undefined {
+    return this.#leading ? this.#abort?.signal : undefined;
+  }
+
   get leading(): boolean {
-    return this.#leading;
+    return this.signal !== undefined;
   }
 
   lead(): void {

@@ -1,4 +1,5 @@
 import { Metadata } from "@grpc/grpc-js";
+import { SwarmError } from "@starling/base";
 import type { MethodTable, ServiceTable } from "../message.ts";
 import type { RpcClient } from "./client.ts";
 import { addForwarded } from "./identity.ts";
@@ -15,6 +16,8 @@ export interface LeaderChannel {
 export interface LeaderRoute {
   /** True when this manager leads and its leader's loops are up. */
   isLeader(): boolean;
+  /** Aborts when this manager stops leading; only asked for while it leads. */
+  leadingSignal(): AbortSignal;
   /**
    * Waits a while until there is a leader: "self", or a channel to another. With `relayed` only "self" will do, since a
    * relayed call is not relayed again. Rejects Unavailable or ResourceExhausted.
@@ -37,7 +40,7 @@ export function forwardToLeader<S extends ServiceTable>(table: S, local: Handler
     out[key] = method.responseStream
       ? async function* (input: unknown, context: CallContext) {
           const target = await targetOf(route, context);
-          if (target === "self") yield* handler(input, context) as AsyncIterable<unknown>;
+          if (target === "self") yield* whileLeading(handler, input, context, route);
           else yield* relayStream(target, method, input, context, route);
         }
       : async (input: unknown, context: CallContext) => {
@@ -47,6 +50,19 @@ export function forwardToLeader<S extends ServiceTable>(table: S, local: Handler
         };
   }
   return out as Handlers<S>;
+}
+
+/** A stream served here ends with the leadership, so that its caller looks for the new leader. */
+async function* whileLeading(
+  handler: AnyHandler,
+  input: unknown,
+  context: CallContext,
+  route: LeaderRoute,
+): AsyncGenerator<unknown> {
+  const leading = route.leadingSignal();
+  const signal = AbortSignal.any([context.signal, leading]);
+  yield* handler(input, { ...context, signal }) as AsyncIterable<unknown>;
+  if (leading.aborted) throw SwarmError.from(leading.reason);
 }
 
 function targetOf(route: LeaderRoute, context: CallContext): Promise<"self" | LeaderChannel> | "self" {
