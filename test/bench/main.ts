@@ -1,0 +1,43 @@
+import { readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { SwarmError } from "@starling/base";
+import { type Bench, type BenchRow, renderRows } from "./types.ts";
+
+const ownFiles = new Set(["main.ts", "types.ts"]);
+
+function benchNames(): readonly string[] {
+  return readdirSync(import.meta.dirname)
+    .filter((file) => file.endsWith(".ts") && !file.endsWith(".test.ts") && !ownFiles.has(file))
+    .map((file) => file.slice(0, -".ts".length));
+}
+
+/** `npm run bench -- NAME… [--json FILE]`: runs the benches one after the other, prints a table, writes the rows. */
+async function main(argv: readonly string[]): Promise<void> {
+  const names = benchNames();
+  const { values, positionals } = parseArgs({
+    args: [...argv],
+    options: { json: { type: "string" } },
+    allowPositionals: true,
+  });
+  const unknown = positionals.filter((name) => !names.includes(name));
+  if (positionals.length === 0 || unknown.length > 0) {
+    const what = unknown.length > 0 ? `no bench "${unknown.join('", "')}"; ` : "";
+    throw new SwarmError(
+      "InvalidArgument",
+      `${what}usage: npm run bench -- NAME… [--json FILE], with NAME of: ${names.join(", ")}`,
+    );
+  }
+  const rows: BenchRow[] = [];
+  for (const name of positionals) {
+    const bench = (await import(join(import.meta.dirname, `${name}.ts`))) as Bench;
+    rows.push(...(await bench.run()));
+  }
+  console.log(renderRows(rows));
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, undefined, 2)}\n`);
+}
+
+await main(process.argv.slice(2)).catch((error: unknown) => {
+  console.error(SwarmError.from(error).message);
+  process.exitCode = 1;
+});
