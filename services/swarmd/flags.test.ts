@@ -1,0 +1,30 @@
+import { describe, expect, it } from "vitest";
+import { parseCommand, splitAddress } from "./flags.ts";
+
+describe("swarmd's flags", () => {
+  it("runs a swarm of one without any", () => {
+    expect(parseCommand([])).toMatchObject({
+      t: "run",
+      options: { stateDir: "/var/lib/swarmd", listenRemoteApi: "0.0.0.0:4242", joinAddr: undefined },
+    });
+  });
+
+  it.each([
+    [["--join-addr", "10.0.0.1:4242"], /--join-addr "10.0.0.1:4242": also give --join-token/],
+    [["--join-token", "SWMTKN-1-x"], /--join-token: also give --join-addr/],
+    [["--listen-remote-api", "4242"], /--listen-remote-api "4242": give HOST:PORT/],
+    [["--listen-remote-api", "[10.0.0.1]:4242"], /give HOST:PORT/],
+    [["--log-level", "loud"], /--log-level "loud": give one of debug/],
+    [["--election-tick", "0"], /--election-tick "0": give a whole number/],
+    [["--autolock"], /--autolock: .* not available yet/],
+    [["--nonsense"], /Unknown option '--nonsense' \(see swarmd --help\)/],
+  ])("refuses %j", (args, message) => {
+    expect(() => parseCommand(args)).toThrow(message);
+  });
+
+  it("splits addresses of both families", () => {
+    expect(splitAddress("[fd00::1]:4242")).toEqual({ host: "fd00::1", port: 4242 });
+    expect(splitAddress(":4242")).toEqual({ host: "", port: 4242 });
+    expect(splitAddress("h:70000")).toBeUndefined();
+  });
+});

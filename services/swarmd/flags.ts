@@ -1,0 +1,171 @@
+/** What `swarmd` is told on its command line, as SwarmKit's swarmd, and a few of ours. */
+import { isIP } from "node:net";
+import { parseArgs } from "node:util";
+import { type LogLevel, parseLogLevel, SwarmError } from "@starling/base";
+
+export interface NodeOptions {
+  readonly stateDir: string;
+  readonly hostname: string | undefined;
+  /** `host:port` on which managers listen. */
+  readonly listenRemoteApi: string;
+  /** `host:port` under which other nodes reach this one; by default the listening address, its host detected. */
+  readonly advertiseRemoteApi: string | undefined;
+  readonly listenControlApi: string;
+  readonly listenMetrics: string | undefined;
+  readonly joinAddr: string | undefined;
+  readonly joinToken: string | undefined;
+  readonly forceNewCluster: boolean;
+  readonly heartbeatTick: number;
+  readonly electionTick: number;
+  readonly logLevel: LogLevel;
+  readonly insecureRegistries: readonly string[];
+  readonly cgroupParent: string | undefined;
+  readonly genericResources: string | undefined;
+}
+
+export type Command =
+  | { readonly t: "run"; readonly options: NodeOptions }
+  | { readonly t: "check" }
+  | { readonly t: "help" }
+  | { readonly t: "version" };
+
+export const usage = `Usage: swarmd [flags]
+
+Runs a node of a swarm. Without --join-addr, and with an empty state folder, it starts a swarm of one.
+
+      --advertise-remote-api HOST:PORT   address under which other nodes reach this one (default: the listening address)
+      --cgroup-parent PATH               cgroup below which containers run (default: beside swarmd's own group)
+      --check                            says what this host lacks, and ends
+      --election-tick N                  raft ticks without a leader before an election (default 10)
+      --force-new-cluster                makes this manager the only one again, when the others are lost for ever
+      --generic-node-resources LIST      resources to offer, e.g. gpu=UUID1,gpu=UUID2,fpga=2
+      --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 1)
+      --hostname NAME                    name of this node (default: the host's)
+      --insecure-registry HOST[:PORT]    registry or CIDR that is spoken to without TLS (repeatable)
+      --join-addr HOST:PORT              a manager of the swarm to join
+      --join-token TOKEN                 token of the role to join as
+      --listen-control-api PATH          socket for swarmctl (default /var/run/swarmd.sock)
+      --listen-metrics HOST:PORT         address that serves Prometheus metrics at /metrics
+      --listen-remote-api HOST:PORT      address that managers listen on (default 0.0.0.0:4242)
+  -l, --log-level LEVEL                  debug, info, warn, error or fatal (default info)
+  -d, --state-dir DIR                    where the node keeps its state (default /var/lib/swarmd)
+  -h, --help
+  -v, --version
+`;
+
+/** Flags of SwarmKit's swarmd that this one does not offer yet, each with what to do instead. */
+const notOffered: Readonly<Record<string, string>> = {
+  autolock: "encryption of the state folder under an unlock key is not available yet",
+  "unlock-key": "encryption of the state folder under an unlock key is not available yet",
+  "external-ca": "external certificate authorities are not available yet",
+  "engine-addr": "containers are run by swarmd itself, no Docker Engine is needed: leave the flag out",
+  "listen-debug": "use --log-level debug and --listen-metrics",
+};
+
+/** Throws InvalidArgument naming flag, value and remedy. */
+export function parseCommand(args: readonly string[]): Command {
+  for (const arg of args) {
+    const name = /^--([a-z-]+)/.exec(arg)?.[1];
+    if (name !== undefined && Object.hasOwn(notOffered, name)) {
+      throw new SwarmError("InvalidArgument", `--${name}: ${notOffered[name]}`);
+    }
+  }
+  const values = parseFlags(args);
+  if (values.help) return { t: "help" };
+  if (values.version) return { t: "version" };
+  if (values.check) return { t: "check" };
+  const logLevel = parseLogLevel(values["log-level"]);
+  if (logLevel === undefined) {
+    throw invalid("log-level", values["log-level"], "give one of debug, info, warn, error, fatal");
+  }
+  const joinAddr = values["join-addr"];
+  const joinToken = values["join-token"];
+  if (joinAddr !== undefined) checkAddress("join-addr", joinAddr);
+  if (joinAddr !== undefined && joinToken === undefined) {
+    throw invalid("join-addr", joinAddr, "also give --join-token (`swarmctl cluster join-token worker` prints it)");
+  }
+  if (joinToken !== undefined && joinAddr === undefined) {
+    throw new SwarmError("InvalidArgument", "--join-token: also give --join-addr, the address of a manager");
+  }
+  checkAddress("listen-remote-api", values["listen-remote-api"]);
+  if (values["advertise-remote-api"] !== undefined) checkAddress("advertise-remote-api", values["advertise-remote-api"]);
+  if (values["listen-metrics"] !== undefined) checkAddress("listen-metrics", values["listen-metrics"]);
+  return {
+    t: "run",
+    options: {
+      stateDir: values["state-dir"],
+      hostname: values.hostname,
+      listenRemoteApi: values["listen-remote-api"],
+      advertiseRemoteApi: values["advertise-remote-api"],
+      listenControlApi: values["listen-control-api"],
+      listenMetrics: values["listen-metrics"],
+      joinAddr,
+      joinToken,
+      forceNewCluster: values["force-new-cluster"],
+      heartbeatTick: ticks("heartbeat-tick", values["heartbeat-tick"]),
+      electionTick: ticks("election-tick", values["election-tick"]),
+      logLevel,
+      insecureRegistries: values["insecure-registry"],
+      cgroupParent: values["cgroup-parent"],
+      genericResources: values["generic-node-resources"],
+    },
+  };
+}
+
+function parseFlags(args: readonly string[]) {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      strict: true,
+      options: {
+        "advertise-remote-api": { type: "string" },
+        "cgroup-parent": { type: "string" },
+        check: { type: "boolean", default: false },
+        "election-tick": { type: "string", default: "10" },
+        "force-new-cluster": { type: "boolean", default: false },
+        "generic-node-resources": { type: "string" },
+        "heartbeat-tick": { type: "string", default: "1" },
+        help: { type: "boolean", short: "h", default: false },
+        hostname: { type: "string" },
+        "insecure-registry": { type: "string", multiple: true, default: [] },
+        "join-addr": { type: "string" },
+        "join-token": { type: "string" },
+        "listen-control-api": { type: "string", default: "/var/run/swarmd.sock" },
+        "listen-metrics": { type: "string" },
+        "listen-remote-api": { type: "string", default: "0.0.0.0:4242" },
+        "log-level": { type: "string", short: "l", default: "info" },
+        "state-dir": { type: "string", short: "d", default: "/var/lib/swarmd" },
+        version: { type: "boolean", short: "v", default: false },
+      },
+    });
+    return values;
+  } catch (thrown) {
+    throw new SwarmError("InvalidArgument", `${(thrown as Error).message.split(". ")[0]} (see swarmd --help)`);
+  }
+}
+
+/** `host:port` or `[v6]:port` in its parts; undefined for anything else. */
+export function splitAddress(address: string): { readonly host: string; readonly port: number } | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(address);
+  if (!match) return undefined;
+  const host = match[1] ?? match[2] ?? "";
+  const port = Number(match[3]);
+  if (port > 65_535 || (match[1] !== undefined && isIP(host) !== 6)) return undefined;
+  return { host, port };
+}
+
+function checkAddress(flag: string, address: string): void {
+  if (splitAddress(address) === undefined) throw invalid(flag, address, "give HOST:PORT, e.g. 10.0.0.5:4242");
+}
+
+function ticks(flag: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > 10_000) {
+    throw invalid(flag, text, "give a whole number of ticks from 1 to 10000");
+  }
+  return value;
+}
+
+function invalid(flag: string, value: string, remedy: string): SwarmError {
+  return new SwarmError("InvalidArgument", `--${flag} ${JSON.stringify(value)}: ${remedy}`);
+}
