@@ -76,6 +76,7 @@ it("the tools run from their image alone", async () => {
     cluster.host("w1").mustExec(["chroot", "/var/lib/swarmd/tools", "sh", "-c", command]);
   expect(await inside("curl --version")).toMatch(/^curl /);
   expect(await inside("iperf3 --version")).toMatch(/^iperf /);
+  expect(await inside("getent passwd www-data")).toMatch(/^www-data:/);
 });
 
 it("the oddities' own check holds when they are unpacked by the book, and notices when they are not", async () => {

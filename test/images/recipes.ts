@@ -46,7 +46,7 @@ const web = (tag: string, kind: ManifestKind, version: LayerName) =>
 /**
  * The images of all tests.
  * `web1`, `web2`: nginx on port 80; `/` answers `host=HOSTNAME version=TAG client=ADDRESS server=ADDRESS`.
- * `tools`: shell, busybox, curl, iperf3; sleeps for ever unless told otherwise.
+ * `tools`: shell, busybox, curl, iperf3, getent; sleeps for ever unless told otherwise.
  * `busybox`: the base layer alone. `oddities`: `/check` says `ok` if all file kinds and whiteouts were unpacked right.
  */
 export const recipes = {
@@ -84,11 +84,11 @@ export const layerRecipes = {
 
 export type LayerName = keyof typeof layerRecipes;
 
-/** curl and iperf3 with all libraries that they link. */
+/** curl and iperf3 with all libraries that they link; getent. */
 const toolPackages =
   `curl libcurl4 libbrotli1 libcom-err2 libffi8 libgmp10 libgnutls30 libgssapi-krb5-2 libhogweed6 libidn2-0 libk5crypto3
   libkeyutils1 libkrb5-3 libkrb5support0 libldap-2.5-0 libnettle8 libnghttp2-14 libp11-kit0 libpsl5 librtmp1 libsasl2-2
-  libssh2-1 libssl3 libtasn1-6 libunistring2 libzstd1 zlib1g iperf3 libiperf0 libsctp1`.split(/\s+/);
+  libssh2-1 libssl3 libtasn1-6 libunistring2 libzstd1 zlib1g iperf3 libiperf0 libsctp1 libc-bin`.split(/\s+/);
 
 async function buildBase(root: string): Promise<void> {
   await unpackPackages(["busybox-static", "libc6", "libcrypt1", "libgcc-s1"], root);
