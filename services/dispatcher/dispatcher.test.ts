@@ -1,0 +1,252 @@
+import { Metadata } from "@grpc/grpc-js";
+import {
+  type AssignmentsMessage,
+  AssignmentsRequest,
+  Cluster,
+  durationMs,
+  HeartbeatRequest,
+  Node,
+  NodeDescription,
+  NodeStatus,
+  NodeStatus_State,
+  type SessionMessage,
+  SessionRequest,
+  Task,
+  TaskState,
+  TaskStatus,
+  UpdateTaskStatusRequest,
+  UpdateTaskStatusRequest_TaskStatusUpdate,
+} from "@starling/api";
+import type { CallContext } from "@starling/api/rpc";
+import { FakeClock, nullLogger } from "@starling/base";
+import { MemoryStore } from "@starling/store";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createDispatcher, type DispatcherServer, weightedPeers } from "./index.ts";
+
+const { UNKNOWN, DOWN, READY } = NodeStatus_State;
+let store: MemoryStore;
+let clock: FakeClock;
+let dispatcher: DispatcherServer;
+let stop: AbortController;
+let running: Promise<void>;
+let managers = ["m1"];
+let peersChanged: () => void;
+
+beforeEach(async () => {
+  clock = new FakeClock();
+  store = new MemoryStore({ clock });
+  managers = ["m1"];
+  await store.update((tx) => {
+    tx.clusters.create(Cluster.create({ id: "c" }));
+    tx.nodes.create(Node.create({ id: "n1" }));
+    tx.nodes.create(Node.create({ id: "n2", status: NodeStatus.create({ state: DOWN }) }));
+  });
+  lead();
+});
+afterEach(async () => {
+  stop.abort();
+  await running;
+});
+
+function lead() {
+  dispatcher = createDispatcher({
+    store,
+    clock,
+    clusterId: "c",
+    ownNodeId: "m1",
+    random: () => 0.5,
+    log: nullLogger,
+    peers: {
+      current: () => weightedPeers(managers.map((nodeId) => ({ nodeId, addr: `${nodeId}:4242` }))),
+      subscribe: (listener) => {
+        peersChanged = listener;
+        return () => undefined;
+      },
+    },
+  });
+  stop = new AbortController();
+  running = dispatcher.run(stop.signal);
+}
+
+const from = (nodeId: string, signal = new AbortController().signal): CallContext => ({
+  caller: { nodeId, roles: ["swarm-worker"], organization: "c", forwarded: false },
+  signal,
+  remoteAddress: "10.0.0.7:5555",
+  metadata: new Metadata(),
+});
+const node = (id: string) => store.view((tx) => tx.nodes.get(id))!;
+const task = (id: string) => store.view((tx) => tx.tasks.get(id));
+
+/** Turns the clock a little, until the promise settles. */
+async function soon<T>(promise: Promise<T>): Promise<T> {
+  let settled = false;
+  promise.then(
+    () => {
+      settled = true;
+    },
+    () => {
+      settled = true;
+    },
+  );
+  for (let i = 0; i < 50 && !settled; i++) await clock.advance(1);
+  if (!settled) throw new Error("nothing happened within 50 ms");
+  return await promise;
+}
+
+async function register(nodeId: string) {
+  const stream = dispatcher.handlers
+    .session(SessionRequest.create({ description: NodeDescription.create({ hostname: "h" }) }), from(nodeId))
+    [Symbol.asyncIterator]();
+  const { value } = await soon(stream.next());
+  const first: SessionMessage = value!;
+  return { stream, first, sessionId: first.sessionId };
+}
+const beat = (nodeId: string, sessionId: string) =>
+  dispatcher.handlers.heartbeat(HeartbeatRequest.create({ sessionId }), from(nodeId));
+const report = (nodeId: string, sessionId: string, taskId: string, state: TaskState) =>
+  soon(
+    dispatcher.handlers.updateTaskStatus(
+      UpdateTaskStatusRequest.create({
+        sessionId,
+        updates: [UpdateTaskStatusRequest_TaskStatusUpdate.create({ taskId, status: TaskStatus.create({ state }) })],
+      }),
+      from(nodeId),
+    ),
+  );
+
+describe("a session", () => {
+  it("makes the node READY, with its address and description, and tells who manages", async () => {
+    const { first } = await register("n1");
+    expect(node("n1").status).toMatchObject({ state: READY, addr: "10.0.0.7" });
+    expect(first.node).toMatchObject({ id: "n1", description: { hostname: "h" } });
+    expect(first.managers.map(({ peer }) => peer?.addr)).toEqual(["m1:4242"]);
+  });
+
+  it("tells a change of managers and of the node object", async () => {
+    const { stream } = await register("n1");
+    managers = ["m1", "m2"];
+    peersChanged();
+    expect((await soon(stream.next())).value?.managers).toHaveLength(2);
+    await store.update((tx) => tx.nodes.update({ ...node("n1"), vxlanUdpPort: 4790 }));
+    expect((await soon(stream.next())).value?.node?.vxlanUdpPort).toBe(4790);
+  });
+
+  it("is refused to a node that the cluster does not know", async () => {
+    await expect(register("stranger")).rejects.toMatchObject({ code: "NotFound" });
+  });
+
+  it("ends when the node registers anew; the old id is worth nothing", async () => {
+    const old = await register("n1");
+    const ending = old.stream.next();
+    ending.catch(() => undefined);
+    const { sessionId } = await register("n1");
+    await expect(ending).rejects.toMatchObject({ code: "InvalidArgument", message: "session invalid" });
+    await expect(beat("n1", old.sessionId)).rejects.toMatchObject({ message: "session invalid" });
+    expect(durationMs((await beat("n1", sessionId)).period)).toBe(1_000);
+  });
+
+  it("is refused when begun more than three times in a moment", async () => {
+    for (let i = 0; i < 3; i++) await register("n1");
+    await expect(register("n1")).rejects.toMatchObject({ code: "Unavailable" });
+    await clock.advance(2_000);
+    await register("n1");
+  });
+
+  it("ends with Aborted when the leader steps down", async () => {
+    const { stream, sessionId } = await register("n1");
+    const ending = stream.next();
+    ending.catch(() => undefined);
+    stop.abort();
+    await running;
+    await expect(ending).rejects.toMatchObject({ code: "Aborted" });
+    await expect(beat("n1", sessionId)).rejects.toMatchObject({ code: "Aborted" });
+  });
+});
+
+describe("heartbeats", () => {
+  it("keep a node READY; three missed make it DOWN", async () => {
+    const { sessionId } = await register("n1");
+    for (let second = 0; second < 10; second++) {
+      await clock.advance(1_000);
+      await beat("n1", sessionId);
+    }
+    expect(node("n1").status.state).toBe(READY);
+    await clock.advance(2_900);
+    expect(node("n1").status.state).toBe(READY);
+    await clock.advance(200);
+    expect(node("n1").status).toMatchObject({ state: DOWN, message: "heartbeat failure" });
+    await expect(beat("n1", sessionId)).rejects.toMatchObject({ code: "NotFound", message: "node not registered" });
+  });
+
+  it("are awaited for six periods after a change of leader", async () => {
+    await register("n1");
+    stop.abort();
+    await running;
+    lead();
+    await clock.advance(5_900);
+    expect(node("n1").status).toMatchObject({ state: UNKNOWN, message: expect.stringContaining("leadership change") });
+    await clock.advance(200);
+    expect(node("n1").status.state).toBe(DOWN);
+  });
+
+  it("that never come again give up the node's running tasks after a day", async () => {
+    await store.update((tx) => {
+      tx.tasks.create(Task.create({ id: "t1", nodeId: "n2", status: TaskStatus.create({ state: TaskState.RUNNING }) }));
+      tx.tasks.create(Task.create({ id: "t2", nodeId: "n2", status: TaskStatus.create({ state: TaskState.FAILED }) }));
+    });
+    await clock.advance(24 * 3_600_000 + 1);
+    expect(task("t1")?.status.state).toBe(TaskState.ORPHANED);
+    expect(task("t2")?.status.state).toBe(TaskState.FAILED);
+  });
+});
+
+describe("status reports", () => {
+  beforeEach(() =>
+    store.update((tx) => {
+      tx.tasks.create(
+        Task.create({ id: "t1", nodeId: "n1", status: TaskStatus.create({ state: TaskState.ASSIGNED }) }),
+      );
+    }),
+  );
+
+  it("are committed when acknowledged, stamped, and never go back", async () => {
+    const { sessionId } = await register("n1");
+    await report("n1", sessionId, "t1", TaskState.RUNNING);
+    expect(task("t1")?.status).toMatchObject({ state: TaskState.RUNNING, appliedBy: "m1" });
+    await report("n1", sessionId, "t1", TaskState.PREPARING);
+    expect(task("t1")?.status.state).toBe(TaskState.RUNNING);
+    const { version } = task("t1")!.meta;
+    await report("n1", sessionId, "t1", TaskState.RUNNING);
+    expect(task("t1")?.meta.version).toEqual(version);
+  });
+
+  it("are refused for tasks of other nodes, ignored for tasks that are gone", async () => {
+    await register("n1");
+    const { sessionId } = await register("n2");
+    await expect(report("n2", sessionId, "t1", TaskState.RUNNING)).rejects.toMatchObject({ code: "PermissionDenied" });
+    await report("n2", sessionId, "gone", TaskState.RUNNING);
+  });
+});
+
+describe("the assignments stream", () => {
+  it("tells a task within milliseconds of its assignment", async () => {
+    const { sessionId } = await register("n1");
+    const stream = dispatcher.handlers
+      .assignments(AssignmentsRequest.create({ sessionId }), from("n1"))
+      [Symbol.asyncIterator]();
+    expect((await soon(stream.next())).value).toMatchObject({ type: 0, changes: [] });
+    const created = await store.update((tx) => tx.tasks.create(Task.create({ id: "t1" })));
+    const next = soon(stream.next());
+    const assigned = { ...created, nodeId: "n1", status: TaskStatus.create({ state: TaskState.ASSIGNED }) };
+    await store.update((tx) => tx.tasks.update(assigned));
+    const message: AssignmentsMessage = (await next).value!;
+    expect(message).toMatchObject({ type: 1, appliesTo: "1", resultsIn: "2" });
+    expect(message.changes.map(({ assignment }) => assignment?.task?.id)).toEqual(["t1"]);
+  });
+
+  it("needs a session", async () => {
+    await register("n1");
+    const stream = dispatcher.handlers.assignments(AssignmentsRequest.create({ sessionId: "x" }), from("n1"));
+    await expect(soon(stream[Symbol.asyncIterator]().next())).rejects.toMatchObject({ message: "session invalid" });
+  });
+});

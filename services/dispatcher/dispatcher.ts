@@ -1,0 +1,168 @@
+import {
+  type Cluster,
+  type Dispatcher,
+  durationMs,
+  durationOfMs,
+  HeartbeatResponse,
+  NodeStatus_State,
+  type TasksMessage,
+  UpdateTaskStatusResponse,
+  UpdateVolumeStatusResponse,
+} from "@starling/api";
+import type { Handlers } from "@starling/api/rpc";
+import { type Millis, SwarmError } from "@starling/base";
+import type { StoreEvent } from "@starling/store";
+import { Batcher } from "./batcher.ts";
+import { NodeFeed } from "./node-feed.ts";
+import { batchWindowMs, type DispatcherOptions, type Running } from "./running.ts";
+import { Sessions } from "./sessions.ts";
+import { applyWrites, markNodesUnknown, orphanTasks, type Write } from "./store-writer.ts";
+import { assignments, session, tasks } from "./streams.ts";
+
+/** Used until there is a cluster object, or when it names no period. */
+const defaultPeriodMs = 1_000;
+/** Reports that end a window early. */
+const batchLimit = 10_000;
+
+/** The leader's end of all agents. `handlers` answer Aborted while `run` is not running. */
+export interface DispatcherServer {
+  readonly handlers: Handlers<typeof Dispatcher>;
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export function createDispatcher(options: DispatcherOptions): DispatcherServer {
+  let running: Running | undefined;
+  const mustRun = async (): Promise<Running> => {
+    if (running === undefined) throw stoppedError();
+    const current = running;
+    await current.ready;
+    return current;
+  };
+  return {
+    handlers: {
+      async *session(request, context) {
+        yield* session(await mustRun(), request, context);
+      },
+      async *assignments({ sessionId }, context) {
+        yield* assignments(await mustRun(), sessionId, context);
+      },
+      async *tasks({ sessionId }, context): AsyncGenerator<TasksMessage> {
+        yield* tasks(await mustRun(), sessionId, context);
+      },
+      heartbeat: async ({ sessionId }, { caller }) => {
+        const { sessions } = await mustRun();
+        return HeartbeatResponse.create({ period: durationOfMs(sessions.beat(caller.nodeId, sessionId)) });
+      },
+      updateTaskStatus: async ({ sessionId, updates }, { caller }) => {
+        const { sessions, writes } = await mustRun();
+        sessions.check(caller.nodeId, sessionId);
+        await writes.add(
+          updates.flatMap(({ taskId, status }): Write[] => {
+            const task = options.store.view((tx) => tx.tasks.get(taskId));
+            if (task === undefined || status === undefined) return [];
+            if (task.nodeId !== caller.nodeId) {
+              throw new SwarmError("PermissionDenied", `task ${taskId}: cannot update a task not assigned this node`);
+            }
+            return [{ t: "task-status", taskId, nodeId: caller.nodeId, status }];
+          }),
+        );
+        return UpdateTaskStatusResponse.create();
+      },
+      updateVolumeStatus: async ({ sessionId, updates }, { caller }) => {
+        const { sessions, writes } = await mustRun();
+        sessions.check(caller.nodeId, sessionId);
+        const gone = updates.filter(({ unpublished }) => unpublished);
+        await writes.add(
+          gone.map(({ id }) => ({ t: "volume-unpublished", volumeId: id, nodeId: caller.nodeId }) as const),
+        );
+        return UpdateVolumeStatusResponse.create();
+      },
+    },
+    run: async (signal) => {
+      const stop = new AbortController();
+      running = start(options, stop.signal);
+      const { feed, sessions } = running;
+      const unsubscribe = options.peers.subscribe(() => feed.tellAll({ t: "session" }));
+      try {
+        await serve(running, signal);
+      } finally {
+        unsubscribe();
+        running = undefined;
+        sessions.clear();
+        stop.abort(stoppedError());
+      }
+    },
+  };
+}
+
+function start(options: DispatcherOptions, stopped: AbortSignal): Running {
+  const { store, clock, log } = options;
+  const feed = new NodeFeed();
+  const writes = new Batcher<Write>({
+    clock,
+    windowMs: batchWindowMs,
+    limit: batchLimit,
+    write: (items) => applyWrites(options, items),
+  });
+  const logFailure = (what: string, nodeId: string) => (error: unknown) =>
+    log.warn(`${what} not recorded`, { "node.id": nodeId, error });
+  const sessions = new Sessions({
+    clock,
+    random: options.random,
+    periodMs: () => heartbeatPeriod(store.view((tx) => tx.clusters.get(options.clusterId))),
+    onDown: (nodeId, message) => {
+      feed.tell(nodeId, { t: "ended" });
+      // A failure means that leadership is lost; the next leader watches this node anew.
+      writes
+        .add([{ t: "node-status", nodeId, state: NodeStatus_State.DOWN, message }])
+        .catch(logFailure("node down", nodeId));
+    },
+    onOrphan: (nodeId) => void orphanTasks(options, nodeId).catch(logFailure("orphaned tasks", nodeId)),
+  });
+  const ready = adopt(options, sessions);
+  ready.catch(() => undefined); // Awaited by `serve`, and by each call that waits for it.
+  return { options, sessions, feed, writes, stopped, ready };
+}
+
+async function adopt(options: DispatcherOptions, sessions: Sessions): Promise<void> {
+  for (const [nodeId, isDown] of await markNodesUnknown(options)) sessions.adopt(nodeId, isDown);
+}
+
+/** Tells streams of what is committed, until the signal aborts. One watch serves all nodes. */
+async function serve({ options, ready, feed, sessions }: Running, signal: AbortSignal): Promise<void> {
+  const events = options.store.watch({ kinds: ["task", "node", "cluster"], signal });
+  await ready;
+  for await (const event of events) route(event, feed, sessions);
+}
+
+function route(event: StoreEvent, feed: NodeFeed, sessions: Sessions): void {
+  switch (event.kind) {
+    case "task":
+      if (event.object.nodeId !== "") feed.tell(event.object.nodeId, { t: "task", taskId: event.object.id });
+      return;
+    case "node":
+      if (event.action === "remove") sessions.forget(event.object.id);
+      feed.tell(event.object.id, { t: event.action === "remove" ? "ended" : "session" });
+      return;
+    case "cluster":
+      if (event.action === "update" && sessionPart(event.object) !== sessionPart(event.old)) {
+        feed.tellAll({ t: "session" });
+      }
+      return;
+  }
+}
+
+/** What of the cluster object sessions are told, as something to compare. */
+function sessionPart(cluster: Cluster | undefined): string {
+  if (cluster === undefined) return "";
+  const keys = cluster.networkBootstrapKeys.map(({ subsystem, lamportTime }) => `${subsystem} ${lamportTime}`);
+  return [...keys, Buffer.from(cluster.rootCa.caCert).toString("latin1")].join("\n");
+}
+
+function heartbeatPeriod(cluster: Cluster | undefined): Millis {
+  return durationMs(cluster?.spec.dispatcher.heartbeatPeriod) || defaultPeriodMs;
+}
+
+function stoppedError(): SwarmError {
+  return new SwarmError("Aborted", "dispatcher is stopped");
+}

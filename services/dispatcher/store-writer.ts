@@ -1,0 +1,136 @@
+import {
+  type Node,
+  type NodeDescription,
+  NodeStatus,
+  NodeStatus_State,
+  sameValue,
+  type Task,
+  TaskState,
+  type TaskStatus,
+  taskStateName,
+  timestampMs,
+  timestampOfMs,
+  VolumePublishStatus_State,
+} from "@starling/api";
+import { type Clock, type Logger, metrics } from "@starling/base";
+import { all, byNode, type MemoryStore, type WriteTx } from "@starling/store";
+
+/** A change that agents (or their silence) ask for, merged into the newest objects inside the transaction. */
+export type Write =
+  | { readonly t: "task-status"; readonly taskId: string; readonly nodeId: string; readonly status: TaskStatus }
+  | {
+      readonly t: "node-status";
+      readonly nodeId: string;
+      readonly state: NodeStatus_State;
+      readonly message: string;
+      /** Kept as it is when empty. */
+      readonly addr?: string;
+      readonly description?: NodeDescription | undefined;
+    }
+  | { readonly t: "volume-unpublished"; readonly volumeId: string; readonly nodeId: string };
+
+export interface WriterOptions {
+  readonly store: MemoryStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** This manager's node id, for TaskStatus.applied_by. */
+  readonly ownNodeId: string;
+}
+
+const schedulingDelay = metrics.histogram(
+  "swarm_dispatcher_scheduling_delay_seconds",
+  "Time from a task's creation until it runs.",
+);
+
+/** Applies the writes to the store, in order; resolves when committed. What no longer applies is left out. */
+export async function applyWrites(options: WriterOptions, writes: readonly Write[]): Promise<void> {
+  await options.store.batch(writes, (tx, write) => {
+    switch (write.t) {
+      case "task-status":
+        return applyTaskStatus(tx, write, options);
+      case "node-status":
+        return applyNodeStatus(tx, write, options);
+      case "volume-unpublished":
+        return applyUnpublished(tx, write);
+    }
+  });
+}
+
+/** All nodes but those that are down become UNKNOWN: a new leader has to hear of them first. Returns which are down. */
+export async function markNodesUnknown({ store }: WriterOptions): Promise<ReadonlyMap<string, boolean>> {
+  const isDown = ({ status }: Node) => status.state === NodeStatus_State.DOWN;
+  const nodes = store.view((tx) => tx.nodes.find(all));
+  const message = `Node moved to "unknown" state due to leadership change in cluster`;
+  await store.batch(nodes, (tx, { id }) => {
+    const node = tx.nodes.get(id);
+    if (node === undefined || isDown(node)) return;
+    tx.nodes.update({ ...node, status: { ...node.status, state: NodeStatus_State.UNKNOWN, message } });
+  });
+  return new Map(nodes.map((node) => [node.id, isDown(node)]));
+}
+
+/** Gives up the tasks of a node that is down for long: nobody knows whether they still run. */
+export async function orphanTasks({ store }: WriterOptions, nodeId: string): Promise<void> {
+  const tasks = store.view((tx) => tx.tasks.find(byNode(nodeId)));
+  await store.batch(tasks, (tx, { id }) => {
+    const task = tx.tasks.get(id);
+    if (!task || task.status.state < TaskState.ASSIGNED || task.status.state > TaskState.RUNNING) return;
+    tx.tasks.update({ ...task, status: { ...task.status, state: TaskState.ORPHANED } });
+  });
+}
+
+function applyTaskStatus(tx: WriteTx, write: Write & { t: "task-status" }, options: WriterOptions): void {
+  const task = tx.tasks.get(write.taskId);
+  // Removed meanwhile, given to another node, a late report of an earlier state, or one that was sent twice.
+  if (task === undefined || task.nodeId !== write.nodeId || task.status.state > write.status.state) return;
+  if (sameReport(task.status, write.status)) return;
+  const now = options.clock.now();
+  const status = { ...write.status, appliedBy: options.ownNodeId, appliedAt: timestampOfMs(now) };
+  tx.tasks.update({ ...task, status });
+  logTransition(task, write.status, options.log);
+  const starts = task.status.state < TaskState.RUNNING && status.state === TaskState.RUNNING;
+  if (starts && task.meta.createdAt)
+    schedulingDelay.observe(Math.max(0, now - timestampMs(task.meta.createdAt)) / 1000);
+}
+
+function applyNodeStatus(tx: WriteTx, write: Write & { t: "node-status" }, { log }: WriterOptions): void {
+  const node = tx.nodes.get(write.nodeId);
+  if (node === undefined) return;
+  const status = NodeStatus.create({
+    ...node.status,
+    state: write.state,
+    message: write.message,
+    ...(write.addr && { addr: write.addr }),
+  });
+  const description = write.description ?? node.description;
+  if (sameValue(status, node.status) && sameValue(description, node.description)) return;
+  tx.nodes.update({ ...node, status, description });
+  if (status.state !== node.status.state) {
+    log.info("node state changed", { "node.id": node.id, state: status.state, reason: write.message || undefined });
+  }
+}
+
+function applyUnpublished(tx: WriteTx, { volumeId, nodeId }: Write & { t: "volume-unpublished" }): void {
+  const volume = tx.volumes.get(volumeId);
+  if (volume === undefined) return;
+  const publishStatus = volume.publishStatus.map((status) =>
+    status.nodeId === nodeId ? { ...status, state: VolumePublishStatus_State.PENDING_UNPUBLISH } : status,
+  );
+  tx.volumes.update({ ...volume, publishStatus });
+}
+
+function sameReport(stored: TaskStatus, reported: TaskStatus): boolean {
+  const unstamped = { appliedBy: "", appliedAt: undefined };
+  return sameValue({ ...stored, ...unstamped }, { ...reported, ...unstamped });
+}
+
+function logTransition(task: Task, status: TaskStatus, log: Logger): void {
+  if (task.status.state === status.state) return;
+  log.debug("task state changed", {
+    "task.id": task.id,
+    "node.id": task.nodeId,
+    "service.id": task.serviceId,
+    "state.transition": `${taskStateName(task.status.state)}->${taskStateName(status.state)}`,
+    error: status.err || undefined,
+  });
+}
