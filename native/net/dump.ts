@@ -116,7 +116,8 @@ export function decodeRoutes(replies: readonly Reply[]): readonly Route[] {
     });
 }
 
-const permanentState = 0x80;
+/** NUD_PERMANENT or NUD_NOARP: made by somebody, not learnt. */
+const permanentState = 0xc0;
 
 export function decodeNeighbours(replies: readonly Reply[]): readonly Neighbour[] {
   return replies

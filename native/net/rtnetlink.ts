@@ -10,6 +10,7 @@ export const Rtm = {
   delLink: 17,
   getLink: 18,
   newAddress: 20,
+  delAddress: 21,
   getAddress: 22,
   newRoute: 24,
   delRoute: 25,
@@ -153,25 +154,24 @@ export function getLinks(name?: string): Request {
     : { type: Rtm.getLink, header: linkHeader(), attributes: [{ type: 3, value: text(name) }] };
 }
 
-/** `address` as `"10.0.0.1/24"`; an address that is there already is replaced. */
-export function addAddress(index: number, address: string): Request {
-  const prefix = parsePrefix(address);
-  const bytes = ipv4Bytes(prefix.address);
+function address(type: number, flags: number, index: number, prefix: string): Request {
+  const { address, length } = parsePrefix(prefix);
+  const bytes = ipv4Bytes(address);
   const header = new Uint8Array(8);
   const view = new DataView(header.buffer);
   view.setUint8(0, Family.inet);
-  view.setUint8(1, prefix.length);
+  view.setUint8(1, length);
   view.setUint32(4, index, true);
-  return {
-    type: Rtm.newAddress,
-    flags: replace,
-    header,
-    attributes: [
-      { type: 2, value: bytes },
-      { type: 1, value: bytes },
-    ],
-  };
+  const attributes: Attribute[] = [
+    { type: 2, value: bytes },
+    { type: 1, value: bytes },
+  ];
+  return { type, flags, header, attributes };
 }
+
+/** `prefix` as `"10.0.0.1/24"`; an address that is there already is replaced. */
+export const addAddress = (index: number, prefix: string): Request => address(Rtm.newAddress, replace, index, prefix);
+export const deleteAddress = (index: number, prefix: string): Request => address(Rtm.delAddress, 0, index, prefix);
 
 export function getAddresses(): Request {
   return { type: Rtm.getAddress, flags: Flag.Dump, header: Uint8Array.of(Family.inet, 0, 0, 0, 0, 0, 0, 0) };
@@ -239,6 +239,8 @@ function neighbourHeader(options: { family: number; index: number; state?: numbe
 }
 
 const permanent = 0x80;
+/** Never ages. Of a bridge, `permanent` would mean its own address. */
+const noArp = 0x40;
 const ntfSelf = 2;
 const ntfMaster = 4;
 
@@ -284,11 +286,12 @@ export function addForwarding(options: {
 }): Request {
   const attributes: Attribute[] = [{ type: 2, value: macBytes(options.mac) }];
   if (options.destination !== undefined) attributes.push({ type: 1, value: ipv4Bytes(options.destination) });
-  const flags = options.destination === undefined ? ntfMaster : ntfSelf;
+  const ofBridge = options.destination === undefined;
+  const kind = ofBridge ? { state: noArp, flags: ntfMaster } : { state: permanent, flags: ntfSelf };
   return {
     type: Rtm.newNeighbour,
     flags: replace,
-    header: neighbourHeader({ family: Family.bridge, index: options.index, state: permanent, flags }),
+    header: neighbourHeader({ family: Family.bridge, index: options.index, ...kind }),
     attributes,
   };
 }

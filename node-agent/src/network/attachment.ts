@@ -1,0 +1,93 @@
+/** Pure: no clock, no I/O, no randomness. */
+import {
+  type NetworkAttachment,
+  type PortConfig,
+  PortConfig_Protocol,
+  PortConfig_PublishMode,
+  type Task,
+} from "@starling/api";
+import type { LocalTask } from "./desired.ts";
+
+/** What a task asks of the network. */
+export interface Attachment {
+  /** Overlay networks, in the order of the interfaces eth1, eth2, … */
+  readonly overlays: readonly {
+    readonly networkId: string;
+    readonly networkName: string;
+    /** With prefix length. */
+    readonly cidr: string;
+    readonly names: readonly string[];
+  }[];
+  /** The task's address on the ingress network; undefined: it publishes nothing there. */
+  readonly ingressAddress: string | undefined;
+  /** Whether it gets a way out (eth0): not when all its networks are internal and it publishes nothing. */
+  readonly wayOut: boolean;
+  readonly hostPorts: readonly HostPort[];
+}
+
+export type HostPort = LocalTask["hostPorts"][number];
+
+const overlayLimit = 10;
+
+/** The interfaces that `task` needs, or why it can't have them. */
+export function planAttachment(task: Task): { readonly attachment: Attachment } | { readonly refused: string } {
+  const overlays: Attachment["overlays"][number][] = [];
+  let ingressAddress: string | undefined;
+  let internalOnly = task.networks.length > 0;
+  for (const { network, addresses, aliases } of task.networks) {
+    if (network === undefined) continue;
+    const name = network.spec.annotations.name;
+    const [cidr] = addresses;
+    if (cidr === undefined) return { refused: `network ${name}: the task has no address on it` };
+    if (network.spec.ingress) {
+      ingressAddress = cidr.split("/")[0];
+      internalOnly = false;
+      continue;
+    }
+    const refused = refusal(network);
+    if (refused !== undefined) return { refused: `network ${name}: ${refused}` };
+    if (!network.spec.internal) internalOnly = false;
+    overlays.push({ networkId: network.id, networkName: name, cidr, names: aliases });
+  }
+  if (overlays.length > overlayLimit) return { refused: `more than ${overlayLimit} networks for one task` };
+  const hostPorts = hostPortsOf(task);
+  const wayOut = !internalOnly || hostPorts.length > 0;
+  return { attachment: { overlays, ingressAddress, wayOut, hostPorts } };
+}
+
+function refusal(network: NonNullable<NetworkAttachment["network"]>): string | undefined {
+  const driver = network.driverState?.name || network.spec.driverConfig?.name || "overlay";
+  if (driver !== "overlay") return `driver "${driver}" is not supported; use overlay`;
+  if (isEncrypted(network)) {
+    return "encrypted overlay networks are not supported yet; create it without the option encrypted";
+  }
+  return undefined;
+}
+
+/** Asked for by `--opt encrypted`. */
+export function isEncrypted(network: NonNullable<NetworkAttachment["network"]>): boolean {
+  const options = { ...network.spec.driverConfig?.options, ...network.driverState?.options };
+  return "encrypted" in options && options["encrypted"] !== "false";
+}
+
+const firstDynamicPort = 49153;
+const dynamicPorts = 65535 - firstDynamicPort;
+
+function hostPortsOf(task: Task): HostPort[] {
+  const ports: HostPort[] = [];
+  for (const port of task.endpoint?.ports ?? []) {
+    if (port.publishMode !== PortConfig_PublishMode.HOST || port.protocol === PortConfig_Protocol.SCTP) continue;
+    const protocol = port.protocol === PortConfig_Protocol.UDP ? ("udp" as const) : ("tcp" as const);
+    ports.push({ protocol, published: port.publishedPort || dynamicPort(task.id, port), target: port.targetPort });
+  }
+  return ports;
+}
+
+/** A port of its own for a host-mode port without a number; the same again after a restart. FNV-1a over task and port. */
+function dynamicPort(taskId: string, port: PortConfig): number {
+  let hash = 0x811c9dc5;
+  for (const character of `${taskId}/${port.protocol}/${port.targetPort}`) {
+    hash = Math.imul(hash ^ character.charCodeAt(0), 0x01000193) >>> 0;
+  }
+  return firstDynamicPort + (hash % dynamicPorts);
+}

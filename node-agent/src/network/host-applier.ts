@@ -1,0 +1,198 @@
+import type { Logger } from "@starling/base";
+import { Errno, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
+import { desiredHostNetwork, desiredHostRules, type NodeInputs } from "./desired.ts";
+import type { HostNetwork } from "./host-network.ts";
+import { meshDevice } from "./names.ts";
+import { hostTable, meshTable } from "./nft-host.ts";
+import { type NftTable, planTable } from "./nft-table.ts";
+import { type Observation, observeHost } from "./observe.ts";
+import { entryRequests, type HostPlan, isEmptyPlan, linkRequests, planHost } from "./plan-host.ts";
+
+/**
+ * Makes the host's devices, entries and rules as they should be. What the kernel has is looked at once and then
+ * remembered, so that a change costs what it changes; `forget` has the next apply look again.
+ */
+export class HostApplier {
+  readonly #log: Logger;
+  readonly #netns: string | undefined;
+  #observed: Observation | undefined;
+  /** Counts `forget`: what was looked at before the last one isn't remembered. */
+  #generation = 0;
+  /** Tables as last loaded; undefined: not known, to be replaced whole. */
+  #host: NftTable | undefined;
+  #mesh: NftTable | undefined;
+  #base = false;
+
+  /** `netns` is the host's network namespace; undefined: the process's own. */
+  constructor(log: Logger, netns: string | undefined) {
+    this.#log = log;
+    this.#netns = netns;
+  }
+
+  forget(): void {
+    this.#generation++;
+    this.#observed = undefined;
+  }
+
+  forgetTables(): void {
+    this.#host = undefined;
+    this.#mesh = undefined;
+  }
+
+  async observation(): Promise<Observation> {
+    if (this.#observed !== undefined) return this.#observed;
+    const generation = this.#generation;
+    const observed = await observeHost(this.#netns);
+    if (generation === this.#generation) this.#observed = observed;
+    return observed;
+  }
+
+  /** The tables as they should be in the kernel now. */
+  get tables(): readonly NftTable[] {
+    return [this.#host, this.#mesh].filter((table) => table !== undefined);
+  }
+
+  /** Returns how many things of the host's network it changed, rules not counted. Rejects when the kernel refuses. */
+  async apply(inputs: NodeInputs): Promise<number> {
+    await this.#prepare();
+    const desired = desiredHostNetwork(inputs);
+    const plan = planHost(desired, (await this.observation()).network);
+    try {
+      if (!isEmptyPlan(plan)) await this.#applyPlan(plan, desired);
+      await this.#applyTables(inputs, desired);
+    } catch (error) {
+      this.forget();
+      throw error;
+    }
+    return Object.values(plan).reduce((sum, list: readonly unknown[]) => sum + list.length, 0);
+  }
+
+  async #prepare(): Promise<void> {
+    if (this.#base) return;
+    await writeSysctls(
+      [
+        { path: "net/ipv4/ip_forward", value: "1" },
+        // Else frames between containers of one overlay would pass the host's IP rules as if routed.
+        { path: "net/bridge/bridge-nf-call-iptables", value: "0", optional: true },
+      ],
+      this.#netns,
+    );
+    this.#base = true;
+  }
+
+  async #applyPlan(plan: HostPlan, desired: HostNetwork): Promise<void> {
+    this.#log.debug("host network changes", {
+      links: [
+        ...plan.deleteLinks.map((n) => `-${n}`),
+        ...plan.createLinks.map((n) => `+${n}`),
+        ...plan.changeLinks,
+      ].join(" "),
+      dropped: plan.dropEntries.length,
+      added: plan.addEntries.length,
+    });
+    const linksChange = plan.deleteLinks.length + plan.createLinks.length + plan.changeLinks.length > 0;
+    if (plan.deleteLinks.includes(meshDevice)) this.#mesh = undefined;
+    if (linksChange) {
+      for (const kinds of ["bridges", "others"] as const) {
+        const { indexes } = await this.observation();
+        await converse(linkRequests(plan, desired, kinds, indexes), this.#netns);
+        this.forget();
+      }
+      await writeSysctls(linkSysctls(plan), this.#netns);
+    }
+    const generation = this.#generation;
+    const observed = await this.observation();
+    await converse(entryRequests(plan, observed.indexes), this.#netns);
+    if (linksChange) this.forget();
+    if (generation !== this.#generation) return;
+    const network = { ...desired, links: observed.network.links, ...keptEntries(observed.network, desired) };
+    this.#observed = { ...observed, network };
+  }
+
+  async #applyTables(inputs: NodeInputs, desired: HostNetwork): Promise<void> {
+    const host = hostTable(desiredHostRules(inputs));
+    const mesh = desired.links.has(meshDevice) ? meshTable(desiredHostRules(inputs).peers) : undefined;
+    const script = planTable(this.#host, host) + (mesh === undefined ? "" : planTable(this.#mesh, mesh));
+    if (script === "") return;
+    try {
+      await loadRules(this.#netns, script);
+    } catch (error) {
+      this.forgetTables();
+      throw error;
+    }
+    this.#host = host;
+    this.#mesh = mesh;
+  }
+}
+
+/** Entries of tasks' devices that the plan leaves alone since nobody speaks for them. */
+function keptEntries(
+  observed: HostNetwork,
+  desired: HostNetwork,
+): Pick<HostNetwork, "routes" | "neighbours" | "forwarding"> {
+  const unspoken = (device: string | undefined) =>
+    device !== undefined && observed.links.get(device)?.kind === "veth" && !desired.links.has(device);
+  const byDevice = ([key]: readonly [string, string]) => unspoken(key.split("|")[0]);
+  return {
+    routes: new Map([...[...observed.routes].filter(([, route]) => unspoken(route.device)), ...desired.routes]),
+    neighbours: new Map([...[...observed.neighbours].filter(byDevice), ...desired.neighbours]),
+    forwarding: new Map([...[...observed.forwarding].filter(byDevice), ...desired.forwarding]),
+  };
+}
+
+function linkSysctls(plan: HostPlan): readonly Sysctl[] {
+  return plan.createLinks.flatMap((name) => [
+    { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "1", optional: true },
+    ...(name === meshDevice
+      ? ["src_valid_mark", "route_localnet"].map((file) => ({ path: `net/ipv4/conf/${name}/${file}`, value: "1" }))
+      : []),
+  ]);
+}
+
+/** Answers that mean the work is done already: deleting what is gone, making what is there. */
+const settled: ReadonlySet<number> = new Set([
+  Errno.ENOENT,
+  Errno.ESRCH,
+  Errno.ENODEV,
+  Errno.EADDRNOTAVAIL,
+  Errno.EEXIST,
+]);
+
+function isDelete(request: Request): boolean {
+  const { delLink, delAddress, delRoute, delNeighbour, delRule } = rtnetlink.Rtm;
+  return [delLink, delAddress, delRoute, delNeighbour, delRule].some((type) => type === request.type);
+}
+
+/** Sends the requests in the process's own namespace or that at `netns`; throws at the first that was refused. */
+export async function converse(requests: readonly Request[], netns?: string): Promise<void> {
+  if (requests.length === 0) return;
+  const step = { type: "netlink", protocol: rtnetlink.routeProtocol, requests } as const;
+  const [{ answers }] = await runSteps(netns, [step]);
+  checkAnswers(requests, answers);
+}
+
+export function checkAnswers(
+  requests: readonly Request[],
+  answers: readonly { error: number; explanation: string }[],
+): void {
+  answers.forEach(({ error, explanation }, position) => {
+    const request = requests[position]!;
+    const tolerated = isDelete(request)
+      ? settled.has(error)
+      : request.type === rtnetlink.Rtm.newRule && error === Errno.EEXIST;
+    if (error === 0 || tolerated) return;
+    throw new Error(`netlink request ${position} (type ${request.type}): errno ${error} ${explanation}`.trim());
+  });
+}
+
+export async function writeSysctls(settings: readonly Sysctl[], netns?: string): Promise<void> {
+  if (settings.length === 0) return;
+  const [{ errors }] = await runSteps(netns, [{ type: "sysctl", settings }]);
+  const error = errors.find((text) => text !== "");
+  if (error !== undefined) throw new Error(error);
+}
+
+export async function loadRules(netns: string | undefined, script: string): Promise<void> {
+  const [result] = await runSteps(netns, [{ type: "nft", script }]);
+  if (!result.ok) throw new Error(`nftables refused: ${result.error.trim()}`);
+}

@@ -1,0 +1,46 @@
+/** Pure: no clock, no I/O, no randomness. */
+
+/** A device of ours in the host's namespace. */
+export interface HostLink {
+  readonly kind: "bridge" | "vxlan" | "veth";
+  readonly mtu: number;
+  readonly mac?: string;
+  /** Name of the bridge that it is a port of. */
+  readonly master?: string;
+  readonly vxlan?: { readonly vni: number; readonly local: string; readonly port: number; readonly proxy: boolean };
+}
+
+export interface HostRoute {
+  readonly destination: string;
+  readonly table?: number;
+  /** Absent for `throw`. */
+  readonly device?: string;
+  readonly gateway?: string;
+}
+
+/**
+ * Devices of ours and what hangs on them, in the host's namespace, as it should be or as it is. Keys name what is
+ * replaced rather than doubled: `device|address` of neighbours, `device|mac` of forwarding entries, `destination|table`
+ * of routes.
+ */
+export interface HostNetwork {
+  readonly links: ReadonlyMap<string, HostLink>;
+  /** `device|10.255.0.3/32`. */
+  readonly addresses: ReadonlySet<string>;
+  readonly routes: ReadonlyMap<string, HostRoute>;
+  /** MAC by `device|address`. */
+  readonly neighbours: ReadonlyMap<string, string>;
+  /** Host behind the VXLAN device, or empty for a port of a bridge, by `device|mac`. */
+  readonly forwarding: ReadonlyMap<string, string>;
+  /** The rule that leads marked replies to the mesh. */
+  readonly returnRule: boolean;
+}
+
+export const routeKey = (route: HostRoute): string => `${route.destination}|${route.table ?? 254}`;
+export const pair = (device: string, rest: string): string => `${device}|${rest}`;
+
+/** Splits `device|rest`. */
+export function unpair(key: string): readonly [device: string, rest: string] {
+  const at = key.indexOf("|");
+  return [key.slice(0, at), key.slice(at + 1)];
+}

@@ -1,0 +1,2 @@
+export { type FollowOptions, followNetworkState } from "./follow.ts";
+export { NodeNetwork, type NodeNetworkOptions } from "./node-network.ts";

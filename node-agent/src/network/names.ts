@@ -1,0 +1,59 @@
+/** Pure: no clock, no I/O, no randomness. */
+import { ipv4Bytes } from "@starling/native/net";
+
+/**
+ * Names of devices, from ids, so that what a former swarmd made is recognised. The kernel allows 15 characters; ids are
+ * random, so their first 11 or 12 tell them apart.
+ */
+export const meshDevice = "starling-mesh";
+export const routedPrefix = "sr-";
+export const bridgePrefix = "sb-";
+export const vxlanPrefix = "sx-";
+const portPrefix = /^so\d-/;
+
+export const bridgeOf = (networkId: string): string => bridgePrefix + networkId.slice(0, 12);
+export const vxlanOf = (networkId: string): string => vxlanPrefix + networkId.slice(0, 12);
+/** Host's end of the task's default-route interface. */
+export const routedOf = (taskId: string): string => routedPrefix + taskId.slice(0, 12);
+/** Host's end of the task's interface on its `position`-th overlay network (0–9). */
+export const portOf = (taskId: string, position: number): string => `so${position}-${taskId.slice(0, 11)}`;
+
+export const isBridgePort = (name: string): boolean => portPrefix.test(name);
+export const isOurs = (name: string): boolean =>
+  name === meshDevice ||
+  isBridgePort(name) ||
+  [routedPrefix, bridgePrefix, vxlanPrefix].some((prefix) => name.startsWith(prefix));
+
+/** MAC of whoever has `address` on an overlay or the mesh: 02:42 and the address. */
+export function macOf(address: string): string {
+  return `02:42:${Array.from(ipv4Bytes(address), (byte) => byte.toString(16).padStart(2, "0")).join(":")}`;
+}
+
+/** Host's end of every routed interface: the same for all, as each is the only neighbour of its task. */
+export const routedMac = "ee:ee:ee:ee:ee:ee";
+/** What a task's default route points to; known to it by a permanent neighbour entry only. */
+export const routedGateway = "169.254.1.1";
+/** Next hop of replies that leave by the mesh; the egress rule puts the ingress node's MAC in. */
+export const returnGateway = "169.254.2.1";
+export const returnMac = "02:49:ff:ff:ff:ff";
+/** Addresses of default-route interfaces that no other node needs to reach; the same pool on every node. */
+export const localPool = "100.64.0.0/16";
+export const returnTable = 4096;
+export const vxlanPort = 4789;
+
+/** Marks of the mesh: this nibble and the ingress node's number. */
+export const markBase = 0x50000000;
+export const markMask = 0xf0000000;
+
+/** Mark of the node whose mesh address is `cidr` ("10.255.0.4/16"): the address's host part numbers the node. */
+export function markOf(cidr: string): number {
+  const [address = "", length = "32"] = cidr.split("/");
+  const hostMask = 2 ** (32 - Number(length)) - 1;
+  return (markBase | (ipv4Number(address) & hostMask & 0x0fffffff)) >>> 0;
+}
+
+export function ipv4Number(address: string): number {
+  return ipv4Bytes(address).reduce((sum, byte) => sum * 256 + byte, 0);
+}
+
+export const hex = (mark: number): string => `0x${mark.toString(16)}`;

@@ -1,0 +1,271 @@
+import {
+  Annotations,
+  Endpoint,
+  Network,
+  NetworkAttachment,
+  NetworkSpec,
+  NetworkStateChange,
+  NetworkStateChange_Action,
+  NetworkStateEndpoint,
+  NetworkStateMessage,
+  NetworkStateMessage_Type,
+  NetworkStateNetwork,
+  NetworkStateNode,
+  NetworkStatePort,
+  NetworkStateService,
+  NetworkStateServiceNetwork,
+  PortConfig,
+  PortConfig_PublishMode,
+  Task,
+} from "@starling/api";
+import { nullLogger, systemClock } from "@starling/base";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { NodeNetwork } from "./index.ts";
+import { bridgeOf, meshDevice, vxlanOf } from "./names.ts";
+import { TestHosts } from "./test-hosts.ts";
+
+const net = "net1aaaaaaaaaaaaaaaaaaaaa";
+const ingress = "ingressaaaaaaaaaaaaaaaaaa";
+const web = "webaaaaaaaaaaaaaaaaaaaaaa";
+
+let hosts: TestHosts;
+let nodes: NodeNetwork[];
+const taskOf = (n: number) => `task${n}aaaaaaaaaaaaaaaaaaaa`;
+const overlayAddress = (n: number) => `10.0.1.${10 + n}`;
+const ingressAddress = (n: number) => `10.255.0.${100 + n}`;
+
+const update = (item: Partial<NetworkStateChange>) =>
+  NetworkStateChange.create({ action: NetworkStateChange_Action.UPDATE, ...item });
+
+function endpoint(n: number, networkId: string, address: string, serving = true): NetworkStateChange {
+  return update({
+    endpoint: NetworkStateEndpoint.create({
+      networkId,
+      taskId: taskOf(n),
+      serviceId: web,
+      nodeId: `node${n}`,
+      address,
+      serving,
+      names: networkId === net ? [`web.${n}`] : [],
+    }),
+  });
+}
+
+function complete(): NetworkStateMessage {
+  return NetworkStateMessage.create({
+    type: NetworkStateMessage_Type.COMPLETE,
+    sequence: 1,
+    changes: [
+      update({ network: NetworkStateNetwork.create({ id: net, name: "front", vni: 4097, subnets: ["10.0.1.0/24"] }) }),
+      update({
+        network: NetworkStateNetwork.create({
+          id: ingress,
+          name: "ingress",
+          vni: 4096,
+          subnets: ["10.255.0.0/16"],
+          ingress: true,
+        }),
+      }),
+      ...[1, 2, 3].map((n) =>
+        update({
+          node: NetworkStateNode.create({
+            id: `node${n}`,
+            underlayAddress: `192.168.77.${n}`,
+            meshAddress: `10.255.0.${n + 1}/16`,
+          }),
+        }),
+      ),
+      update({
+        service: NetworkStateService.create({
+          id: web,
+          name: "web",
+          networks: [NetworkStateServiceNetwork.create({ networkId: net, virtualIp: "10.0.1.2", aliases: ["www"] })],
+          ports: [NetworkStatePort.create({ protocol: 0, publishedPort: 8080, targetPort: 80 })],
+        }),
+      }),
+      ...[1, 2, 3].flatMap((n) => [endpoint(n, net, overlayAddress(n)), endpoint(n, ingress, ingressAddress(n))]),
+    ],
+  });
+}
+
+function task(n: number): Task {
+  const attachment = (id: string, name: string, address: string, isIngress: boolean) =>
+    NetworkAttachment.create({
+      network: Network.create({
+        id,
+        spec: NetworkSpec.create({ annotations: Annotations.create({ name }), ingress: isIngress }),
+      }),
+      addresses: [address],
+    });
+  return Task.create({
+    id: taskOf(n),
+    serviceId: web,
+    networks: [
+      attachment(ingress, "ingress", `${ingressAddress(n)}/16`, true),
+      attachment(net, "front", `${overlayAddress(n)}/24`, false),
+    ],
+    endpoint: Endpoint.create({
+      ports:
+        n === 1
+          ? [PortConfig.create({ targetPort: 80, publishedPort: 9090, publishMode: PortConfig_PublishMode.HOST })]
+          : [],
+    }),
+  });
+}
+
+function nodeNetwork(n: number): NodeNetwork {
+  return new NodeNetwork({
+    nodeId: `node${n}`,
+    clock: systemClock,
+    log: nullLogger,
+    resolvConf: "",
+    netns: hosts.path(`h${n}`),
+  });
+}
+
+beforeAll(async () => {
+  hosts = new TestHosts(3);
+  nodes = [1, 2, 3].map(nodeNetwork);
+  await Promise.all(nodes.map((node) => node.receive(complete())));
+  for (const n of [1, 2, 3]) hosts.add(`c${n}`);
+  await Promise.all(nodes.map((node, i) => node.attach(task(i + 1), { path: hosts.path(`c${i + 1}`), pid: 0 })));
+  await Promise.all([1, 2, 3].map((n) => hosts.serve(`c${n}`, 80)));
+}, 60_000);
+
+afterAll(async () => {
+  for (const node of nodes ?? []) await node.close();
+  hosts?.destroy();
+});
+
+/** Names of the servers that answered `times` connections, and the addresses that they saw. */
+function asked(from: string, address: string, port: number, times = 24) {
+  const answers = Array.from({ length: times }, () => hosts.ask(from, address, port).split(" "));
+  return {
+    servers: [...new Set(answers.map(([server]) => server))].sort(),
+    clients: [...new Set(answers.map(([, client]) => client))].sort(),
+  };
+}
+
+describe("overlay", () => {
+  it("carries packets between tasks of different hosts, at the full size", () => {
+    expect(hosts.run("c1", "ping -c1 -W2 -s 1422 -M do 10.0.1.12")).toContain("1 received");
+    expect(hosts.ask("c1", overlayAddress(3), 80)).toBe("c3 10.0.1.11");
+  });
+
+  it("learns nothing: every forwarding entry towards another host is permanent and of the managers' making", () => {
+    const entries = hosts
+      .run("h1", `bridge fdb show dev ${vxlanOf(net)} | grep dst`)
+      .trim()
+      .split("\n")
+      .sort();
+    expect(entries).toEqual([
+      "02:42:0a:00:01:0c dst 192.168.77.2 self permanent",
+      "02:42:0a:00:01:0d dst 192.168.77.3 self permanent",
+    ]);
+    expect(hosts.run("h1", `bridge fdb show br ${bridgeOf(net)} | grep -vE 'permanent|static' || true`)).toBe("");
+    expect(hosts.run("h1", `ip -d link show ${vxlanOf(net)}`)).toContain("nolearning");
+  });
+
+  it("spreads a virtual IP over all tasks, the client's address intact, itself included", () => {
+    const { servers, clients } = asked("c1", "10.0.1.2", 80);
+    expect(servers).toEqual(["c1", "c2", "c3"]);
+    expect(clients).toEqual(["10.0.1.11"]);
+    expect(hosts.run("c1", "ping -c1 -W2 10.0.1.2")).toContain("1 received");
+  });
+});
+
+describe("routing mesh", () => {
+  it("answers on every host, by every task, and servers see the client's address", () => {
+    for (const n of [1, 2, 3]) {
+      const { servers, clients } = asked("client", `192.168.77.${n}`, 8080);
+      expect({ n, servers, clients }).toEqual({ n, servers: ["c1", "c2", "c3"], clients: ["172.31.9.2"] });
+    }
+  });
+
+  it("answers the hosts themselves, by their address, another's and 127.0.0.1", () => {
+    for (const address of ["192.168.77.1", "192.168.77.2", "127.0.0.1"]) {
+      expect({ address, servers: asked("h1", address, 8080).servers }).toEqual({
+        address,
+        servers: ["c1", "c2", "c3"],
+      });
+    }
+  });
+
+  it("answers tasks, at their own host and at others", () => {
+    expect(asked("c1", "192.168.77.1", 8080).servers).toEqual(["c1", "c2", "c3"]);
+    expect(asked("c1", "192.168.77.2", 8080).servers).toEqual(["c1", "c2", "c3"]);
+  });
+
+  it("lets tasks out under the host's address", async () => {
+    await hosts.serve("client", 7000);
+    expect(hosts.ask("c2", "172.31.9.2", 7000)).toBe("client 192.168.77.2");
+  });
+
+  it("answers a host-mode port on its host only", () => {
+    expect(hosts.ask("client", "192.168.77.1", 9090)).toBe("c1 172.31.9.2");
+    expect(() => hosts.ask("client", "192.168.77.2", 9090)).toThrow();
+  });
+
+  it("guards what is not published", async () => {
+    await hosts.serve("c2", 81);
+    expect(() => hosts.run("h1", `timeout 2 bash -c 'exec 3<>/dev/tcp/${ingressAddress(2)}/81'`)).toThrow();
+    expect(hosts.ask("h1", ingressAddress(2), 80)).toMatch(/^c2 /);
+  });
+});
+
+describe("names", () => {
+  it("resolves services, aliases, tasks", async () => {
+    expect(await hosts.resolve("c1", "web")).toEqual(["10.0.1.2"]);
+    expect(await hosts.resolve("c1", "www")).toEqual(["10.0.1.2"]);
+    expect(await hosts.resolve("c3", "web.2")).toEqual(["10.0.1.12"]);
+    expect(await hosts.resolve("c1", "tasks.web")).toEqual([1, 2, 3].map(overlayAddress));
+    expect(await hosts.resolve("c1", "nothing.example")).toEqual([]);
+  });
+});
+
+describe("changes", () => {
+  it("sends no new connection to a task that leaves", async () => {
+    const leaving = NetworkStateMessage.create({
+      type: NetworkStateMessage_Type.INCREMENTAL,
+      sequence: 2,
+      changes: [endpoint(3, net, overlayAddress(3), false), endpoint(3, ingress, ingressAddress(3), false)],
+    });
+    await Promise.all(nodes.map((node) => node.receive(leaving)));
+    expect(asked("client", "192.168.77.1", 8080).servers).toEqual(["c1", "c2"]);
+    expect(asked("c1", "10.0.1.2", 80).servers).toEqual(["c1", "c2"]);
+    expect(await hosts.resolve("c1", "tasks.web")).toEqual([1, 2].map(overlayAddress));
+  });
+
+  it("repairs what someone else removed", async () => {
+    hosts.run(
+      "h1",
+      `ip route del ${ingressAddress(2)}; nft flush chain inet starling c_prerouting; ip link del ${vxlanOf(net)}`,
+    );
+    expect(await nodes[0]!.audit()).toBeGreaterThan(2);
+    expect(asked("client", "192.168.77.1", 8080).servers).toEqual(["c1", "c2"]);
+    expect(hosts.ask("c1", overlayAddress(2), 80)).toBe("c2 10.0.1.11");
+    expect(await nodes[0]!.audit()).toBe(0);
+  });
+
+  it("takes over what a former process left, without touching it", async () => {
+    await nodes[1]!.close();
+    const before = hosts.run("h2", "ip -o link; ip route");
+    nodes[1] = nodeNetwork(2);
+    await nodes[1].receive(complete());
+    expect(asked("client", "192.168.77.2", 8080).servers).toEqual(["c1", "c2", "c3"]);
+    await nodes[1].attach(task(2), { path: hosts.path("c2"), pid: 0 });
+    expect(hosts.run("h2", "ip -o link; ip route")).toBe(before);
+    expect(await hosts.resolve("c2", "web")).toEqual(["10.0.1.2"]);
+    expect(await nodes[1].audit()).toBe(0);
+  });
+
+  it("leaves nothing behind when the last task and network are gone", async () => {
+    await nodes[0]!.leave(taskOf(1));
+    await nodes[0]!.detach(taskOf(1));
+    await nodes[0]!.receive(NetworkStateMessage.create({ type: NetworkStateMessage_Type.COMPLETE, sequence: 3 }));
+    const links = hosts.run("h1", "ip -o link");
+    expect(links).not.toMatch(/s[rbxo]\d?-/);
+    expect(links).not.toContain(meshDevice);
+    expect(hosts.run("h1", "ip rule; ip route show table all proto 83")).not.toMatch(/4096|proto 83/);
+  });
+});

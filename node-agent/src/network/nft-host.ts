@@ -1,0 +1,210 @@
+/** Pure: no clock, no I/O, no randomness. */
+import { hex, localPool, macOf, markOf, meshDevice, returnMac, routedPrefix, vxlanPort } from "./names.ts";
+import type { NftChain, NftTable } from "./nft-table.ts";
+
+/** A port that every address of this host answers, and who is behind it. */
+export interface PublishedPort {
+  readonly protocol: "tcp" | "udp";
+  readonly port: number;
+  /** In an order that all nodes share. */
+  readonly backends: readonly { readonly address: string; readonly port: number }[];
+}
+
+/** A task here with an address of its own behind a routed interface. */
+export interface RoutedTask {
+  readonly device: string;
+  readonly address: string;
+  /** Target ports that the mesh may reach. */
+  readonly ports: readonly { readonly protocol: "tcp" | "udp"; readonly port: number }[];
+}
+
+export interface PeerNode {
+  readonly underlay: string;
+  /** With prefix length; undefined before the managers gave it one. */
+  readonly mesh: string | undefined;
+}
+
+export interface HostRules {
+  /** This node's mesh address with prefix length; undefined: no routing mesh yet. */
+  readonly mesh: string | undefined;
+  readonly ingressSubnets: readonly string[];
+  readonly peers: readonly PeerNode[];
+  readonly published: readonly PublishedPort[];
+  readonly tasks: readonly RoutedTask[];
+  /** `node's underlay address`, `address of a published task on it`. */
+  readonly taskOfNode: readonly (readonly [string, string])[];
+  /** Addresses of published tasks that are gone: their clients' connections are reset. */
+  readonly dead: readonly string[];
+}
+
+const keys = (elements: readonly string[]): ReadonlyMap<string, string> => new Map(elements.map((key) => [key, ""]));
+const routed = `"${routedPrefix}*"`;
+
+/** Table `inet starling` of the host's namespace: the routing mesh, host ports, tasks' way out and its guards. */
+export function hostTable(rules: HostRules): NftTable {
+  const live = rules.published.filter((port) => port.backends.length > 0);
+  const meshPeers = rules.peers.flatMap((peer) => (peer.mesh === undefined ? [] : [peer.mesh]));
+  return {
+    name: "inet starling",
+    sets: [
+      {
+        name: "node_by_mac",
+        type: "ether_addr",
+        value: "mark",
+        elements: new Map(meshPeers.map((mesh) => [macOf(mesh.split("/")[0]!), hex(markOf(mesh))])),
+      },
+      {
+        name: "published",
+        type: "inet_proto . inet_service",
+        value: "verdict",
+        elements: new Map(live.map((port) => [`${port.protocol} . ${port.port}`, `goto ${chainOf(port)}`])),
+      },
+      {
+        name: "own",
+        type: "ifname . ipv4_addr",
+        elements: keys(rules.tasks.map((t) => `"${t.device}" . ${t.address}`)),
+      },
+      {
+        name: "self",
+        type: "ipv4_addr . ipv4_addr",
+        elements: keys(rules.tasks.map((t) => `${t.address} . ${t.address}`)),
+      },
+      { name: "nodes", type: "ipv4_addr", elements: keys(rules.peers.map((peer) => peer.underlay)) },
+      {
+        name: "task_of_node",
+        type: "ipv4_addr . ipv4_addr",
+        elements: keys(rules.taskOfNode.map(([node, task]) => `${node} . ${task}`)),
+      },
+      {
+        name: "open",
+        type: "ipv4_addr . inet_proto . inet_service",
+        elements: keys(
+          rules.tasks.flatMap((t) => t.ports.map((port) => `${t.address} . ${port.protocol} . ${port.port}`)),
+        ),
+      },
+      { name: "dead", type: "ipv4_addr", elements: keys(rules.dead) },
+    ],
+    chains: [...live.map(portChain), ...guards, ...natChains(rules)],
+  };
+}
+
+const chainOf = (port: PublishedPort): string => `port_${port.protocol}_${port.port}`;
+
+/** The choice hashes the client's address and port with one seed, so that every node makes the same one. */
+function portChain(port: PublishedPort): NftChain {
+  const choices = port.backends.map((backend, i) => `${i} : ${backend.address} . ${backend.port}`).join(", ");
+  const choice = `jhash ip saddr . th sport mod ${port.backends.length} seed 0x5eed map { ${choices} }`;
+  const rule =
+    port.backends.length === 1
+      ? `meta nfproto ipv4 meta l4proto ${port.protocol} dnat ip to ${port.backends[0]!.address}:${port.backends[0]!.port}`
+      : `meta nfproto ipv4 meta l4proto { tcp, udp } dnat ip addr . port to ${choice}`;
+  return { name: chainOf(port), rules: [rule] };
+}
+
+const guards: readonly NftChain[] = [
+  {
+    name: "c_raw",
+    hook: "type filter hook prerouting priority raw",
+    rules: [
+      // What makes route_localnet safe.
+      `iifname != "lo" ip daddr 127.0.0.0/8 drop`,
+      `iifname ${routed} meta nfproto ipv4 iifname . ip saddr != @own drop`,
+    ],
+  },
+  {
+    name: "c_mark",
+    hook: "type filter hook prerouting priority mangle",
+    rules: [
+      // On every packet, so that replies follow a takeover of the ingress node's address.
+      `iifname "${meshDevice}" ct direction original ct mark set ether saddr map @node_by_mac`,
+      `iifname "${meshDevice}" ct direction original meta mark set ct mark`,
+      `iifname ${routed} ct direction reply ct mark != 0 meta mark set ct mark`,
+    ],
+  },
+  {
+    name: "c_forward",
+    hook: "type filter hook forward priority filter",
+    rules: [
+      `oifname "${meshDevice}" tcp flags syn tcp option maxseg size set rt mtu`,
+      "ct status dnat ip daddr @dead meta l4proto tcp reject with tcp reset",
+      // A task may not speak VXLAN to the nodes under this host's address.
+      `iifname ${routed} udp dport ${vxlanPort} drop`,
+      "ct state established,related accept",
+      "ct status dnat accept",
+      `iifname "${meshDevice}" ip daddr . meta l4proto . th dport @open accept`,
+      `iifname "${meshDevice}" drop`,
+    ],
+  },
+  {
+    name: "c_input",
+    hook: "type filter hook input priority filter",
+    rules: [
+      `udp dport ${vxlanPort} meta nfproto ipv4 ip saddr != @nodes drop`,
+      `iifname "${meshDevice}" ct state established,related accept`,
+      `iifname "${meshDevice}" drop`,
+    ],
+  },
+];
+
+function natChains(rules: HostRules): NftChain[] {
+  const [meshAddress] = rules.mesh?.split("/") ?? [];
+  const sources = [localPool, ...rules.ingressSubnets];
+  const toUs =
+    meshAddress === undefined
+      ? []
+      : [
+          `ip saddr 127.0.0.0/8 oifname != "lo" snat ip to ${meshAddress}`,
+          `ip saddr . ip daddr @self snat ip to ${meshAddress}`,
+          `ip saddr . ip daddr @task_of_node snat ip to ${meshAddress}`,
+          `ip saddr ${localPool} oifname "${meshDevice}" snat ip to ${meshAddress}`,
+        ];
+  const published = "meta l4proto . th dport vmap @published";
+  return [
+    {
+      name: "c_prerouting",
+      hook: "type nat hook prerouting priority dstnat",
+      rules: [`fib daddr type local ${published}`, `iifname ${routed} ip daddr @nodes ${published}`],
+    },
+    {
+      name: "c_output",
+      hook: "type nat hook output priority -100",
+      rules: [`fib daddr type local ${published}`, `ip daddr @nodes ${published}`],
+    },
+    {
+      name: "c_postrouting",
+      hook: "type nat hook postrouting priority srcnat",
+      rules: [
+        ...toUs,
+        ...sources.map(
+          (pool) => `ip saddr ${pool} oifname != { "${meshDevice}", "lo" } oifname != ${routed} masquerade`,
+        ),
+      ],
+    },
+  ];
+}
+
+/**
+ * Table `netdev starling`: replies that leave by the mesh get the MAC of the node that the connection came in by, which
+ * the mark names. The mark ends here: the outer packet would inherit it and be routed into the mesh again.
+ */
+export function meshTable(peers: readonly PeerNode[]): NftTable {
+  const meshPeers = peers.flatMap((peer) => (peer.mesh === undefined ? [] : [peer.mesh]));
+  return {
+    name: "netdev starling",
+    sets: [
+      {
+        name: "mac_by_node",
+        type: "mark",
+        value: "ether_addr",
+        elements: new Map(meshPeers.map((mesh) => [hex(markOf(mesh)), macOf(mesh.split("/")[0]!)])),
+      },
+    ],
+    chains: [
+      {
+        name: "mesh_egress",
+        hook: `type filter hook egress device "${meshDevice}" priority 0`,
+        rules: [`ether daddr ${returnMac} ether daddr set meta mark map @mac_by_node`, "meta mark set 0"],
+      },
+    ],
+  };
+}

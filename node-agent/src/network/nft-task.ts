@@ -1,0 +1,71 @@
+/** Pure: no clock, no I/O, no randomness. */
+import type { NftChain, NftTable } from "./nft-table.ts";
+
+/** A service as a task reaches it. */
+export interface VirtualService {
+  readonly virtualIp: string;
+  /** Addresses of the tasks that take connections, on the same network. */
+  readonly backends: readonly string[];
+}
+
+/** Where the name server's sockets of this task are bound, at 127.0.0.11. */
+export interface NameServerPorts {
+  readonly udp: number;
+  readonly tcp: number;
+}
+
+export const nameServerAddress = "127.0.0.11";
+
+/**
+ * Table in a task's network namespace: connections to a virtual IP go to one of the service's tasks, drawn anew for each
+ * connection and any protocol (so that ping answers too); a service without tasks refuses at once; port 53 of the name
+ * server's address leads to its sockets, which stand on ports of their own lest the task wants 53 for itself.
+ */
+export function taskTable(services: readonly VirtualService[], nameServer: NameServerPorts | undefined): NftTable {
+  const live = services.filter((service) => service.backends.length > 0);
+  const chains: NftChain[] = live.map((service) => ({ name: chainOf(service), rules: [spread(service.backends)] }));
+  const names =
+    nameServer === undefined
+      ? []
+      : [
+          `ip daddr ${nameServerAddress} udp dport 53 dnat to ${nameServerAddress}:${nameServer.udp}`,
+          `ip daddr ${nameServerAddress} tcp dport 53 dnat to ${nameServerAddress}:${nameServer.tcp}`,
+        ];
+  return {
+    name: "ip starling",
+    sets: [
+      {
+        name: "virtual",
+        type: "ipv4_addr",
+        value: "verdict",
+        elements: new Map(live.map((service) => [service.virtualIp, `goto ${chainOf(service)}`])),
+      },
+      {
+        name: "empty",
+        type: "ipv4_addr",
+        elements: new Map(services.filter((s) => s.backends.length === 0).map((service) => [service.virtualIp, ""])),
+      },
+    ],
+    chains: [
+      ...chains,
+      {
+        name: "nat_output",
+        hook: "type nat hook output priority -100",
+        rules: [...names, "ip daddr vmap @virtual"],
+      },
+      {
+        name: "filter_output",
+        hook: "type filter hook output priority 0",
+        rules: ["ip daddr @empty meta l4proto tcp reject with tcp reset", "ip daddr @empty reject"],
+      },
+    ],
+  };
+}
+
+const chainOf = (service: VirtualService): string => `vip_${service.virtualIp.replaceAll(".", "_")}`;
+
+function spread(backends: readonly string[]): string {
+  if (backends.length === 1) return `dnat to ${backends[0]}`;
+  const choices = backends.map((address, position) => `${position} : ${address}`).join(", ");
+  return `dnat to numgen random mod ${backends.length} map { ${choices} }`;
+}

@@ -1,0 +1,357 @@
+import { readFileSync } from "node:fs";
+import {
+  type NetworkStateMessage,
+  type PortConfig,
+  PortConfig_Protocol,
+  PortConfig_PublishMode,
+  type Task,
+} from "@starling/api";
+import type { Clock, Logger, Timer } from "@starling/base";
+import { rtnetlink } from "@starling/native/net";
+import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
+import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-attacher.ts";
+import { type Attachment, planAttachment } from "./attachment.ts";
+import { auditTables } from "./audit.ts";
+import { type LocalTask, type NodeInputs, overlayMtu, recoveredTasks, virtualServices } from "./desired.ts";
+import { NameServer } from "./dns/name-server.ts";
+import { parseResolvConf, type ResolverConfig, renderResolvConf } from "./dns/resolv-conf.ts";
+import { Upstream } from "./dns/upstream.ts";
+import { Zone } from "./dns/zone.ts";
+import { converse, HostApplier } from "./host-applier.ts";
+import { LocalAddresses } from "./local-addresses.ts";
+import { bridgeOf, portOf, routedOf, routedPrefix } from "./names.ts";
+import { applyMessage, emptyView, ingressOf, type NetworkView } from "./state.ts";
+import { interfacesOf } from "./task-interfaces.ts";
+import { TaskNetwork } from "./task-network.ts";
+import { Turn } from "./turn.ts";
+
+const stateTimeoutMs = 10_000;
+const retryMs = 1_000;
+/** How long clients of a task that is gone are reset rather than left hanging; addresses rest longer than this. */
+const deadMs = 60_000;
+
+export interface NodeNetworkOptions {
+  readonly nodeId: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Text of the host's resolver configuration; by default /etc/resolv.conf at this moment. */
+  readonly resolvConf?: string;
+  /** Path of the host's network namespace; by default the process's own. */
+  readonly netns?: string;
+}
+
+interface Attached {
+  readonly network: TaskNetwork;
+  readonly names: NameServer;
+}
+
+/**
+ * This node's part of the cluster's networks: overlay devices, the routing mesh, virtual IPs and names of its tasks. Level
+ * triggered: each change works out what should be there and applies the difference. Until the managers' first COMPLETE
+ * message nothing of the host is touched, and `attach` waits.
+ *
+ * After a restart the devices of running tasks are found again by their names and left alone; `attach` of such a task
+ * takes them over and opens its name server's sockets anew.
+ */
+export class NodeNetwork implements NetworkAttacher {
+  readonly #nodeId: string;
+  readonly #netns: string | undefined;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #applier: HostApplier;
+  readonly #upstream: Upstream;
+  readonly #resolvers: ResolverConfig;
+  readonly #localAddresses = new LocalAddresses();
+  readonly #attached = new Map<string, Attached>();
+  /** Tasks whose attach is under way: their devices are wanted already. */
+  readonly #attaching = new Map<string, TaskNetwork>();
+  readonly #leaving = new Set<string>();
+  /** Ingress addresses of tasks that are gone, with the time until which they count. */
+  readonly #dead = new Map<string, number>();
+  readonly #turn = new Turn(() => this.#apply());
+  #view: NetworkView = emptyView;
+  #ready = false;
+  #waiters: (() => void)[] = [];
+  #zone: Zone | undefined;
+  #retry: Timer | undefined;
+  #claimed = false;
+  #closed = false;
+
+  constructor(options: NodeNetworkOptions) {
+    this.#nodeId = options.nodeId;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#netns = options.netns;
+    this.#applier = new HostApplier(options.log, options.netns);
+    this.#resolvers = parseResolvConf(options.resolvConf ?? readFileSync("/etc/resolv.conf", "utf8"));
+    this.#upstream = new Upstream(this.#resolvers.nameservers, options.clock);
+  }
+
+  /** Takes in a message of the managers' stream and applies it; resolves when the kernel has it. Failures are logged and tried again. */
+  async receive(message: NetworkStateMessage): Promise<void> {
+    const before = this.#view;
+    this.#view = applyMessage(before, message);
+    this.#noteDead(before, this.#view);
+    this.#zone = undefined;
+    this.#ready = true;
+    for (const wake of this.#waiters.splice(0)) wake();
+    await this.#settle();
+  }
+
+  async attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
+    const planned = planAttachment(task);
+    if ("refused" in planned) throw new FatalTaskError(planned.refused);
+    const { attachment } = planned;
+    await this.#until(() => this.#knows(attachment));
+    this.#detachQuietly(task.id);
+    const network = await this.#open(task, attachment, netns);
+    this.#attaching.set(task.id, network);
+    try {
+      await this.#turn.run();
+      const { indexes, network: host } = await this.#applier.observation();
+      const made = await network.createDevices(new Set(host.links.keys()), (pair) => {
+        const overlay = attachment.overlays.find((_, position) => portOf(task.id, position) === pair.hostDevice);
+        return overlay === undefined ? undefined : indexes.get(bridgeOf(overlay.networkId));
+      });
+      if (made) this.#applier.forget();
+      const [sockets] = await Promise.all([
+        network.configure(virtualServices(this.#inputs(), network.local)),
+        made ? this.#turn.run() : undefined,
+      ]);
+      const names = new NameServer(sockets, {
+        names: this.#namesFor(network.local),
+        upstream: this.#upstream,
+        resolvers: task.spec.container?.dnsConfig?.nameservers ?? [],
+        log: this.#log.with({ "task.id": task.id }),
+      });
+      this.#attached.set(task.id, { network, names });
+    } catch (error) {
+      network.close();
+      await this.#removeDevices(task.id);
+      this.#release(network.local);
+      throw new TemporaryError(`network: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    } finally {
+      this.#attaching.delete(task.id);
+    }
+    // What arrived while the task was attached.
+    await this.#settle();
+    return this.#files(task, network);
+  }
+
+  async leave(taskId: string): Promise<void> {
+    if (this.#leaving.has(taskId)) return;
+    this.#leaving.add(taskId);
+    this.#zone = undefined;
+    await this.#settle();
+  }
+
+  async detach(taskId: string): Promise<void> {
+    this.#detachQuietly(taskId);
+    await this.#removeDevices(taskId);
+    this.#leaving.delete(taskId);
+    await this.#settle();
+  }
+
+  /** Host-mode ports that `taskId` answers on this host, with the numbers chosen for those that had none. */
+  hostPorts(task: Task): readonly PortConfig[] {
+    const ports = this.#attached.get(task.id)?.network.attachment.hostPorts ?? [];
+    const config = task.endpoint?.ports.filter((port) => port.publishMode === PortConfig_PublishMode.HOST) ?? [];
+    return config.flatMap((port) => {
+      const protocol = port.protocol === PortConfig_Protocol.UDP ? "udp" : "tcp";
+      const found = ports.find((known) => known.protocol === protocol && known.target === port.targetPort);
+      return found === undefined ? [] : [{ ...port, publishedPort: found.published }];
+    });
+  }
+
+  /**
+   * Compares the kernel with what should be there and repairs it. Returns how much was wrong: devices, routes, entries, and
+   * tables whose rules or elements were touched.
+   */
+  async audit(): Promise<number> {
+    if (!this.#ready || this.#closed) return 0;
+    this.#applier.forget();
+    const wrong = await auditTables(this.#netns, this.#applier.tables);
+    if (wrong > 0) this.#applier.forgetTables();
+    let total = wrong;
+    for (const { network } of this.#attached.values()) {
+      const broken = network.table === undefined ? 0 : await auditTables(network.netnsPath, [network.table]);
+      if (broken > 0) network.forgetTable();
+      total += broken;
+    }
+    const repaired = total + (await this.#turn.run());
+    if (repaired > 0) this.#log.warn("network was not as it should be, repaired", { repaired });
+    return repaired;
+  }
+
+  /** Ends watching and serving names. Leaves the kernel's state as it is: containers go on. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#retry?.cancel();
+    await this.#turn.idle();
+    for (const { network, names } of this.#attached.values()) {
+      names.close();
+      network.close();
+    }
+    this.#attached.clear();
+  }
+
+  async #open(task: Task, attachment: Attachment, netns: NetnsRef): Promise<TaskNetwork> {
+    const routed = attachment.wayOut ? (attachment.ingressAddress ?? (await this.#localAddress(task.id))) : undefined;
+    const { mtus } = await this.#applier.observation();
+    const mtu = mtus.get(this.#view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
+    const local: LocalTask = {
+      taskId: task.id,
+      serviceId: task.serviceId,
+      overlays: attachment.overlays.map(({ networkId, cidr }) => ({ networkId, address: cidr.split("/")[0]! })),
+      routed,
+      inMesh: routed !== undefined && routed === attachment.ingressAddress,
+      hostPorts: attachment.hostPorts,
+    };
+    const interfaces = interfacesOf(task.id, attachment, {
+      routed,
+      routedMtu: mtu,
+      overlayMtu: (networkId) => overlayMtu(this.#view.networks.get(networkId)!, mtu),
+    });
+    return new TaskNetwork({ netnsPath: netns.path, hostNetns: this.#netns, local, attachment, interfaces });
+  }
+
+  /** The address that the task had before a restart, or a new one. */
+  async #localAddress(taskId: string): Promise<string> {
+    const { network } = await this.#applier.observation();
+    const used = [...network.routes.values()].filter((route) => route.device?.startsWith(routedPrefix));
+    if (!this.#claimed) {
+      this.#claimed = true;
+      for (const route of used) {
+        const [address = ""] = route.destination.split("/");
+        if (this.#localAddresses.contains(address)) this.#localAddresses.claim(address);
+      }
+    }
+    const known = used.find((route) => route.device === routedOf(taskId))?.destination.split("/")[0];
+    if (known !== undefined && this.#localAddresses.contains(known)) return known;
+    const address = this.#localAddresses.take();
+    if (address === undefined) throw new TemporaryError("network: no address is free for the task's way out");
+    return address;
+  }
+
+  #release(local: LocalTask): void {
+    if (local.routed !== undefined && !local.inMesh) this.#localAddresses.free(local.routed);
+  }
+
+  #detachQuietly(taskId: string): void {
+    const attached = this.#attached.get(taskId);
+    if (attached === undefined) return;
+    this.#attached.delete(taskId);
+    attached.names.close();
+    attached.network.close();
+    this.#release(attached.network.local);
+  }
+
+  async #removeDevices(taskId: string): Promise<void> {
+    const { network } = await this.#applier.observation();
+    const names = [routedOf(taskId), ...Array.from({ length: 10 }, (_, position) => portOf(taskId, position))];
+    const found = names.filter((name) => network.links.has(name));
+    await converse(found.map(rtnetlink.deleteLink), this.#netns);
+    if (found.length > 0) this.#applier.forget();
+  }
+
+  #knows(attachment: Attachment): boolean {
+    if (!this.#ready) return false;
+    if (attachment.overlays.length === 0 && attachment.ingressAddress === undefined) return true;
+    const self = this.#view.nodes.get(this.#nodeId);
+    if (self === undefined || self.underlayAddress === "") return false;
+    return attachment.overlays.every(({ networkId }) => this.#view.networks.has(networkId));
+  }
+
+  async #until(condition: () => boolean): Promise<void> {
+    const deadline = this.#clock.monotonic() + stateTimeoutMs;
+    while (!condition()) {
+      const left = deadline - this.#clock.monotonic();
+      if (left <= 0) throw new TemporaryError("network: the managers have not sent this node the task's networks yet");
+      await new Promise<void>((resolve) => {
+        const timer = this.#clock.setTimer(left, resolve);
+        this.#waiters.push(() => {
+          timer.cancel();
+          resolve();
+        });
+      });
+    }
+  }
+
+  #namesFor(local: LocalTask) {
+    const networks = local.overlays.map((overlay) => overlay.networkId);
+    const zone = (): Zone => {
+      this.#zone ??= new Zone(this.#view, this.#leaving);
+      return this.#zone;
+    };
+    return {
+      lookup: (name: string) => zone().lookup(networks, name),
+      reverse: (address: string) => zone().reverse(networks, address),
+    };
+  }
+
+  #files(task: Task, network: TaskNetwork): NetworkFiles {
+    const config = task.spec.container?.dnsConfig;
+    const [address] = network.local.overlays.map((overlay) => overlay.address);
+    const own = address ?? network.local.routed;
+    const hostname = task.spec.container?.hostname || task.id.slice(0, 12);
+    return {
+      resolvConf: renderResolvConf(
+        this.#resolvers,
+        config === undefined ? {} : { search: config.search, options: config.options },
+      ),
+      hosts: own === undefined ? [] : [`${own} ${hostname}`],
+    };
+  }
+
+  #noteDead(before: NetworkView, after: NetworkView): void {
+    const ingress = ingressOf(after)?.id;
+    const now = this.#clock.monotonic();
+    const live = new Set<string>();
+    for (const endpoint of after.endpoints.values()) if (endpoint.networkId === ingress) live.add(endpoint.address);
+    for (const [key, endpoint] of before.endpoints) {
+      if (endpoint.networkId === ingress && !after.endpoints.has(key)) this.#dead.set(endpoint.address, now + deadMs);
+    }
+    for (const [address, until] of this.#dead) if (until <= now || live.has(address)) this.#dead.delete(address);
+  }
+
+  #inputs(): NodeInputs {
+    const attached = [...this.#attached.values()].map(({ network }) => network.local);
+    const attaching = [...this.#attaching.values()].map((network) => network.local);
+    return {
+      nodeId: this.#nodeId,
+      view: this.#view,
+      tasks: [...attached, ...attaching],
+      leaving: this.#leaving,
+      dead: [...this.#dead.keys()],
+      underlayMtu: 1500,
+      recovered: [],
+    };
+  }
+
+  /** Applies what is wanted now, to the host and to each task's namespace. Returns how much of the host changed. */
+  async #apply(): Promise<number> {
+    if (!this.#ready || this.#closed) return 0;
+    const { mtus, network } = await this.#applier.observation();
+    const mtu = mtus.get(this.#view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
+    const wanted = this.#inputs();
+    const recovered = recoveredTasks(this.#view, wanted.tasks, network.routes.values());
+    const inputs = { ...wanted, underlayMtu: mtu, recovered };
+    const changed = await this.#applier.apply(inputs);
+    await Promise.all(
+      [...this.#attached.values()].map(({ network }) => network.setServices(virtualServices(inputs, network.local))),
+    );
+    return changed;
+  }
+
+  /** Applies; a failure is logged and tried again later, for the kernel's state isn't the caller's concern. */
+  async #settle(): Promise<void> {
+    if (this.#closed) return;
+    try {
+      await this.#turn.run();
+    } catch (error) {
+      this.#log.error("network could not be applied", { error });
+      this.#retry?.cancel();
+      this.#retry = this.#clock.setTimer(retryMs, () => void this.#settle());
+    }
+  }
+}

@@ -1,0 +1,103 @@
+import {
+  decodeAddresses,
+  decodeForwarding,
+  decodeLinks,
+  decodeNeighbours,
+  decodeReplies,
+  decodeRoutes,
+  decodeRules,
+  type Link,
+  rtnetlink,
+  runSteps,
+} from "@starling/native/net";
+import { type HostLink, type HostNetwork, type HostRoute, pair, routeKey } from "./host-network.ts";
+import { isOurs, markBase, markMask, returnTable } from "./names.ts";
+
+/** The host's network as the kernel has it: what is ours of it, the indexes of all devices, and the underlays' MTUs. */
+export interface Observation {
+  readonly network: HostNetwork;
+  readonly indexes: ReadonlyMap<string, number>;
+  /** MTU in bytes of the device that has the address, by address. */
+  readonly mtus: ReadonlyMap<string, number>;
+}
+
+/** Lists the kernel's tables in the host's namespace (undefined: the process's own). */
+export async function observeHost(netns: string | undefined): Promise<Observation> {
+  const { getLinks, getAddresses, getRoutes, getNeighbours, getForwarding, getRules, routeProtocol } = rtnetlink;
+  const lists = [getLinks(), getAddresses(), getRoutes(), getNeighbours(), getForwarding(), getRules()];
+  const results = await runSteps(
+    netns,
+    lists.map((request) => ({ type: "netlink" as const, protocol: routeProtocol, requests: [request] })),
+  );
+  const [links, addresses, routes, neighbours, forwarding, rules] = results.map((result) =>
+    decodeReplies(result.replies),
+  );
+  const devices = decodeLinks(links!);
+  const names = new Map(devices.map((link) => [link.index, link.name]));
+  const mine = (index: number): string | undefined => {
+    const name = names.get(index);
+    return name !== undefined && isOurs(name) ? name : undefined;
+  };
+  const allAddresses = decodeAddresses(addresses!);
+  const mtuByIndex = new Map(devices.map((link) => [link.index, link.mtu]));
+  const routesFound = new Map<string, HostRoute>();
+  for (const route of decodeRoutes(routes!)) {
+    if (route.protocol !== rtnetlink.ourRouteProtocol) continue;
+    const device = mine(route.index);
+    const found: HostRoute = {
+      destination: route.destination,
+      table: route.table,
+      ...(device === undefined ? {} : { device }),
+      ...(route.gateway === "" ? {} : { gateway: route.gateway }),
+    };
+    routesFound.set(routeKey(found), found);
+  }
+  const network: HostNetwork = {
+    links: new Map(devices.filter((link) => isOurs(link.name)).map((link) => [link.name, hostLink(link, names)])),
+    addresses: new Set(
+      allAddresses.flatMap(({ index, address }) => {
+        const name = mine(index);
+        return name === undefined ? [] : [pair(name, address)];
+      }),
+    ),
+    routes: routesFound,
+    neighbours: new Map(
+      decodeNeighbours(neighbours!).flatMap((entry) => {
+        const name = mine(entry.index);
+        return name === undefined || !entry.permanent ? [] : [[pair(name, entry.address), entry.mac] as const];
+      }),
+    ),
+    forwarding: new Map(
+      decodeForwarding(forwarding!).flatMap((entry) => {
+        const name = mine(entry.index);
+        // The kernel's own entries: multicast groups, and each port's own MAC in its bridge.
+        const own = entry.destination === "" && !entry.mac.startsWith("02:42:");
+        return name === undefined || own || !entry.permanent
+          ? []
+          : [[pair(name, entry.mac), entry.destination] as const];
+      }),
+    ),
+    returnRule: decodeRules(rules!).some(
+      (rule) => rule.table === returnTable && rule.mark === markBase && rule.mask === markMask,
+    ),
+  };
+  return {
+    network,
+    indexes: new Map(devices.map((link) => [link.name, link.index])),
+    mtus: new Map(allAddresses.map(({ index, address }) => [address.split("/")[0]!, mtuByIndex.get(index) ?? 1500])),
+  };
+}
+
+function hostLink(link: Link, names: ReadonlyMap<number, string>): HostLink {
+  const kind = link.kind === "bridge" || link.kind === "vxlan" ? link.kind : "veth";
+  const master = names.get(link.master);
+  return {
+    kind,
+    mtu: link.mtu,
+    mac: link.mac,
+    ...(link.master !== 0 && master !== undefined ? { master } : {}),
+    ...(link.vxlan === undefined
+      ? {}
+      : { vxlan: { vni: link.vxlan.vni, local: link.vxlan.local, port: link.vxlan.port, proxy: true } }),
+  };
+}

@@ -1,0 +1,121 @@
+import { closeSync, openSync } from "node:fs";
+import { decodeLinks, decodeReplies, rtnetlink, runSteps } from "@starling/native/net";
+import type { Attachment } from "./attachment.ts";
+import type { LocalTask } from "./desired.ts";
+import { checkAnswers, converse, loadRules } from "./host-applier.ts";
+import { type NftTable, planTable } from "./nft-table.ts";
+import { type NameServerPorts, nameServerAddress, taskTable, type VirtualService } from "./nft-task.ts";
+import { configureRequests, createRequests, hostSysctls, type TaskInterface, taskSysctls } from "./task-interfaces.ts";
+
+/** Sockets in a task's namespace where its name server listens; whoever gets them closes them. */
+export interface NameServerSockets {
+  readonly udpFd: number;
+  readonly tcpFd: number;
+}
+
+/**
+ * A task's network namespace, held open so that rules can be changed in it as long as the task is attached (and so that
+ * what still arrives for a dead process is refused rather than lost). Closing it lets the namespace end.
+ */
+export class TaskNetwork {
+  readonly local: LocalTask;
+  readonly attachment: Attachment;
+  readonly interfaces: readonly TaskInterface[];
+  readonly #netnsFd: number;
+  readonly #hostNetns: string | undefined;
+  /** As last loaded; undefined: not known, to be replaced whole. */
+  #table: NftTable | undefined;
+  #nameServer: NameServerPorts | undefined;
+  #closed = false;
+
+  constructor(options: {
+    readonly netnsPath: string;
+    /** The host's namespace; undefined: the process's own. */
+    readonly hostNetns: string | undefined;
+    readonly local: LocalTask;
+    readonly attachment: Attachment;
+    readonly interfaces: readonly TaskInterface[];
+  }) {
+    this.#netnsFd = openSync(options.netnsPath, "r");
+    this.#hostNetns = options.hostNetns;
+    this.local = options.local;
+    this.attachment = options.attachment;
+    this.interfaces = options.interfaces;
+  }
+
+  get netnsPath(): string {
+    return `/proc/self/fd/${this.#netnsFd}`;
+  }
+
+  /** Makes those of the task's pairs of devices that `existing` lacks. `masterOf` gives the index of the bridge of a port. */
+  async createDevices(
+    existing: ReadonlySet<string>,
+    masterOf: (task: TaskInterface) => number | undefined,
+  ): Promise<boolean> {
+    const missing = this.interfaces.filter((task) => !existing.has(task.hostDevice));
+    if (missing.length === 0) return false;
+    const requests = missing.flatMap((task) =>
+      createRequests(task, { taskId: this.local.taskId, netnsFd: this.#netnsFd, master: masterOf(task) }),
+    );
+    const [netlink, sysctl] = await runSteps(this.#hostNetns, [
+      { type: "netlink", protocol: rtnetlink.routeProtocol, requests },
+      { type: "sysctl", settings: hostSysctls(missing) },
+    ]);
+    checkAnswers(requests, netlink.answers);
+    const error = sysctl.errors.find((text) => text !== "");
+    if (error !== undefined) throw new Error(error);
+    return true;
+  }
+
+  /** Addresses, routes and rules inside, and the name server's sockets. */
+  async configure(services: readonly VirtualService[]): Promise<NameServerSockets> {
+    const socket = { type: "socket", address: nameServerAddress, port: 0 } as const;
+    const loopbackUp = [rtnetlink.setLink({ index: 1, up: true })];
+    const [, , links, udp, tcp] = await runSteps(this.netnsPath, [
+      { type: "sysctl", settings: taskSysctls(this.interfaces) },
+      { type: "netlink", protocol: rtnetlink.routeProtocol, requests: loopbackUp },
+      { type: "netlink", protocol: rtnetlink.routeProtocol, requests: [rtnetlink.getLinks()] },
+      { ...socket, tcp: false },
+      { ...socket, tcp: true },
+    ]);
+    try {
+      const indexes = new Map(decodeLinks(decodeReplies(links.replies)).map((link) => [link.name, link.index]));
+      await converse(configureRequests(this.interfaces, indexes), this.netnsPath);
+      this.#nameServer = { udp: udp.port, tcp: tcp.port };
+      this.#table = undefined;
+      await this.setServices(services);
+    } catch (error) {
+      closeSync(udp.fd);
+      closeSync(tcp.fd);
+      throw error;
+    }
+    return { udpFd: udp.fd, tcpFd: tcp.fd };
+  }
+
+  /** The virtual IPs that the task reaches from now on. Returns whether anything changed. */
+  async setServices(services: readonly VirtualService[]): Promise<boolean> {
+    if (this.#closed || this.#nameServer === undefined) return false;
+    const next = taskTable(services, this.#nameServer);
+    const script = planTable(this.#table, next);
+    if (script === "") return false;
+    this.#table = undefined;
+    await loadRules(this.netnsPath, script);
+    this.#table = next;
+    return true;
+  }
+
+  /** The table as it should be in the kernel now. */
+  get table(): NftTable | undefined {
+    return this.#table;
+  }
+
+  forgetTable(): void {
+    this.#table = undefined;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    closeSync(this.#netnsFd);
+  }
+}

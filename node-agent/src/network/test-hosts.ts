@@ -1,0 +1,111 @@
+import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+/**
+ * Network namespaces for tests: `hosts` on a switch (192.168.77.1, .2, …) and a client behind a router (172.31.9.2).
+ * Everything made has a name that starts with one prefix, and goes with `destroy`.
+ */
+export class TestHosts {
+  readonly #prefix = `sn${process.pid.toString(36)}-`;
+  readonly #namespaces: string[] = [];
+  readonly #children: ChildProcess[] = [];
+
+  constructor(hosts: number) {
+    const router = this.add("router");
+    ip("-n", router, "link", "add", "br0", "type", "bridge");
+    ip("-n", router, "addr", "add", "192.168.77.254/24", "dev", "br0");
+    ip("-n", router, "link", "set", "br0", "up");
+    for (let i = 1; i <= hosts; i++) {
+      const host = this.add(`h${i}`);
+      ip("-n", router, "link", "add", `p${i}`, "type", "veth", "peer", "name", "eth0", "netns", host);
+      ip("-n", router, "link", "set", `p${i}`, "master", "br0", "up");
+      ip("-n", host, "addr", "add", `192.168.77.${i}/24`, "dev", "eth0");
+      ip("-n", host, "link", "set", "eth0", "up");
+      ip("-n", host, "route", "add", "default", "via", "192.168.77.254");
+    }
+    const client = this.add("client");
+    ip("-n", router, "link", "add", "c0", "type", "veth", "peer", "name", "eth0", "netns", client);
+    ip("-n", router, "addr", "add", "172.31.9.1/24", "dev", "c0");
+    ip("-n", router, "link", "set", "c0", "up");
+    ip("-n", client, "addr", "add", "172.31.9.2/24", "dev", "eth0");
+    ip("-n", client, "link", "set", "eth0", "up");
+    ip("-n", client, "route", "add", "default", "via", "172.31.9.1");
+    this.run("router", "sysctl -qw net.ipv4.ip_forward=1");
+  }
+
+  /** A new namespace, such as a container's. Returns its full name. */
+  add(name: string): string {
+    const full = this.#prefix + name;
+    ip("netns", "add", full);
+    this.#namespaces.push(full);
+    ip("-n", full, "link", "set", "lo", "up");
+    return full;
+  }
+
+  path(name: string): string {
+    return `/run/netns/${this.#prefix}${name}`;
+  }
+
+  /** Output of a shell command in the namespace; throws when it fails. */
+  run(name: string, command: string): string {
+    return execFileSync("nsenter", [`--net=${this.path(name)}`, "bash", "-c", command], {
+      encoding: "utf8",
+      timeout: 20_000,
+    });
+  }
+
+  /** Starts a server on TCP and UDP `port` that answers with `name` and the asker's address, and waits until it listens. */
+  async serve(namespace: string, port: number, name = namespace): Promise<void> {
+    const child = spawn("nsenter", [`--net=${this.path(namespace)}`, process.execPath, "-e", server(port, name)], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    this.#children.push(child);
+    await once(child.stdout!, "data");
+  }
+
+  /** What a server answers to a TCP connection from `namespace`: `name address`. */
+  ask(namespace: string, address: string, port: number): string {
+    return this.run(namespace, `exec 3<>/dev/tcp/${address}/${port}; timeout 3 cat <&3`).trim();
+  }
+
+  destroy(): void {
+    for (const child of this.#children) child.kill("SIGKILL");
+    for (const name of this.#namespaces) ip("netns", "del", name);
+  }
+
+  /** IPv4 addresses of `name` for a process of the namespace, by the C library and our name server; sorted, empty when unknown. */
+  async resolve(namespace: string, name: string): Promise<readonly string[]> {
+    const file = join(tmpdir(), `${this.#prefix}resolv.conf`);
+    writeFileSync(file, "nameserver 127.0.0.11\noptions ndots:0 timeout:1 attempts:1\n");
+    const command = `mount --bind ${file} /etc/resolv.conf && getent ahostsv4 ${name} || true`;
+    const { stdout } = await promisify(execFile)("unshare", [
+      "-m",
+      "nsenter",
+      `--net=${this.path(namespace)}`,
+      "bash",
+      "-c",
+      command,
+    ]);
+    rmSync(file);
+    const addresses = [...stdout.matchAll(/^(\S+)\s+STREAM/gm)].map(([, address]) => address!);
+    return addresses.sort();
+  }
+}
+
+function server(port: number, name: string): string {
+  return `
+    const tcp = require("net").createServer((s) => { s.on("error", () => {}); s.end("${name} " + s.remoteAddress.replace("::ffff:", "") + "\\n"); });
+    tcp.listen(${port}, "0.0.0.0", () => {
+      const udp = require("dgram").createSocket("udp4");
+      udp.on("message", (m, r) => udp.send("${name} " + r.address + "\\n", r.port, r.address));
+      udp.bind(${port}, () => console.log("ready"));
+    });`;
+}
+
+function ip(...args: string[]): void {
+  execFileSync("ip", args, { stdio: ["ignore", "ignore", "inherit"] });
+}
