@@ -50,29 +50,16 @@ PATH="$PWD/node_modules/.bin:$PATH"
 export PATH
 case "$(node --version)" in v24.*) ;; *) fail "node_modules/.bin/node is $(node --version), need v24: remove node_modules and run this again" ;; esac
 
-# Makes a hash of the given files' and folders' content, to rebuild only what changed.
-content_hash() { find "$@" -type f ! -path '*/build/*' -exec sha256sum {} + 2>/dev/null | LC_ALL=C sort | sha256sum | cut -d' ' -f1; }
+# A hash of all files below the given folders.
+content_hash() { find "$@" -type f -exec sha256sum {} + 2>/dev/null | LC_ALL=C sort | sha256sum | cut -d' ' -f1; }
 mkdir -p .cache
 
-if [ -f proto/generate.ts ]; then
-  hash=$(content_hash proto)
-  if ! [ -d services/api/gen ] || [ "$(cat .cache/proto.hash 2>/dev/null)" != "$hash" ]; then
-    step "generating services/api/gen"
-    node proto/generate.ts
-    echo "$hash" >.cache/proto.hash
-  fi
+hash=$(content_hash proto)
+if ! [ -d services/api/gen ] || [ "$(cat .cache/proto.hash 2>/dev/null)" != "$hash" ]; then
+  step "generating services/api/gen"
+  node proto/generate.ts
+  echo "$hash" >.cache/proto.hash
 fi
 
-if [ -f native/build.ts ] || [ -f native/binding.gyp ]; then
-  hash=$(content_hash native)
-  if ! [ -d native/build ] || [ "$(cat .cache/native.hash 2>/dev/null)" != "$hash" ]; then
-    step "building native"
-    if [ -f native/build.ts ]; then
-      node native/build.ts
-    else
-      arch=$(node -p process.arch)
-      (cd native && node ../node_modules/.bin/node-gyp rebuild --nodedir="$PWD/../node_modules/node-linux-$arch" --loglevel=error)
-    fi
-    echo "$hash" >.cache/native.hash
-  fi
-fi
+# Builds nothing when the sources are those of its last build.
+node native/build.ts
