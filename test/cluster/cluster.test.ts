@@ -97,6 +97,22 @@ describe("a cluster of two hosts", () => {
     await until("the host is reached again", () => reaches(m1, w1));
   });
 
+  it("a partition separates its groups, over a restart too, and no one else", async () => {
+    await using three = await TestCluster.create({ name: name("p"), hosts: ["m1", "m2", "m3"] });
+    const [a, b, c] = three.hosts() as [Host, Host, Host];
+    await three.partition([["m1"], ["m2"]]);
+    await b.kill();
+    await b.start();
+    expect(await Promise.all([reaches(a, b), reaches(b, a), reaches(a, c), reaches(c, b)])).toEqual([
+      false,
+      false,
+      true,
+      true,
+    ]);
+    await three.partition([]);
+    expect(await reaches(a, b)).toBe(true);
+  });
+
   it("a power cut ends every process, frozen and nested ones too, and leaves only the state folder", async () => {
     await w1.mustExec("echo kept > /var/lib/swarmd/kept; mount -t tmpfs none /mnt");
     const nested = await w1.daemon("nested", ["unshare", "--pid", "--fork", "--net", "--mount-proc", "sleep", "301"]);

@@ -2,7 +2,7 @@ import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { SwarmError } from "@starling/base";
 import { createGroups, createLeaf, type Hierarchy, hierarchies, removeGroups } from "./cgroups.ts";
-import { createHost, groupName, Host, killHost } from "./host.ts";
+import { createHost, groupName, Host, killHost, portOf } from "./host.ts";
 import { bootId, identify, isAlive, type ProcessIdentity } from "./identity.ts";
 import { statesFolder } from "./paths.ts";
 import { gateway, hostsFile, planHosts, prefixLength } from "./plan.ts";
@@ -15,7 +15,7 @@ import {
   readHost,
   writeHost,
 } from "./records.ts";
-import { ipBatch } from "./run.ts";
+import { ipBatch, mustExec } from "./run.ts";
 
 export interface ClusterOptions {
   /** Lower-case letters, digits and dashes, 24 characters at most; unique on the machine. */
@@ -116,6 +116,23 @@ export class TestCluster {
 
   hosts(): readonly Host[] {
     return [...this.#hosts.values()];
+  }
+
+  /**
+   * Splits the network: hosts of different groups no longer reach one another, though their cables are in. Hosts of no
+   * group reach everyone. Replaces an earlier partition; `[]` ends it. Holds over restarts of hosts.
+   */
+  async partition(groups: readonly (readonly string[])[]): Promise<void> {
+    const ports = groups.map((names) => `{ ${names.map((name) => `"${portOf(this.host(name).name)}"`).join(", ")} }`);
+    const drops = ports.flatMap((from, i) =>
+      ports.map((to, j) => (i === j ? "" : `iifname ${from} oifname ${to} drop;`)),
+    );
+    const rules = [
+      "table bridge partition;",
+      "delete table bridge partition;",
+      `table bridge partition { chain c { type filter hook forward priority 0; ${drops.join(" ")} }; }`,
+    ];
+    await mustExec(["nsenter", `--net=/proc/${this.switchPid}/ns/net`, "nft", "-f", "-"], { input: rules.join("\n") });
   }
 
   /** First process of the switch: its network namespace is where all cables meet. */

@@ -164,9 +164,8 @@ export class Host {
     return Number(await mustExec(enter, { env: { ...environment, ...options.env } }));
   }
 
-  /** This end of the host's cable, in the switch. */
   get #port(): string {
-    return `v-${this.name}`;
+    return portOf(this.name);
   }
 
   get #onSwitch(): readonly string[] {
@@ -214,6 +213,11 @@ export class Host {
       ...words,
     ];
   }
+}
+
+/** The switch's end of a host's cable. */
+export function portOf(host: string): string {
+  return `v-${host}`;
 }
 
 /** Name of the cgroup of a host (or of the switch). */
