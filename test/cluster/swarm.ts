@@ -30,9 +30,11 @@ export function roleOf(host: Host): Role | undefined {
   return /^w\d$/.test(host.name) ? "worker" : undefined;
 }
 
-/** swarmd on the hosts of a cluster. Keeps nothing of its own, so any process may make one for a running cluster. */
+/** swarmd on the hosts of a cluster. Any process may make one for a running cluster. */
 export class Swarm {
   readonly cluster: TestCluster;
+  /** swarmd's pid inside each host where this object started it. */
+  readonly #daemons = new Map<string, number>();
 
   constructor(cluster: TestCluster) {
     this.cluster = cluster;
@@ -68,7 +70,7 @@ export class Swarm {
         ? ["--join-addr", `${via.address}:${ports.remoteApi}`, "--join-token", await this.joinToken(role, via)]
         : [];
     const remoteApi = `${host.address}:${ports.remoteApi}`;
-    await host.daemon("swarmd", [
+    const pid = await host.daemon("swarmd", [
       node,
       swarmdProgram,
       ...["--state-dir", "/var/lib/swarmd"],
@@ -79,6 +81,7 @@ export class Swarm {
       ...["--listen-metrics", `${host.address}:${ports.metrics}`],
       ...join_,
     ]);
+    this.#daemons.set(host.name, pid);
   }
 
   /** Power on, and swarmd as before the cut. */
@@ -120,27 +123,41 @@ export class Swarm {
     return row && this.cluster.host(row.hostname);
   }
 
-  /** Resolves when all these hosts' nodes are ready, and managers among them reachable, as the first up manager sees it. */
+  /**
+   * Resolves when all these hosts' nodes are ready, and managers among them reachable, as `on` (by default the first up
+   * manager) sees it. Throws DeadlineExceeded after `timeoutMs`, or Aborted at once when a swarmd started by this object
+   * has ended; either with the end of the logs of those that are not ready.
+   */
   async ready(
     hosts: readonly Host[],
     options: { readonly timeoutMs?: number; readonly on?: Host } = {},
   ): Promise<void> {
     const { timeoutMs = 60_000, on } = options;
     let missing: readonly Host[] = hosts;
-    await until(
+    const logs = () => missing.map((host) => `\n--- ${host.name}\n${tail(host.logFile("swarmd"))}`).join("");
+    const outcome = await until(
       `nodes ${hosts.map((h) => h.name).join(" ")} are ready`,
       async () => {
+        const ended = await this.#ended(missing);
+        if (ended) return { ended };
         const rows = await this.nodes(on ? { on } : {});
         missing = hosts.filter((host) => !rows.some((row) => row.hostname === host.name && isReady(row, roleOf(host))));
-        return missing.length === 0;
+        return missing.length === 0 && {};
       },
       { timeoutMs, periodMs: 50 },
     ).catch((error: unknown) => {
-      const logs = missing.map((host) => `--- ${host.name}\n${tail(host.logFile("swarmd"))}`);
-      throw new SwarmError("DeadlineExceeded", `${SwarmError.from(error).message}\n${logs.join("\n")}`, {
-        cause: error,
-      });
+      throw new SwarmError("DeadlineExceeded", `${SwarmError.from(error).message}${logs()}`, { cause: error });
     });
+    if (outcome.ended) throw new SwarmError("Aborted", `swarmd on ${outcome.ended.name} has ended${logs()}`);
+  }
+
+  /** The first of the hosts whose swarmd is known to have ended. */
+  async #ended(hosts: readonly Host[]): Promise<Host | undefined> {
+    for (const host of hosts) {
+      const pid = this.#daemons.get(host.name);
+      if (pid !== undefined && host.up && (await host.exec(["test", "-e", `/proc/${pid}`])).code !== 0) return host;
+    }
+    return undefined;
   }
 
   #someManager(): Host {
