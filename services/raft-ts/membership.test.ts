@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Group, group, groupOf, Member, storageOf, voters } from "./test-group.ts";
+import { type Group, group, groupOf, groupWithLogs, Member, storageOf, voters } from "./test-group.ts";
 import { ConfChangeTransition, ConfChangeType, MessageType, StateType } from "./types.ts";
 
 const { ConfChangeAddNode, ConfChangeAddLearnerNode, ConfChangeRemoveNode } = ConfChangeType;
@@ -31,6 +31,14 @@ describe("Raft thesis §4.1: one change at a time", () => {
     g.settle();
     expect([...g.at(1).node.status().config.voters.incoming]).toEqual([1n, 3n]);
     expect(g.at(1).log.some((line) => line.includes("possible unapplied conf change at index 2"))).toBe(true);
+  });
+
+  it("a new leader refuses changes until it has applied all that was there before", () => {
+    const g = groupWithLogs([[1], [1], [1]]);
+    g.lose(MessageType.MsgAppResp);
+    g.campaign(1);
+    g.at(1).node.proposeConfChange({ type: ConfChangeRemoveNode, nodeId: 3n });
+    expect(g.at(1).log.at(-1)).toContain("possible unapplied conf change at index 1 (applied to 0)");
   });
 
   it("a learner follows but neither votes in quorums nor campaigns", () => {
@@ -83,6 +91,24 @@ describe("Raft thesis §4.3: joint consensus", () => {
     g.settle();
     expect(joint(g.at(1))).toBe(false);
     expect([...g.at(1).node.status().config.voters.incoming].sort()).toEqual([1n, 4n]);
+  });
+
+  it("a voter that becomes a learner goes on voting in the old configuration", () => {
+    const g = groupAndNewcomer(3).campaign(1);
+    const transition = ConfChangeTransition.ConfChangeTransitionJointExplicit;
+    const changes = [
+      { type: ConfChangeAddLearnerNode, nodeId: 3n },
+      { type: ConfChangeAddNode, nodeId: 4n },
+    ];
+    g.at(1).node.proposeConfChange({ transition, changes });
+    g.settle();
+    const during = g.at(1).node.status().config;
+    expect([during.learners, during.learnersNext]).toEqual([new Set(), new Set([3n])]);
+    g.at(1).node.proposeConfChange({ changes: [] });
+    g.settle();
+    const after = g.at(1).node.status().config;
+    expect([after.learners, after.learnersNext]).toEqual([new Set([3n]), new Set()]);
+    expect(after.voters.incoming).toEqual(new Set([1n, 2n, 4n]));
   });
 
   it("is left by raft itself unless asked otherwise", () => {

@@ -73,6 +73,19 @@ describe("step", () => {
     expect(g.at(2).applied).toEqual(["goes on"]);
   });
 
+  it.each([
+    { why: "term=9007199254740992 is not", fields: { term: 2 ** 53 } },
+    { why: "index=-1 is not", fields: { index: -1 } },
+    { why: "entry 1/3 cannot follow 0/0", fields: { entries: [entry(1, 3)] } },
+    { why: "entry 1/2 cannot follow 2/1", fields: { term: 2, entries: [entry(2, 1), entry(1, 2)] } },
+    { why: "entry 3/1 is of a later term than 1", fields: { entries: [entry(3, 1)] } },
+  ])("refuses a MsgApp where $why", ({ why, fields }) => {
+    const { node } = group(3).at(1);
+    const app = newMessage({ type: MessageType.MsgApp, from: 2n, to: 1n, term: 1, ...fields });
+    expect(() => node.step(app)).toThrow(`malformed MsgApp from 2: ${why}`);
+    expect(node.basicStatus().hardState.term).toBe(0);
+  });
+
   it("a commit index beyond the log stops the node", () => {
     const { node } = group(3).at(1);
     expect(() => node.step(newMessage({ type: MessageType.MsgHeartbeat, from: 2n, term: 1, commit: 7 }))).toThrow(

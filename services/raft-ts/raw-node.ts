@@ -5,6 +5,7 @@ import type { Config } from "./config.ts";
 import { ErrStepLocalMsg, ErrStepPeerNotFound, RaftError } from "./errors.ts";
 import { panic } from "./logger.ts";
 import { applyConfChange } from "./membership.ts";
+import { checkMessage } from "./message-check.ts";
 import { isLocalMessage, isResponseMessage } from "./message-kinds.ts";
 import type { Raft } from "./raft.ts";
 import { becomeFollower } from "./roles.ts";
@@ -128,6 +129,8 @@ export class RawNode {
       if (isLocalMessage(m.type)) throw ErrStepLocalMsg;
       if (isResponseMessage(m.type) && !this.#raft.tracker.progress.has(m.from)) throw ErrStepPeerNotFound;
     }
+    const malformed = checkMessage(m);
+    if (malformed !== undefined) throw malformed;
     this.#step(m);
   }
 

@@ -108,23 +108,27 @@ describe("Raft paper figure 3: safety", () => {
     ["plain", {}],
     ["PreVote and CheckQuorum", { preVote: true, checkQuorum: true }],
     ["small messages and windows", { maxSizePerMsg: 0, maxCommittedSizePerReady: 8, maxInflightMsgs: 2 }],
-  ])("%s: one leader a term, matching logs, one history", (_, options) => {
-    fc.assert(
-      fc.property(fc.array(op, { minLength: 200, maxLength: 400, size: "max" }), (ops) => {
-        const g = group(size, { electionTick: 4, ...options });
-        const checker = new Checker(g);
-        for (const o of ops) {
-          perform(g, o);
+  ])(
+    "%s: one leader a term, matching logs, one history",
+    (_, options) => {
+      fc.assert(
+        fc.property(fc.array(op, { minLength: 200, maxLength: 400, size: "max" }), (ops) => {
+          const g = group(size, { electionTick: 4, ...options });
+          const checker = new Checker(g);
+          for (const o of ops) {
+            perform(g, o);
+            checker.check();
+          }
+          // And it recovers: with all messages and time, everyone agrees.
+          g.settle().pass(40);
+          g.propose(g.leaders()[0]!, "last");
+          g.pass(3);
           checker.check();
-        }
-        // And it recovers: with all messages and time, everyone agrees.
-        g.settle().pass(40);
-        g.propose(g.leaders()[0]!, "last");
-        g.pass(3);
-        checker.check();
-        for (const m of g.members.values()) expect(m.applied.at(-1)).toBe("last");
-      }),
-      { numRuns: 25, endOnFailure: true },
-    );
-  });
+          for (const m of g.members.values()) expect(m.applied.at(-1)).toBe("last");
+        }),
+        { numRuns: 25, endOnFailure: true },
+      );
+    },
+    60_000,
+  );
 });
