@@ -45,5 +45,21 @@
       "dependencies": ["starling_runtime"],
       "sources": ["tools/starling_run.cc"],
     },
+    {
+      "target_name": "starling-unpack",
+      "type": "executable",
+      "dependencies": ["starling_runtime"],
+      "cflags!": ["-Os"],
+      "cflags": ["-O2"],
+      "sources": [
+        "unpack/applier.cc",
+        "unpack/layer_stream.cc",
+        "unpack/main.cc",
+        "unpack/sandbox.cc",
+        "unpack/sha256.cc",
+        "unpack/tar_reader.cc",
+      ],
+      "libraries": ["-lz", "-lzstd"],
+    },
   ],
 }
