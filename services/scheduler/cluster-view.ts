@@ -1,0 +1,155 @@
+/** Pure: no clock, no I/O, no randomness. */
+import { isTerminal, isWanted, type Node, type Task, TaskState } from "@starling/api";
+import type { Millis } from "@starling/base";
+import type { EventOf } from "@starling/store";
+import { NodeInfo } from "./node-info.ts";
+
+/**
+ * The scheduler's picture of the cluster: committed objects plus what it has decided itself. A task is
+ * - waiting: PENDING, wanted, no node; left when `book` gives it one
+ * - preassigned: PENDING, wanted, with a node that it was created for (global services)
+ * - unwanted: PENDING, to be shut down before it was ever assigned
+ * - booked: on a node's books, by decision or by its state (ASSIGNED … RUNNING)
+ * Tasks before PENDING and after RUNNING are not held.
+ */
+export class ClusterView {
+  readonly waiting = new Map<string, Task>();
+  readonly preassigned = new Map<string, Task>();
+  readonly unwanted = new Map<string, Task>();
+  readonly #nodes = new Map<string, NodeInfo>();
+  readonly #tasks = new Map<string, Task>();
+  readonly #booked = new Map<string, NodeInfo>();
+  /** Tasks that were preassigned: their failures say nothing about the scheduler's choice of node. */
+  readonly #neverChosen = new Set<string>();
+
+  /** All nodes, also those that only tasks name. */
+  get nodes(): NodeInfo[] {
+    return [...this.#nodes.values()];
+  }
+
+  node(id: string): NodeInfo | undefined {
+    return this.#nodes.get(id);
+  }
+
+  /** Takes a node's new state. */
+  setNode(node: Node): void {
+    this.#ensureNode(node.id).setNode(node);
+  }
+
+  removeNode(id: string): void {
+    const info = this.#nodes.get(id);
+    info?.setNode(undefined);
+    if (info?.taskCount === 0) this.#nodes.delete(id);
+  }
+
+  /** Takes a task's new state; true when a pass may now place something that it could not before. */
+  setTask(task: Task, now: Millis): boolean {
+    const known = this.#tasks.get(task.id);
+    if (known !== undefined && task.meta.version.index <= known.meta.version.index) return false;
+    if (task.status.state < TaskState.PENDING) return false;
+    if (isTerminal(task.status.state)) {
+      if (known === undefined) return false;
+      this.#countFailure(known, task, now);
+      return this.removeTask(task.id);
+    }
+    this.#tasks.set(task.id, task);
+    this.#unqueue(task.id);
+    if (task.status.state !== TaskState.PENDING) {
+      this.#bookOn(this.#ensureNode(task.nodeId), task);
+      return known !== undefined && isWanted(known) && !isWanted(task);
+    }
+    this.#unbook(task.id);
+    this.#queue(task);
+    return !onlyExplained(known, task);
+  }
+
+  /** Forgets the task; true when that freed room on a node. */
+  removeTask(id: string): boolean {
+    this.#tasks.delete(id);
+    this.#neverChosen.delete(id);
+    this.#unqueue(id);
+    return this.#unbook(id);
+  }
+
+  /** Notes a decision: `task`, with its node, is on that node's books (again or already) and waits no more. */
+  book(task: Task): void {
+    this.#unqueue(task.id);
+    this.#bookOn(this.#ensureNode(task.nodeId), task);
+  }
+
+  /** Takes a decision back: the task waits again as the store last showed it. */
+  release(id: string): void {
+    this.#unbook(id);
+    const task = this.#tasks.get(id);
+    if (task?.status.state === TaskState.PENDING) this.#queue(task);
+  }
+
+  #queue(task: Task): void {
+    if (task.nodeId !== "") this.#neverChosen.add(task.id);
+    if (isWanted(task)) (task.nodeId === "" ? this.waiting : this.preassigned).set(task.id, task);
+    // Tasks to be removed are the reaper's: it deletes them as long as they have no node.
+    else if (task.desiredState < TaskState.REMOVE) this.unwanted.set(task.id, task);
+  }
+
+  #unqueue(id: string): void {
+    this.waiting.delete(id);
+    this.preassigned.delete(id);
+    this.unwanted.delete(id);
+  }
+
+  #bookOn(info: NodeInfo, task: Task): void {
+    if (this.#booked.get(task.id) !== info) this.#unbook(task.id);
+    info.setTask(task);
+    this.#booked.set(task.id, info);
+  }
+
+  #unbook(id: string): boolean {
+    const info = this.#booked.get(id);
+    if (info === undefined) return false;
+    this.#booked.delete(id);
+    info.removeTask(id);
+    if (info.node === undefined && info.taskCount === 0) this.#nodes.delete(info.id);
+    return true;
+  }
+
+  #countFailure(known: Task, task: Task, now: Millis): void {
+    const failed = task.status.state === TaskState.FAILED || task.status.state === TaskState.REJECTED;
+    if (failed && !this.#neverChosen.has(known.id)) this.#booked.get(known.id)?.addFailure(task, now);
+  }
+
+  #ensureNode(id: string): NodeInfo {
+    let info = this.#nodes.get(id);
+    if (info === undefined) {
+      info = new NodeInfo(id);
+      this.#nodes.set(id, info);
+    }
+    return info;
+  }
+}
+
+/** The task differs only in its status text, which the scheduler writes itself. */
+function onlyExplained(known: Task | undefined, task: Task): boolean {
+  return (
+    known?.status.state === task.status.state &&
+    known.desiredState === task.desiredState &&
+    known.nodeId === task.nodeId &&
+    known.spec === task.spec &&
+    known.networks === task.networks &&
+    known.endpoint === task.endpoint
+  );
+}
+
+export type ViewEvent = EventOf<"task" | "node">;
+
+/** Takes a committed event; true when a pass may now place something that it could not before. */
+export function applyEvent(view: ClusterView, event: ViewEvent, now: Millis): boolean {
+  if (event.kind === "task") {
+    return event.action === "remove" ? view.removeTask(event.object.id) : view.setTask(event.object, now);
+  }
+  if (event.action === "remove") {
+    view.removeNode(event.object.id);
+    return false;
+  }
+  view.setNode(event.object);
+  return true;
+}

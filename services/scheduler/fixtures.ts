@@ -1,0 +1,117 @@
+/** Pure: no clock, no I/O, no randomness. */
+import {
+  Annotations,
+  Endpoint,
+  EngineDescription,
+  type GenericResource,
+  Node,
+  NodeDescription,
+  NodeSpec,
+  NodeStatus,
+  NodeStatus_State,
+  Placement,
+  type PlacementPreference,
+  Platform,
+  PortConfig,
+  PortConfig_PublishMode,
+  ResourceRequirements,
+  Resources,
+  SpreadOver,
+  Task,
+  TaskSpec,
+  TaskState,
+  TaskStatus,
+  Version,
+} from "@starling/api";
+import { NodeInfo } from "./node-info.ts";
+
+/** Objects for tests: a READY node with 4 CPUs and 4 GiB, a PENDING task that is to run; `over` says what differs. */
+export interface NodeOptions {
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly engineLabels?: Readonly<Record<string, string>>;
+  readonly cpus?: number;
+  readonly memory?: number;
+  readonly generic?: readonly GenericResource[];
+  readonly arch?: string;
+  readonly state?: NodeStatus_State;
+  readonly availability?: NodeSpec["availability"];
+}
+
+export const GIB = 1024 ** 3;
+
+export function node(id: string, options: NodeOptions = {}): Node {
+  return Node.create({
+    id,
+    spec: NodeSpec.create({
+      annotations: Annotations.create({ labels: options.labels ?? {} }),
+      availability: options.availability ?? 0,
+    }),
+    status: NodeStatus.create({ state: options.state ?? NodeStatus_State.READY }),
+    description: NodeDescription.create({
+      hostname: id,
+      platform: Platform.create({ os: "linux", architecture: options.arch ?? "x86_64" }),
+      engine: EngineDescription.create({ labels: options.engineLabels ?? {} }),
+      resources: Resources.create({
+        nanoCpus: (options.cpus ?? 4) * 1e9,
+        memoryBytes: options.memory ?? 4 * GIB,
+        generic: options.generic ?? [],
+      }),
+    }),
+  });
+}
+
+export function nodeInfo(id: string, options: NodeOptions = {}): NodeInfo {
+  const info = new NodeInfo(id);
+  info.setNode(node(id, options));
+  return info;
+}
+
+export interface TaskOptions {
+  readonly service?: string;
+  readonly specVersion?: number;
+  readonly nodeId?: string;
+  readonly state?: TaskState;
+  readonly desired?: TaskState;
+  readonly cpus?: number;
+  readonly memory?: number;
+  readonly generic?: readonly GenericResource[];
+  readonly constraints?: readonly string[];
+  readonly spread?: readonly string[];
+  readonly platforms?: readonly Platform[];
+  readonly maxReplicas?: number;
+  readonly hostPort?: number;
+}
+
+export function task(id: string, options: TaskOptions = {}): Task {
+  const reservations = Resources.create({
+    nanoCpus: (options.cpus ?? 0) * 1e9,
+    memoryBytes: options.memory ?? 0,
+    generic: options.generic ?? [],
+  });
+  return Task.create({
+    id,
+    serviceId: options.service ?? "web",
+    specVersion: Version.create({ index: options.specVersion ?? 1 }),
+    nodeId: options.nodeId ?? "",
+    desiredState: options.desired ?? TaskState.RUNNING,
+    status: TaskStatus.create({ state: options.state ?? TaskState.PENDING, message: "pending task scheduling" }),
+    spec: TaskSpec.create({
+      resources: ResourceRequirements.create({ reservations }),
+      placement: Placement.create({
+        constraints: options.constraints ?? [],
+        preferences: (options.spread ?? []).map(spreadOver),
+        platforms: options.platforms ?? [],
+        maxReplicas: options.maxReplicas ?? 0,
+      }),
+    }),
+    ...(options.hostPort && { endpoint: Endpoint.create({ ports: [hostPort(options.hostPort)] }) }),
+  });
+}
+
+function spreadOver(spreadDescriptor: string): PlacementPreference {
+  return { spread: SpreadOver.create({ spreadDescriptor }) };
+}
+
+function hostPort(publishedPort: number): PortConfig {
+  return PortConfig.create({ publishedPort, targetPort: 80, publishMode: PortConfig_PublishMode.HOST });
+}

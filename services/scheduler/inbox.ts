@@ -1,0 +1,39 @@
+/** Collects what an async iterable gives, so that its reader can take all that has arrived at once. */
+export class Inbox<T> {
+  #items: T[] = [];
+  #wake: (() => void) | undefined;
+  #end: { readonly error?: unknown } | undefined;
+
+  constructor(source: AsyncIterable<T>) {
+    void this.#collect(source);
+  }
+
+  /** Resolves when something has arrived or the source has ended; rejects with the source's error. */
+  async arrival(): Promise<void> {
+    if (this.#items.length === 0 && this.#end === undefined) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    if (this.#end && "error" in this.#end) throw this.#end.error;
+  }
+
+  take(): T[] {
+    const items = this.#items;
+    this.#items = [];
+    return items;
+  }
+
+  async #collect(source: AsyncIterable<T>): Promise<void> {
+    try {
+      for await (const item of source) {
+        this.#items.push(item);
+        this.#wake?.();
+      }
+      this.#end = {};
+    } catch (error) {
+      this.#end = { error };
+    }
+    this.#wake?.();
+  }
+}

@@ -1,0 +1,26 @@
+import type { Clock, Millis } from "@starling/base";
+
+/** Work done between two turns of the event loop at most: raft's ticks and messages must not wait longer. */
+const SLICE_MS: Millis = 5;
+
+/** Splits long work on the main thread into slices. */
+export class Pacer {
+  readonly #clock: Clock;
+  #sliceStart: Millis;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#sliceStart = clock.monotonic();
+  }
+
+  /** Whether the slice is used up: then `await turn()`. */
+  get due(): boolean {
+    return this.#clock.monotonic() - this.#sliceStart >= SLICE_MS;
+  }
+
+  /** Lets everything else on the event loop run once. */
+  async turn(): Promise<void> {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    this.#sliceStart = this.#clock.monotonic();
+  }
+}

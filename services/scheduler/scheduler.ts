@@ -1,0 +1,212 @@
+import { type Task, TaskState, timestampOfMs } from "@starling/api";
+import { type Clock, type Logger, type Metrics, metrics as processMetrics, SwarmError } from "@starling/base";
+import { byTaskState, type MemoryStore, type ReadTx } from "@starling/store";
+import { applyEvent, ClusterView } from "./cluster-view.ts";
+import { applyDecision, CHOSEN, CONFIRMED, type Decision, type Outcome } from "./decision.ts";
+import { Inbox } from "./inbox.ts";
+import { Pacer } from "./pacer.ts";
+import { Pipeline } from "./pipeline.ts";
+import { placeGroup } from "./place.ts";
+
+export interface SchedulerOptions {
+  readonly store: MemoryStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics?: Metrics;
+}
+
+/** Changes per transaction, as in the store's own batches. */
+const DECISIONS_PER_TRANSACTION = 200;
+/** Wait after a transaction was refused, before the pass is tried again. */
+const RETRY_MS = 100;
+
+/** States in which a task is the scheduler's business: to be placed, or using up a node. */
+const heldStates = [
+  TaskState.PENDING,
+  TaskState.ASSIGNED,
+  TaskState.ACCEPTED,
+  TaskState.PREPARING,
+  TaskState.READY,
+  TaskState.STARTING,
+  TaskState.RUNNING,
+] as const;
+
+/**
+ * The leader's loop that gives PENDING tasks a node. A pass starts one turn of the event loop after the first event
+ * that calls for it; tasks that find no node say why and are tried again when a node or a task changes.
+ */
+export function createScheduler(options: SchedulerOptions): { run(signal: AbortSignal): Promise<void> } {
+  return { run: (signal) => new Scheduler(options).run(signal) };
+}
+
+class Scheduler {
+  readonly #store: MemoryStore;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #passSeconds;
+  readonly #waitingTasks;
+  readonly #view = new ClusterView();
+  readonly #pacer: Pacer;
+
+  constructor({ store, clock, log, metrics = processMetrics }: SchedulerOptions) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#log = log;
+    this.#pacer = new Pacer(clock);
+    this.#passSeconds = metrics.histogram("swarm_scheduler_pass_seconds", "Time of a scheduling pass with its commits");
+    this.#waitingTasks = metrics.gauge("swarm_scheduler_waiting_tasks", "Tasks without a node after the last pass");
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const { value: tx, events } = this.#store.viewAndWatch((tx) => tx, { kinds: ["task", "node"], signal });
+    const inbox = new Inbox(events);
+    await this.#load(tx);
+    for (let due = true; !signal.aborted; ) {
+      if (due) due = await this.#pass(signal);
+      if (!due) await inbox.arrival();
+      await this.#pacer.turn();
+      for (const event of inbox.take()) {
+        due = applyEvent(this.#view, event, this.#clock.now()) || due;
+        if (this.#pacer.due) await this.#pacer.turn();
+      }
+    }
+  }
+
+  async #load(tx: ReadTx): Promise<void> {
+    for (const node of tx.nodes.find()) this.#view.setNode(node);
+    for (const state of heldStates) {
+      for (const task of tx.tasks.find(byTaskState(state))) {
+        this.#view.setTask(task, this.#clock.now());
+        if (this.#pacer.due) await this.#pacer.turn();
+      }
+    }
+  }
+
+  /** Decides on everything that waits and writes it; true when it must be repeated. */
+  async #pass(signal: AbortSignal): Promise<boolean> {
+    const { waiting, preassigned, unwanted } = this.#view;
+    if (waiting.size + preassigned.size + unwanted.size === 0) return false;
+    const startedAt = this.#clock.monotonic();
+    let chunk: Decision[] = [];
+    const commits: Promise<boolean>[] = [];
+    for await (const decision of this.#decide()) {
+      chunk.push(decision);
+      if (chunk.length < DECISIONS_PER_TRANSACTION) continue;
+      commits.push(this.#commit(chunk, signal));
+      chunk = [];
+    }
+    if (chunk.length > 0) commits.push(this.#commit(chunk, signal));
+    const results = await orAbort(Promise.all(commits), signal);
+    const refused = results?.includes(false) ?? false;
+    if (refused && !signal.aborted) await this.#clock.sleep(RETRY_MS, signal).catch(() => {}); // Ends by the signal.
+    this.#passSeconds.observe((this.#clock.monotonic() - startedAt) / 1000);
+    this.#waitingTasks.set(waiting.size + preassigned.size);
+    return refused;
+  }
+
+  /** Preassigned tasks first, so that chosen ones do not take their room; then group by group. */
+  async *#decide(): AsyncGenerator<Decision> {
+    for (const task of [...this.#view.unwanted.values()]) yield { t: "end", task };
+    for (const task of [...this.#view.preassigned.values()]) {
+      const decision = this.#decidePreassigned(task);
+      if (decision !== undefined) yield decision;
+      if (this.#pacer.due) await this.#pacer.turn();
+    }
+    if (this.#view.waiting.size === 0) return;
+    const nodes = this.#view.nodes;
+    for (const group of groupBySpec([...this.#view.waiting.values()])) {
+      const placing = placeGroup(group, nodes, this.#clock.now());
+      let step = placing.next();
+      for (; !step.done; step = placing.next()) {
+        if (step.value !== undefined) {
+          const { task, info } = step.value;
+          this.#view.book(task);
+          yield { t: "assign", task, nodeVersion: info.node!.meta.version.index, message: CHOSEN };
+        }
+        if (this.#pacer.due) await this.#pacer.turn();
+      }
+      const { tasks, explanation } = step.value;
+      const err = explanation === "" ? "no suitable node" : `no suitable node (${explanation})`;
+      for (const task of tasks) {
+        if (this.#mayExplain(task, err)) yield { t: "explain", task, err };
+        if (this.#pacer.due) await this.#pacer.turn();
+      }
+      if (this.#pacer.due) await this.#pacer.turn();
+    }
+  }
+
+  #decidePreassigned(task: Task): Decision | undefined {
+    const info = this.#view.node(task.nodeId);
+    if (info?.node === undefined) return undefined;
+    const pipeline = new Pipeline(task);
+    if (!pipeline.fits(info)) {
+      const err = pipeline.explain([info]);
+      return task.status.err === err ? undefined : { t: "explain", task, err };
+    }
+    const booked = { ...task, assignedGenericResources: info.selectGeneric(task) };
+    this.#view.book(booked);
+    return { t: "assign", task: booked, nodeVersion: info.node.meta.version.index, message: CONFIRMED };
+  }
+
+  /** Tasks of a removed service are left to the orchestrator, which removes them. */
+  #mayExplain(task: Task, err: string): boolean {
+    if (task.status.err === err) return false;
+    return task.serviceId === "" || this.#store.view((tx) => tx.services.get(task.serviceId)) !== undefined;
+  }
+
+  /** Writes decisions in one transaction; false when it was refused as a whole, and all are taken back. */
+  async #commit(decisions: readonly Decision[], signal: AbortSignal): Promise<boolean> {
+    const timestamp = timestampOfMs(this.#clock.now());
+    try {
+      const outcomes = await this.#store.update((tx) =>
+        decisions.map((decision) => applyDecision(tx, decision, timestamp)),
+      );
+      for (const [at, outcome] of outcomes.entries()) this.#settle(decisions[at]!, outcome);
+      return true;
+    } catch (error) {
+      for (const { task } of decisions) this.#view.release(task.id);
+      const { message } = SwarmError.from(error);
+      if (!signal.aborted) this.#log.warn("scheduling decisions not committed", { error: message });
+      return false;
+    }
+  }
+
+  #settle({ task }: Decision, outcome: Outcome): void {
+    switch (outcome.t) {
+      case "written":
+        this.#view.setTask(outcome.task, this.#clock.now());
+        return;
+      case "gone":
+        this.#view.removeTask(task.id);
+        return;
+      case "outdated":
+        this.#view.release(task.id);
+        return;
+    }
+  }
+}
+
+/** What the promise gives; undefined when the signal aborts first. The promise must not reject. */
+function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve) => {
+    const onAbort = () => resolve(undefined);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+    void promise.then((value) => {
+      signal.removeEventListener("abort", onAbort);
+      resolve(value);
+    });
+  });
+}
+
+/** Tasks of one service and spec version share a filter run; tasks without a version are on their own. */
+function groupBySpec(tasks: readonly Task[]): Iterable<readonly Task[]> {
+  const groups = new Map<string, Task[]>();
+  for (const task of tasks) {
+    const key = task.specVersion ? `${task.serviceId} ${task.specVersion.index}` : task.id;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [task]);
+    else group.push(task);
+  }
+  return groups.values();
+}
