@@ -62,11 +62,9 @@ function below(root: string, path = "/"): string {
   return root !== "/" && path.startsWith(root) ? path.slice(root.length) : path;
 }
 
-/** Makes the group `name` in each hierarchy, for groups below it; returns the folders. Processes go into `createLeaf`s. */
-export function createGroups(all: readonly Hierarchy[], name: string): readonly string[] {
-  const folders = all.map(({ parent }) => join(parent, name));
+/** Makes the groups, for groups below them: processes go into a `createLeaf`. Their parents must exist. */
+export function createGroups(folders: readonly string[]): void {
   for (const folder of folders) makeGroup(folder);
-  return folders;
 }
 
 /**
@@ -86,7 +84,8 @@ export function createLeaf(folders: readonly string[], leaf: string): readonly s
 }
 
 function makeGroup(folder: string): void {
-  mkdirSync(folder, { recursive: true });
+  if (existsSync(folder)) return;
+  mkdirSync(folder);
   if (!existsSync(join(folder, "cpuset.cpus"))) return;
   // v2 lets a group use its parent's CPUs; v1 gives a new group none.
   if (existsSync(join(folder, "cgroup.controllers"))) return;

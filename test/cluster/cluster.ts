@@ -1,7 +1,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { SwarmError } from "@starling/base";
-import { createGroups, createLeaf, type Hierarchy, hierarchies, removeGroups } from "./cgroups.ts";
+import { createGroups, createLeaf, hierarchies, removeGroups } from "./cgroups.ts";
 import { createHost, groupName, Host, killHost, portOf } from "./host.ts";
 import { bootId, identify, isAlive, type ProcessIdentity } from "./identity.ts";
 import { statesFolder } from "./paths.ts";
@@ -13,6 +13,7 @@ import {
   listClusters,
   readCluster,
   readHost,
+  removeUnfinished,
   writeHost,
 } from "./records.ts";
 import { ipBatch, mustExec } from "./run.ts";
@@ -40,11 +41,11 @@ export class TestCluster {
   readonly #record: ClusterRecord;
   readonly #switch: ProcessIdentity;
 
-  private constructor(record: ClusterRecord, switchProcess: ProcessIdentity, all: readonly Hierarchy[]) {
+  private constructor(record: ClusterRecord, switchProcess: ProcessIdentity) {
     this.name = record.name;
     this.#record = record;
     this.#switch = switchProcess;
-    const context = { cluster: record, hierarchies: all, switchPid: switchProcess.pid };
+    const context = { cluster: record, switchPid: switchProcess.pid };
     this.#hosts = new Map(record.hosts.map((plan) => [plan.name, new Host(plan, context)]));
   }
 
@@ -61,9 +62,9 @@ export class TestCluster {
     }
     await sweep();
     const hosts = planHosts(options.hosts);
-    const all = hierarchies();
+    const parents = hierarchies().map((hierarchy) => hierarchy.parent);
     const owner = identify(process.pid);
-    const folders = (host: string) => all.map((h) => join(h.parent, groupName(options.name, host)));
+    const folders = (host: string) => parents.map((parent) => join(parent, groupName(options.name, host)));
     const record: ClusterRecord = {
       version: 1,
       name: options.name,
@@ -77,7 +78,7 @@ export class TestCluster {
       "resolv.conf": "# No name server: names of hosts are in /etc/hosts.\noptions timeout:1 attempts:1\n",
     });
     try {
-      const cluster = new TestCluster(record, await startSwitch(record, all), all);
+      const cluster = new TestCluster(record, await startSwitch(record));
       await Promise.all(cluster.hosts().map((host) => host.start()));
       return cluster;
     } catch (error) {
@@ -93,7 +94,7 @@ export class TestCluster {
     if (!record || !switchProcess || !isAlive(switchProcess)) {
       throw new SwarmError("NotFound", `no cluster "${name}": make it first (npm run cluster -- up --name ${name})`);
     }
-    return new TestCluster(record, switchProcess, hierarchies());
+    return new TestCluster(record, switchProcess);
   }
 
   /** Ends and removes the cluster `name` and its hosts' state, whatever condition it is in; false if there was none. */
@@ -160,13 +161,15 @@ export class TestCluster {
  * before a reboot. Returns their names.
  */
 export async function sweep(): Promise<readonly string[]> {
+  removeUnfinished();
   const dead = listClusters().filter((c) => c.bootId !== bootId() || (c.owner && !isAlive(c.owner)));
   await Promise.all(dead.map(remove));
   return dead.map((c) => c.name);
 }
 
-async function startSwitch(record: ClusterRecord, all: readonly Hierarchy[]): Promise<ProcessIdentity> {
-  const groups = createGroups(all, groupName(record.name, switchName));
+async function startSwitch(record: ClusterRecord): Promise<ProcessIdentity> {
+  const groups = record.cgroups[switchName] ?? [];
+  createGroups(groups);
   const init = await createHost({
     name: switchName,
     log: join(clusterFolder(record.name), "switch.init.log"),

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { SwarmError } from "@starling/base";
-import { createGroups, createLeaf, type Hierarchy, removeGroups, thaw } from "./cgroups.ts";
+import { createGroups, createLeaf, removeGroups, thaw } from "./cgroups.ts";
 import { hostTool } from "./host-tool.ts";
 import { identify, isAlive, type ProcessIdentity } from "./identity.ts";
 import { repositoryRoot, statesFolder } from "./paths.ts";
@@ -13,7 +13,6 @@ import { type ExecOptions, type ExecResult, exec, exitOf, ipBatch, mustExec } fr
 /** What is needed of the cluster to run a host. */
 export interface HostContext {
   readonly cluster: ClusterRecord;
-  readonly hierarchies: readonly Hierarchy[];
   /** First process of the switch, whose network namespace holds the bridge. */
   readonly switchPid: number;
 }
@@ -85,10 +84,10 @@ export class Host {
   /** Power on: new namespaces, the old state folder, the old address. Throws FailedPrecondition if it is up. */
   async start(): Promise<void> {
     if (this.up) throw new SwarmError("FailedPrecondition", `host ${this.name} is up already`);
-    const { cluster, hierarchies } = this.#context;
+    const { cluster } = this.#context;
     const folder = clusterFolder(cluster.name);
     mkdirSync(this.stateFolder, { recursive: true });
-    createGroups(hierarchies, groupName(cluster.name, this.name));
+    createGroups(this.#groups);
     const init = await createHost({
       name: this.name,
       log: this.logFile("init"),

@@ -16,6 +16,9 @@ export const prefixLength = 24;
 /** The switch's own address: hosts' default gateway (nothing is behind it). */
 export const gateway = `${networkPrefix}.1`;
 
+/** Names that records and cgroups of the cluster itself have. */
+const reserved = new Set(["switch", "cluster"]);
+
 /**
  * Addresses by name: `reg` .2, `m1`… .11…, `w1`… .21…, all others .100 upwards in the order given.
  * Throws InvalidArgument for a name that can't be a host name of 1-10 characters, or is there twice.
@@ -27,6 +30,7 @@ export function planHosts(names: readonly string[]): readonly HostPlan[] {
     if (!/^[a-z][a-z0-9]{0,9}$/.test(name)) {
       throw new SwarmError("InvalidArgument", `host name "${name}": want a letter, then letters or digits, 10 at most`);
     }
+    if (reserved.has(name)) throw new SwarmError("InvalidArgument", `host name "${name}" is taken: choose another`);
     if (taken.has(name)) throw new SwarmError("InvalidArgument", `host name "${name}" is given twice`);
     taken.add(name);
     const last = conventionalNumber(name) ?? other++;

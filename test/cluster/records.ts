@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SwarmError } from "@starling/base";
-import { bootId, type ProcessIdentity } from "./identity.ts";
+import { bootId, identify, type ProcessIdentity } from "./identity.ts";
 import { recordsFolder } from "./paths.ts";
 import type { HostPlan } from "./plan.ts";
 
@@ -50,8 +50,9 @@ export function addCluster(record: ClusterRecord, files: Readonly<Record<string,
 /** The registered cluster `name`; undefined if there is none. */
 export function readCluster(name: string): ClusterRecord | undefined {
   const file = join(clusterFolder(name), "cluster.json");
-  if (!existsSync(file)) return undefined;
-  const record = JSON.parse(readFileSync(file, "utf8")) as ClusterRecord;
+  const text = readIfThere(file);
+  if (text === undefined) return undefined;
+  const record = JSON.parse(text) as ClusterRecord;
   if (record.version !== 1) {
     throw new SwarmError("FailedPrecondition", `${file}: version ${record.version} is newer than this program's, 1`);
   }
@@ -66,14 +67,31 @@ export function listClusters(): readonly ClusterRecord[] {
     .filter((record) => record !== undefined);
 }
 
+/** Removes what a process left that was killed while it registered a cluster; nothing of the cluster exists yet then. */
+export function removeUnfinished(): void {
+  if (!existsSync(recordsFolder)) return;
+  for (const entry of readdirSync(recordsFolder).filter((name) => name.startsWith("."))) {
+    const maker = Number(entry.slice(entry.lastIndexOf(".") + 1));
+    if (!identify(maker)) rmSync(join(recordsFolder, entry), { recursive: true, force: true });
+  }
+}
+
 export function readHost(cluster: ClusterRecord, host: string): HostRecord {
-  const file = join(clusterFolder(cluster.name), `${host}.json`);
-  if (cluster.bootId !== bootId() || !existsSync(file)) return {};
-  return JSON.parse(readFileSync(file, "utf8")) as HostRecord;
+  if (cluster.bootId !== bootId()) return {};
+  return JSON.parse(readIfThere(join(clusterFolder(cluster.name), `${host}.json`)) ?? "{}") as HostRecord;
 }
 
 export function writeHost(cluster: ClusterRecord, host: string, record: HostRecord): void {
   const file = join(clusterFolder(cluster.name), `${host}.json`);
   writeFileSync(`${file}.${process.pid}`, JSON.stringify(record));
   renameSync(`${file}.${process.pid}`, file);
+}
+
+function readIfThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
 }
