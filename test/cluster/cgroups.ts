@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { until } from "./until.ts";
 
 /** One cgroup hierarchy of the machine, and the group in it below which hosts get theirs. */
@@ -34,7 +34,7 @@ export function hierarchies(
   const pure = !mounts.some((mount) => mount?.type === "cgroup");
   for (const mount of mounts) {
     if (mount?.type === "cgroup2") {
-      const parent = pure ? mount.point : join(mount.point, below(mount.root, own.get("")));
+      const parent = pure ? mount.point : folderOf(mount, own.get(""));
       found.set("", { kind: "v2", controllers: [], parent });
     } else if (mount?.type === "cgroup") {
       const key = [...own.keys()].find((k) => k !== "" && k.split(",").every((c) => mount.options.includes(c)));
@@ -42,7 +42,7 @@ export function hierarchies(
       found.set(key, {
         kind: "v1",
         controllers: key.split(","),
-        parent: join(mount.point, below(mount.root, own.get(key))),
+        parent: folderOf(mount, own.get(key)),
       });
     }
   }
@@ -57,9 +57,10 @@ function parseMount(line: string) {
   return { root, point, type, options: options.split(",") };
 }
 
-/** The group's path seen from a mount that shows the hierarchy from `root` down. */
-function below(root: string, path = "/"): string {
-  return root !== "/" && path.startsWith(root) ? path.slice(root.length) : path;
+/** Folder of the group `path` under a mount that may show its hierarchy only from the group `root` down. */
+function folderOf(mount: { readonly root: string; readonly point: string }, path = "/"): string {
+  const shown = mount.root !== "/" && path.startsWith(mount.root) ? path.slice(mount.root.length) : path;
+  return resolve(mount.point, `.${shown}`);
 }
 
 /** Makes the groups, for groups below them: processes go into a `createLeaf`. Their parents must exist. */
