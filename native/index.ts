@@ -16,3 +16,4 @@ export {
   type ShimState,
   type ShimStats,
 } from "./shim.ts";
+export { type UnpackedLayer, unpackLayer } from "./unpack.ts";
