@@ -1,0 +1,73 @@
+import { Task } from "@starling/api";
+import { SwarmError } from "@starling/base";
+import fc from "fast-check";
+import { expect, it } from "vitest";
+import { FakeProposer } from "./fake-proposer.ts";
+import { MemoryStore, type ReadTx, type StoreEvent } from "./index.ts";
+
+/** What happens to a replicated store. */
+const happening = fc.oneof(
+  fc.record({ t: fc.constant("write" as const), id: fc.nat(7).map((n) => `t${n}`), remove: fc.boolean() }),
+  fc.constantFrom({ t: "commit" as const }, { t: "abandon" as const }, { t: "watch" as const }),
+);
+
+const slots = (tx: ReadTx) => new Map(tx.tasks.find().map(({ id, slot }) => [id, slot]));
+
+it("viewAndWatch gives a state and then exactly the changes that lead from it to the present one", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(happening, { maxLength: 60 }), async (happenings) => {
+      const proposer = new FakeProposer();
+      const store = new MemoryStore({ proposer });
+      const watchers: { readonly state: Map<string, number>; readonly events: AsyncIterable<StoreEvent> }[] = [];
+      for (const each of [...happenings, { t: "write" as const, id: "last", remove: false }]) {
+        switch (each.t) {
+          case "write":
+            write(store, each.id, each.remove);
+            break;
+          case "commit":
+            proposer.commit(1);
+            break;
+          case "abandon":
+            proposer.pending.length = 0;
+            store.abandonInFlight(new SwarmError("Unavailable", "outcome unknown"));
+            break;
+          case "watch": {
+            const { value, events } = store.viewAndWatch(slots);
+            watchers.push({ state: value, events });
+          }
+        }
+      }
+      proposer.commit();
+      for (const { state, events } of watchers) {
+        await replay(state, events, store.version);
+        expect(state).toEqual(store.view(slots));
+      }
+    }),
+  );
+});
+
+function write(store: MemoryStore, id: string, remove: boolean): void {
+  const update = store.update((tx) => {
+    const old = tx.tasks.get(id);
+    if (old === undefined) tx.tasks.create(Task.create({ id }));
+    else if (remove) tx.tasks.delete(id);
+    else tx.tasks.update({ ...old, slot: old.slot + 1 });
+  });
+  update.catch(() => {}); // Those that are abandoned.
+}
+
+async function replay(state: Map<string, number>, events: AsyncIterable<StoreEvent>, end: number): Promise<void> {
+  let seen = 0;
+  for await (const event of events) {
+    if (event.kind === "commit") {
+      expect(event.version).toBeGreaterThan(seen);
+      seen = event.version;
+      if (seen === end) return;
+    } else if (event.kind === "task") {
+      const { id, slot } = event.object;
+      expect(state.has(id)).toBe(event.action !== "create");
+      if (event.action === "remove") state.delete(id);
+      else state.set(id, slot);
+    }
+  }
+}
