@@ -1,0 +1,102 @@
+/** Pure: no clock, no I/O, no randomness. */
+import {
+  Driver,
+  IPAMConfig,
+  IPAMConfig_AddressFamily,
+  IPAMOptions,
+  isIngressNetwork,
+  type Network,
+} from "@starling/api";
+import type { Ledger, Refusal } from "./ledger.ts";
+import { vniOption } from "./ledger.ts";
+import {
+  addressText,
+  freeSubnet,
+  overlap,
+  parseAddressNumber,
+  parseSubnet,
+  type Subnet,
+  subnetText,
+} from "./subnet.ts";
+
+/** The ingress network holds a task of every published service and every node: a /24 would soon be full. */
+const ingressPrefix = 16;
+
+/**
+ * The network with its VXLAN id, subnets and gateways, noted in the ledger. Subnets that the user gave must not overlap
+ * another network's; others come from the cluster's pools, around the addresses in `avoid` (the nodes' own).
+ */
+export function allocateNetwork(network: Network, ledger: Ledger, avoid: readonly number[]): Network | Refusal {
+  const configs: IPAMConfig[] = [];
+  for (const config of wantedConfigs(network)) {
+    const taken = [...ledger.subnets, ...configs.flatMap((made) => parseSubnet(made.subnet) ?? [])];
+    const allocated = config.subnet === "" ? fromPool(network, ledger, taken, avoid) : asGiven(config, taken);
+    if ("refused" in allocated) return { refused: `network ${network.spec.annotations.name}: ${allocated.refused}` };
+    configs.push(
+      withGateway({ ...config, family: IPAMConfig_AddressFamily.IPV4, subnet: subnetText(allocated) }, allocated),
+    );
+  }
+  const vni = takeVni(network, ledger);
+  if (typeof vni !== "number") return vni;
+  const allocated: Network = {
+    ...network,
+    driverState: Driver.create({
+      name: "overlay",
+      options: { ...network.spec.driverConfig?.options, [vniOption]: String(vni) },
+    }),
+    ipam: IPAMOptions.create({ driver: Driver.create({ name: "default" }), configs }),
+  };
+  ledger.addNetwork(allocated);
+  return allocated;
+}
+
+/** An IPv4 configuration per subnet that the user gave, or one to be filled. */
+function wantedConfigs(network: Network): readonly IPAMConfig[] {
+  const given = (network.spec.ipam?.configs ?? []).filter((config) => config.family !== IPAMConfig_AddressFamily.IPV6);
+  return given.length > 0 ? given : [IPAMConfig.create()];
+}
+
+function asGiven(config: IPAMConfig, taken: readonly Subnet[]): Subnet | Refusal {
+  const subnet = parseSubnet(config.subnet);
+  if (subnet === undefined) return { refused: `subnet ${config.subnet} is not an IPv4 subnet: write 10.1.0.0/24` };
+  const other = taken.find((candidate) => overlap(candidate, subnet));
+  if (other === undefined) return subnet;
+  return { refused: `subnet ${config.subnet} overlaps ${subnetText(other)} of another network: choose another subnet` };
+}
+
+function fromPool(
+  network: Network,
+  ledger: Ledger,
+  taken: readonly Subnet[],
+  avoid: readonly number[],
+): Subnet | Refusal {
+  const around = [...taken, ...avoid.map((first) => ({ first, prefix: 32 }))];
+  const large = isIngressNetwork(network) ? freeSubnet(ledger.pools, ingressPrefix, around, "down") : undefined;
+  const subnet =
+    large ?? freeSubnet(ledger.pools, ledger.subnetSize, around) ?? freeSubnet(ledger.pools, ledger.subnetSize, taken);
+  return (
+    subnet ?? {
+      refused: `no free /${ledger.subnetSize} is left in the address pools: remove a network or give --subnet`,
+    }
+  );
+}
+
+/** The first address of the subnet unless the user chose one. Nothing answers there; Swarm's workers expect the field. */
+function withGateway(config: IPAMConfig, subnet: Subnet): IPAMConfig {
+  if (config.gateway !== "" && parseAddressNumber(config.gateway) !== undefined) return config;
+  return { ...config, gateway: addressText(subnet.first + 1) };
+}
+
+function takeVni(network: Network, ledger: Ledger): number | Refusal {
+  const name = network.spec.annotations.name;
+  const asked = network.spec.driverConfig?.options[vniOption]?.split(",")[0];
+  if (asked !== undefined) {
+    if (!/^\d{1,8}$/.test(asked) || Number(asked) >= 2 ** 24)
+      return { refused: `network ${name}: VXLAN id ${asked} is not below 2^24` };
+    if (!ledger.vnis.takeExactly(Number(asked), network.id)) {
+      return { refused: `network ${name}: VXLAN id ${asked} is another network's: choose another` };
+    }
+    return Number(asked);
+  }
+  return ledger.vnis.take(network.id) ?? { refused: `network ${name}: all VXLAN ids are in use` };
+}

@@ -1,0 +1,262 @@
+import {
+  Annotations,
+  Driver,
+  Endpoint,
+  EndpointSpec,
+  EndpointSpec_ResolutionMode,
+  IPAMConfig,
+  IPAMOptions,
+  Network,
+  NetworkAttachmentConfig,
+  NetworkSpec,
+  Node,
+  PortConfig,
+  Service,
+  ServiceSpec,
+  Task,
+  TaskSpec,
+  TaskState,
+  TaskStatus,
+} from "@starling/api";
+import { FakeClock, nullLogger } from "@starling/base";
+import { MemoryStore } from "@starling/store";
+import { afterEach, describe, expect, it } from "vitest";
+import { createAllocator, ingressNetwork, vniOf } from "./index.ts";
+
+const clock = new FakeClock();
+let stop = new AbortController();
+
+afterEach(() => stop.abort());
+
+function start(store: MemoryStore): void {
+  stop = new AbortController();
+  createAllocator({ store, clock, log: nullLogger })
+    .run(stop.signal)
+    .catch((error) => {
+      throw error;
+    });
+}
+
+/** Lets the allocator do all that it can. */
+const settle = () => clock.advance(0);
+
+function network(id: string, options: { subnet?: string; range?: string } = {}): Network {
+  const configs = options.subnet ? [IPAMConfig.create({ subnet: options.subnet, range: options.range ?? "" })] : [];
+  return Network.create({
+    id,
+    spec: NetworkSpec.create({
+      annotations: Annotations.create({ name: id }),
+      driverConfig: Driver.create({ name: "overlay" }),
+      ipam: IPAMOptions.create({ configs }),
+    }),
+  });
+}
+
+function service(id: string, options: { networks?: string[]; ports?: PortConfig[]; dnsrr?: boolean } = {}): Service {
+  const networks = (options.networks ?? []).map((target) =>
+    NetworkAttachmentConfig.create({ target, aliases: ["alias"] }),
+  );
+  return Service.create({
+    id,
+    spec: ServiceSpec.create({
+      annotations: Annotations.create({ name: id }),
+      task: TaskSpec.create({ networks }),
+      endpoint: EndpointSpec.create({
+        mode: options.dnsrr ? EndpointSpec_ResolutionMode.DNSRR : EndpointSpec_ResolutionMode.VIP,
+        ports: options.ports ?? [],
+      }),
+    }),
+  });
+}
+
+function task(id: string, of: Service): Task {
+  return Task.create({
+    id,
+    serviceId: of.id,
+    spec: of.spec.task,
+    desiredState: TaskState.RUNNING,
+    endpoint: Endpoint.create({ spec: of.spec.endpoint }),
+  });
+}
+
+async function storeWith(objects: { networks?: Network[]; services?: Service[]; tasks?: Task[]; nodes?: Node[] }) {
+  const store = new MemoryStore({ clock });
+  await put(store, objects);
+  return store;
+}
+
+function put(store: MemoryStore, objects: Parameters<typeof storeWith>[0]): Promise<void> {
+  return store.update((tx) => {
+    for (const object of objects.networks ?? []) tx.networks.create(object);
+    for (const object of objects.services ?? []) tx.services.create(object);
+    for (const object of objects.nodes ?? []) tx.nodes.create(object);
+    for (const object of objects.tasks ?? []) tx.tasks.create(object);
+  });
+}
+
+const taskOf = (store: MemoryStore, id: string) => store.view((tx) => tx.tasks.get(id))!;
+const serviceOf = (store: MemoryStore, id: string) => store.view((tx) => tx.services.get(id))!;
+const networkOf = (store: MemoryStore, id: string) => store.view((tx) => tx.networks.get(id))!;
+const addressesOf = (store: MemoryStore, id: string) => taskOf(store, id).networks.flatMap((n) => n.addresses);
+
+describe("networks", () => {
+  it("get a VXLAN id from 4096 on, a /24 of the pool each, and its first address as gateway", async () => {
+    const store = await storeWith({ networks: [network("a"), network("b")] });
+    start(store);
+    await settle();
+    const [a, b] = [networkOf(store, "a"), networkOf(store, "b")];
+    expect([vniOf(a), vniOf(b)]).toEqual([4096, 4097]);
+    expect([a, b].map((n) => n.ipam?.configs.map(({ subnet, gateway }) => [subnet, gateway]))).toEqual([
+      [["10.0.0.0/24", "10.0.0.1"]],
+      [["10.0.1.0/24", "10.0.1.1"]],
+    ]);
+  });
+
+  it("keep clear of subnets that users gave and of the nodes' own addresses", async () => {
+    const node = Node.create({ id: "n" });
+    const store = await storeWith({
+      networks: [network("given", { subnet: "10.0.0.0/23" }), network("pool")],
+      nodes: [{ ...node, status: { ...node.status, addr: "10.0.2.7" } }],
+    });
+    start(store);
+    await settle();
+    expect(networkOf(store, "pool").ipam?.configs[0]?.subnet).toBe("10.0.3.0/24");
+  });
+
+  it("that overlap another are refused, which their tasks say, until the other goes", async () => {
+    const store = await storeWith({ networks: [network("first", { subnet: "10.9.0.0/16" })] });
+    start(store);
+    await settle();
+    const web = service("web", { networks: ["second"] });
+    await put(store, {
+      networks: [network("second", { subnet: "10.9.1.0/24" })],
+      services: [web],
+      tasks: [task("t", web)],
+    });
+    await settle();
+    expect(taskOf(store, "t").status).toMatchObject({
+      state: TaskState.NEW,
+      err: expect.stringMatching(/10\.9\.1\.0\/24 overlaps 10\.9\.0\.0\/16/),
+    });
+    await store.update((tx) => tx.networks.delete("first"));
+    await settle();
+    expect(taskOf(store, "t").status).toMatchObject({ state: TaskState.PENDING, err: "" });
+    expect(addressesOf(store, "t")).toEqual(["10.9.1.3/24"]);
+  });
+});
+
+describe("services and tasks", () => {
+  it("without networks go on at once", async () => {
+    const web = service("web");
+    const store = await storeWith({ services: [web], tasks: [task("t", web)] });
+    start(store);
+    await settle();
+    expect(taskOf(store, "t")).toMatchObject({
+      status: { state: TaskState.PENDING, message: "pending task scheduling" },
+      networks: [],
+    });
+  });
+
+  it("get a virtual IP per network and addresses, ingress first when they publish", async () => {
+    const web = service("web", {
+      networks: ["front"],
+      ports: [PortConfig.create({ targetPort: 80, publishedPort: 8080 })],
+    });
+    const store = await storeWith({
+      networks: [ingressNetwork("ing"), network("front")],
+      services: [web],
+      tasks: [task("t1", web), task("t2", web)],
+    });
+    start(store);
+    await settle();
+    expect(serviceOf(store, "web").endpoint?.virtualIps.map((ip) => [ip.networkId, ip.addr])).toEqual([
+      ["front", "10.0.0.2/24"],
+      ["ing", "10.255.0.2/16"],
+    ]);
+    expect(addressesOf(store, "t1")).toEqual(["10.255.0.3/16", "10.0.0.3/24"]);
+    expect(addressesOf(store, "t2")).toEqual(["10.255.0.4/16", "10.0.0.4/24"]);
+    expect(taskOf(store, "t1").networks[1]?.aliases).toEqual(["alias"]);
+    expect(taskOf(store, "t1").endpoint?.ports[0]?.publishedPort).toBe(8080);
+  });
+
+  it("of DNS round robin have no virtual IP", async () => {
+    const store = await storeWith({
+      networks: [network("front")],
+      services: [service("web", { networks: ["front"], dnsrr: true })],
+    });
+    start(store);
+    await settle();
+    expect(serviceOf(store, "web").endpoint?.virtualIps ?? []).toEqual([]);
+  });
+
+  it("get ports from 30000 on where they name none, keep them, and free them at the end", async () => {
+    const open = [PortConfig.create({ targetPort: 80 })];
+    const store = await storeWith({ networks: [ingressNetwork("ing")], services: [service("a", { ports: open })] });
+    start(store);
+    await settle();
+    expect(serviceOf(store, "a").endpoint?.ports[0]?.publishedPort).toBe(30_000);
+    await store.update((tx) => {
+      const a = tx.services.get("a")!;
+      const ports = [...open, PortConfig.create({ targetPort: 81, publishedPort: 9000 })];
+      tx.services.update({ ...a, spec: { ...a.spec, endpoint: EndpointSpec.create({ ports }) } });
+    });
+    await settle();
+    expect(serviceOf(store, "a").endpoint?.ports.map((p) => p.publishedPort)).toEqual([30_000, 9_000]);
+    const rival = service("b", { ports: [PortConfig.create({ targetPort: 1, publishedPort: 9000 })] });
+    await put(store, { services: [rival], tasks: [task("t", rival)] });
+    await settle();
+    expect(taskOf(store, "t").status.err).toMatch(/port 9000\/tcp is in use by service a/);
+    await store.update((tx) => tx.services.delete("a"));
+    await settle();
+    expect(taskOf(store, "t").status).toMatchObject({ state: TaskState.PENDING, err: "" });
+  });
+
+  it("wait for a free address, and get it when a task ends", async () => {
+    const web = service("web", { networks: ["tiny"], dnsrr: true });
+    const ids = ["t1", "t2", "t3", "t4", "t5", "t6"];
+    const store = await storeWith({
+      networks: [network("tiny", { subnet: "10.7.0.0/29" })],
+      services: [web],
+      tasks: ids.map((id) => task(id, web)),
+    });
+    start(store);
+    await settle();
+    expect(taskOf(store, "t6").status).toMatchObject({
+      state: TaskState.NEW,
+      err: expect.stringMatching(/tiny has no free address/),
+    });
+    await store.update((tx) => {
+      const ended = tx.tasks.get("t2")!;
+      tx.tasks.update({ ...ended, status: TaskStatus.create({ state: TaskState.FAILED }) });
+    });
+    await settle();
+    expect(addressesOf(store, "t6")).toEqual(addressesOf(store, "t2"));
+    expect(taskOf(store, "t6").status.state).toBe(TaskState.PENDING);
+  });
+});
+
+it("gives each node an address on the ingress network, and takes none twice after a change of leader", async () => {
+  const web = service("web", { networks: ["front"], ports: [PortConfig.create({ targetPort: 80 })] });
+  const store = await storeWith({
+    networks: [ingressNetwork("ing"), network("front")],
+    services: [web],
+    nodes: [Node.create({ id: "n1" }), Node.create({ id: "n2" })],
+    tasks: Array.from({ length: 50 }, (_, i) => task(`t${i}`, web)),
+  });
+  start(store);
+  await settle();
+  stop.abort();
+  await put(store, {
+    tasks: Array.from({ length: 50 }, (_, i) => task(`u${i}`, web)),
+    nodes: [Node.create({ id: "n3" })],
+  });
+  start(store);
+  await settle();
+  const given = store.view((tx) => [
+    ...tx.tasks.find().flatMap((t) => t.networks.flatMap((n) => n.addresses)),
+    ...tx.nodes.find().flatMap((n) => n.attachments.flatMap((a) => a.addresses)),
+    ...tx.services.find().flatMap((s) => s.endpoint?.virtualIps.map((ip) => ip.addr) ?? []),
+  ]);
+  expect(given.length).toBe(205);
+  expect(new Set(given).size).toBe(given.length);
+});

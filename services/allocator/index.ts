@@ -1,0 +1,4 @@
+export { type AllocatorOptions, createAllocator } from "./allocator.ts";
+export { ingressNetwork } from "./ingress-network.ts";
+export { isAllocatedNetwork, vniOf } from "./ledger.ts";
+export { pendingMessage } from "./session.ts";
