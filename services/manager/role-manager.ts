@@ -6,7 +6,7 @@ const retryMs = 5_000;
 
 /** What of the Raft group the role manager needs. */
 export interface RoleGroup {
-  readonly selfRaftId: bigint;
+  selfRaftId(): bigint;
   members(): readonly { readonly raftId: bigint; readonly nodeId: string }[];
   canRemoveMember(raftId: bigint): boolean;
   removeMember(raftId: bigint): Promise<void>;
@@ -60,7 +60,7 @@ export function createRoleManager(options: {
     if (!group.canRemoveMember(member.raftId)) {
       throw new SwarmError("FailedPrecondition", "removing this manager would cost the quorum");
     }
-    if (member.raftId === group.selfRaftId) {
+    if (member.raftId === group.selfRaftId()) {
       await group.transferLeadership();
       throw new SwarmError("Unavailable", "handed leadership over before the demotion");
     }

@@ -88,7 +88,8 @@ export function parseCommand(args: readonly string[]): Command {
     throw new SwarmError("InvalidArgument", "--join-token: also give --join-addr, the address of a manager");
   }
   checkAddress("listen-remote-api", values["listen-remote-api"]);
-  if (values["advertise-remote-api"] !== undefined) checkAddress("advertise-remote-api", values["advertise-remote-api"]);
+  if (values["advertise-remote-api"] !== undefined)
+    checkAddress("advertise-remote-api", values["advertise-remote-api"]);
   if (values["listen-metrics"] !== undefined) checkAddress("listen-metrics", values["listen-metrics"]);
   return {
     t: "run",

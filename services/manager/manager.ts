@@ -1,0 +1,280 @@
+import type { Server } from "@grpc/grpc-js";
+import { createAllocator } from "@starling/allocator";
+import {
+  CA,
+  Control,
+  Dispatcher,
+  Health,
+  LogBroker,
+  Logs,
+  NetworkState,
+  NodeCA,
+  Raft,
+  RaftMember,
+  RaftMemberStatus,
+  RaftMemberStatus_Reachability,
+  RaftMembership,
+  RaftPeer,
+} from "@starling/api";
+import { forwardToLeader } from "@starling/api/rpc";
+import { type Clock, type Logger, type Metrics, type Random, SwarmError } from "@starling/base";
+import {
+  clientCredentials,
+  createCaServer,
+  type NodeIdentity,
+  newCluster,
+  refuseRemovedNodes,
+  serverCredentials,
+} from "@starling/ca";
+import { createControlHandlers, createHealthHandlers } from "@starling/control-api";
+import { createDispatcher, createNetworkStateHandlers, weightedPeers } from "@starling/dispatcher";
+import { createLogBroker } from "@starling/log-broker";
+import { createOrchestrator } from "@starling/orchestrator";
+import { RaftNode, type RaftTiming } from "@starling/raft-node";
+import { createScheduler } from "@starling/scheduler";
+import { MemoryStore } from "@starling/store";
+import { firstManagerNode } from "./first-objects.ts";
+import { ManagerRoute } from "./leader-route.ts";
+import { Leadership } from "./leadership.ts";
+import { collectStoreMetrics } from "./metrics.ts";
+import { createRoleManager } from "./role-manager.ts";
+import { listenLocal, listenRemote, type ServedService, serve } from "./servers.ts";
+
+export interface ManagerOptions {
+  readonly identity: NodeIdentity;
+  readonly stateDir: string;
+  /** `host:port` to listen on, and under which other nodes reach this manager. */
+  readonly listenRemoteApi: string;
+  readonly advertiseRemoteApi: string;
+  /** Path of the socket for swarmctl. */
+  readonly listenControlApi: string;
+  /** A manager of the cluster to join, when this node has no raft log yet. */
+  readonly join?: string | undefined;
+  readonly forceNewCluster?: boolean;
+  readonly raftTiming?: Partial<RaftTiming>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  /** This manager was removed from the Raft group: stop it and forget its log. */
+  readonly onRemoved: () => void;
+  /** It cannot go on: the process has to end. */
+  readonly onFatal: (error: SwarmError) => void;
+}
+
+/** A manager: its store, its part in Raft, its APIs, and the leader's loops while it leads. */
+export class Manager {
+  readonly #options: ManagerOptions;
+  readonly #store: MemoryStore;
+  readonly #raft: RaftNode;
+  readonly #leadership: Leadership;
+  readonly #route: ManagerRoute;
+  readonly #membersListeners = new Set<() => void>();
+  #servers: Server[] = [];
+  #serving = false;
+
+  private constructor(options: ManagerOptions) {
+    this.#options = options;
+    const { identity, clock, random, log } = options;
+    const credentials = () => clientCredentials(identity);
+    this.#store = new MemoryStore({ clock });
+    this.#raft = new RaftNode({
+      stateDir: options.stateDir,
+      nodeId: identity.nodeId,
+      addr: options.advertiseRemoteApi,
+      stateMachine: this.#store,
+      transportCredentials: credentials,
+      clock,
+      random,
+      log: log.with({ station: "raft" }),
+      ...(options.join === undefined ? {} : { join: { remote: options.join } }),
+      ...(options.forceNewCluster ? { forceNewCluster: true } : {}),
+      ...(options.raftTiming ? { timing: options.raftTiming } : {}),
+      onLeadership: (leads) => (leads ? this.#leadership.lead() : this.#leadership.follow()),
+      onMembers: () => this.#membersChanged(),
+      onRemoved: options.onRemoved,
+      onFatal: options.onFatal,
+    });
+    this.#store.attachProposer(this.#raft);
+    this.#route = new ManagerRoute({
+      ownAddress: options.advertiseRemoteApi,
+      leading: () => this.#leadership.signal,
+      credentials: credentials(),
+      clock,
+    });
+    const parts = this.#leaderParts();
+    this.#leadership = new Leadership({
+      prepare: () => this.#ensureCluster(),
+      loops: () => parts.loops,
+      onBroken: (error) => options.onFatal(error),
+      log,
+    });
+    this.#remoteServices = parts.remote;
+    this.#localServices = parts.local;
+  }
+
+  readonly #remoteServices: readonly ServedService[];
+  readonly #localServices: readonly ServedService[];
+
+  /** Opens the log, joins or makes the cluster, and serves. Rejects with what hinders it, in the user's words. */
+  static async start(options: ManagerOptions): Promise<Manager> {
+    const manager = new Manager(options);
+    try {
+      await manager.#start();
+    } catch (thrown) {
+      await manager.stop();
+      throw thrown;
+    }
+    return manager;
+  }
+
+  get store(): MemoryStore {
+    return this.#store;
+  }
+
+  get raft(): RaftNode {
+    return this.#raft;
+  }
+
+  get leading(): boolean {
+    return this.#leadership.leading;
+  }
+
+  /** Brings this manager's gauges up to date. */
+  collect(metrics: Metrics): void {
+    collectStoreMetrics(metrics, this.#store, this.leading);
+  }
+
+  /** Hands leadership over, ends the loops and the servers. Containers are not touched. */
+  async stop(): Promise<void> {
+    this.#serving = false;
+    await this.#raft.stop();
+    await this.#leadership.stop();
+    this.#route.close();
+    for (const server of this.#servers.splice(0)) server.forceShutdown();
+  }
+
+  async #start(): Promise<void> {
+    const { identity } = this.#options;
+    const organization = () => identity.organization;
+    const admit = refuseRemovedNodes(() => this.#store.view((tx) => tx.clusters.get(identity.organization)));
+    this.#serving = true;
+    this.#servers.push(
+      await listenRemote(this.#options.listenRemoteApi, serverCredentials(identity), this.#remoteServices, {
+        authorize: "roles",
+        organization,
+        admit,
+      }),
+    );
+    await this.#raft.start();
+    this.#servers.push(
+      await listenLocal(this.#options.listenControlApi, this.#localServices, {
+        authorize: "local",
+        organization,
+        localNodeId: () => identity.nodeId,
+      }),
+    );
+  }
+
+  /** The stations that only a leader runs, with their services in front of the leader proxy. */
+  #leaderParts() {
+    const { identity, clock, random, log } = this.#options;
+    const store = this.#store;
+    const shared = { store, clusterId: identity.organization, clock, random, log };
+    const ca = createCaServer(shared);
+    const dispatcher = createDispatcher({
+      ...shared,
+      ownNodeId: identity.nodeId,
+      peers: {
+        current: () => weightedPeers(this.#raft.members()),
+        subscribe: (listener) => {
+          this.#membersListeners.add(listener);
+          return () => this.#membersListeners.delete(listener);
+        },
+      },
+    });
+    const logBroker = createLogBroker(shared);
+    const control = createControlHandlers({
+      store,
+      clock,
+      log,
+      raft: { members: () => this.#raftMembers(), canRemoveMember: (raftId) => this.#canRemoveMember(raftId) },
+    });
+    const health = createHealthHandlers({
+      Raft: () => (this.#serving ? "serving" : "not-serving"),
+      ControlAPI: () => (this.#serving ? "serving" : "not-serving"),
+    });
+    const relayed = [
+      serve(CA, forwardToLeader(CA, ca.ca, this.#route)),
+      serve(NodeCA, forwardToLeader(NodeCA, ca.nodeCa, this.#route)),
+      serve(Dispatcher, forwardToLeader(Dispatcher, dispatcher.handlers, this.#route)),
+      serve(LogBroker, forwardToLeader(LogBroker, logBroker.logBroker, this.#route)),
+    ];
+    const logs = serve(Logs, forwardToLeader(Logs, logBroker.logs, this.#route));
+    const controlRelayed = serve(Control, forwardToLeader(Control, control, this.#route));
+    const roles = {
+      selfRaftId: () => this.#raft.raftId,
+      members: () => this.#raft.members(),
+      canRemoveMember: (raftId: bigint) => this.#canRemoveMember(raftId),
+      removeMember: (raftId: bigint) => this.#raft.removeMember(raftId),
+      transferLeadership: () => this.#raft.transferLeadership(),
+    };
+    return {
+      loops: [
+        ...createOrchestrator(shared).map((loop, i) => [`orchestrator-${i}`, loop] as const),
+        ["allocator", createAllocator(shared)] as const,
+        ["scheduler", createScheduler(shared)] as const,
+        ["dispatcher", dispatcher] as const,
+        ["ca", ca] as const,
+        ["role-manager", createRoleManager({ store, group: roles, clock, log })] as const,
+      ],
+      remote: [
+        ...relayed,
+        serve(NetworkState, forwardToLeader(NetworkState, createNetworkStateHandlers(shared), this.#route)),
+        serve(RaftMembership, forwardToLeader(RaftMembership, this.#raft.handlers.membership, this.#route)),
+        serve(Raft, this.#raft.handlers.raft),
+        serve(RaftPeer, this.#raft.handlers.peer),
+        serve(Health, health),
+        controlRelayed,
+        logs,
+      ],
+      local: [...relayed, controlRelayed, logs, serve(Health, health)],
+    };
+  }
+
+  /** A cluster's first leader makes its objects, from the root that the bootstrap left on disk. */
+  async #ensureCluster(): Promise<void> {
+    const { identity } = this.#options;
+    const root = await identity.bootstrapRoot();
+    if (root) {
+      await this.#store.update((tx) => {
+        if (tx.clusters.get(identity.organization)) return;
+        tx.clusters.create(newCluster({ clusterId: identity.organization, rootCA: root }));
+        tx.nodes.create(firstManagerNode(identity.nodeId, identity.chainPem));
+      });
+      await identity.forgetRootKey();
+    }
+    if (!this.#store.view((tx) => tx.clusters.get(identity.organization))) {
+      throw new SwarmError("DataLoss", "the store has no cluster object: restore the state folder from a backup");
+    }
+  }
+
+  #membersChanged(): void {
+    this.#route.leaderIs(this.#raft.leaderAddress());
+    for (const listener of [...this.#membersListeners]) listener();
+  }
+
+  #raftMembers(): RaftMember[] {
+    return this.#raft
+      .members()
+      .map(({ raftId, nodeId, addr, leader, reachability }) =>
+        RaftMember.create({ raftId, nodeId, addr, status: RaftMemberStatus.create({ leader, reachability }) }),
+      );
+  }
+
+  /** Whether those left would still have a quorum that can be reached. */
+  #canRemoveMember(raftId: bigint): boolean {
+    const left = this.#raftMembers().filter((member) => member.raftId !== raftId);
+    const reachable = left.filter((member) => member.status.reachability === RaftMemberStatus_Reachability.REACHABLE);
+    return reachable.length >= Math.floor(left.length / 2) + 1;
+  }
+}

@@ -1,0 +1,162 @@
+import { existsSync } from "node:fs";
+import { hostname as ownHostname } from "node:os";
+import { join } from "node:path";
+import { NetworkState, type SessionMessage, WatchNetworkStateRequest } from "@starling/api";
+import { RpcClient } from "@starling/api/rpc";
+import { type Clock, type Logger, metrics, type Random, SwarmError, systemClock, systemRandom } from "@starling/base";
+import {
+  bootstrapIdentity,
+  CertificateRenewer,
+  clientCredentials,
+  joinCluster,
+  NodeIdentity,
+  wantsRenewal,
+} from "@starling/ca";
+import { Agent, ContainerExecutor, Dependencies, followNetworkState, NodeNetwork } from "@starling/node-agent";
+import { advertisedAddress } from "./advertise.ts";
+import type { NodeOptions } from "./flags.ts";
+import { ManagerPart } from "./manager-part.ts";
+import { startMetricsServer } from "./metrics-server.ts";
+import { readNodeState, writeNodeState } from "./node-state.ts";
+
+interface Surroundings {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+}
+
+/**
+ * Runs a node until SIGTERM or SIGINT, or until it must not go on; returns the exit status. Containers outlive it. What
+ * hinders the start is thrown in the user's words.
+ */
+export async function runNode(options: NodeOptions, log: Logger): Promise<number> {
+  const surroundings = { clock: systemClock, random: systemRandom, log };
+  const { stateDir } = options;
+  const remembered = await readNodeState(stateDir);
+  const identity = await identityOf(options, surroundings);
+  const advertise = await advertisedAddress({
+    advertise: options.advertiseRemoteApi,
+    listen: options.listenRemoteApi,
+    peer: options.joinAddr ?? remembered.managers[0],
+  });
+  log.info("node", { "node.id": identity.nodeId, role: identity.role, cluster: identity.organization });
+  const ended = Promise.withResolvers<number>();
+  const onFatal = (error: SwarmError) => {
+    log.error("swarmd ends", { error: error.message });
+    ended.resolve(1);
+  };
+
+  const connect = (address: string) => new RpcClient(address, clientCredentials(identity));
+  const network = new NodeNetwork({ nodeId: identity.nodeId, ...surroundings });
+  const dependencies = new Dependencies();
+  const executor = new ContainerExecutor({
+    stateDir,
+    hostname: options.hostname ?? ownHostname(),
+    network,
+    dependencies,
+    insecureRegistries: options.insecureRegistries,
+    cgroupParent: options.cgroupParent,
+    genericResources: options.genericResources,
+    ...surroundings,
+  });
+  const initial = new Set([...remembered.managers, ...(options.joinAddr ? [options.joinAddr] : [])]);
+  if (identity.isManager) initial.add(advertise);
+  const stop = new AbortController();
+  const agent = new Agent({
+    nodeId: identity.nodeId,
+    executor,
+    connect,
+    managers: [...initial],
+    stateDir,
+    dependencies,
+    tlsInfo: () => identity.tlsInfo,
+    onSessionMessage: (message) => hear(message),
+    onSession: ({ client, signal }) => {
+      void followNetworkState({
+        open: (streamSignal) =>
+          client.stream(NetworkState.methods.watch, WatchNetworkStateRequest.create(), { signal: streamSignal }),
+        network,
+        signal,
+        ...surroundings,
+      });
+    },
+    ...surroundings,
+  });
+  const renewer = new CertificateRenewer({ identity, manager: () => agent.remotes.select(), ...surroundings });
+  const managers = new ManagerPart({
+    identity,
+    stateDir,
+    listenRemoteApi: options.listenRemoteApi,
+    advertiseRemoteApi: advertise,
+    listenControlApi: options.listenControlApi,
+    raftTiming: { heartbeatTicks: options.heartbeatTick, electionTicks: options.electionTick },
+    remotes: () => agent.remotes.addresses.filter((address) => address !== advertise),
+    onFatal,
+    ...surroundings,
+  });
+  identity.onChange(() => managers.setWanted(identity.isManager));
+
+  /** What managers say of the cluster and of this node. */
+  let rememberedManagers = remembered.managers.join();
+  function hear(message: SessionMessage): void {
+    if (message.node && wantsRenewal(message.node, identity)) renewer.renewNow();
+    if (message.rootCa.length > 0) {
+      const rootPem = Buffer.from(message.rootCa).toString("utf8");
+      identity.replaceRoot(rootPem).catch((error) => log.warn("root certificate not taken over", { error }));
+    }
+    const addresses = [...agent.remotes.addresses].sort();
+    if (addresses.join() === rememberedManagers || addresses.length === 0) return;
+    rememberedManagers = addresses.join();
+    writeNodeState(stateDir, { managers: addresses }).catch((error) => log.warn("managers not remembered", { error }));
+  }
+
+  const metricsServer =
+    options.listenMetrics === undefined
+      ? undefined
+      : await startMetricsServer({
+          address: options.listenMetrics,
+          metrics,
+          log,
+          collect: async () => {
+            const labels = ["swarm_id", "node_id"] as const;
+            metrics
+              .gauge("swarm_node_info", "Information about this node.", labels)
+              .set({ swarm_id: identity.organization, node_id: identity.nodeId }, 1);
+            metrics.gauge("swarm_node_manager", "Whether this node is a manager.").set(managers.manager ? 1 : 0);
+            managers.manager?.collect(metrics);
+            await executor.collect(metrics);
+          },
+        });
+  try {
+    if (identity.isManager) {
+      const hasLog = existsSync(join(stateDir, "raft"));
+      const through = hasLog ? undefined : (options.joinAddr ?? remembered.managers.find((each) => each !== advertise));
+      await managers.startNow({ join: through, forceNewCluster: options.forceNewCluster });
+    }
+    for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => ended.resolve(0));
+    const running = [agent.run(stop.signal), renewer.run(stop.signal)];
+    for (const part of running) part.catch((thrown) => onFatal(SwarmError.from(thrown)));
+    const code = await ended.promise;
+    stop.abort(new SwarmError("Cancelled", "swarmd ends"));
+    await Promise.allSettled(running);
+    return code;
+  } finally {
+    stop.abort();
+    await managers.stop();
+    await network.close();
+    await metricsServer?.close();
+  }
+}
+
+/** The identity on disk; else one by joining; else, with nothing to join, that of a new swarm. */
+async function identityOf(options: NodeOptions, { clock, log }: Surroundings): Promise<NodeIdentity> {
+  const { stateDir, joinAddr, joinToken } = options;
+  const known = await NodeIdentity.load(stateDir, clock);
+  if (known) {
+    if (joinAddr !== undefined)
+      log.info("already a node of a swarm: --join-addr is not used", { "node.id": known.nodeId });
+    return known;
+  }
+  if (joinAddr === undefined || joinToken === undefined) return await bootstrapIdentity(stateDir, clock);
+  return await joinCluster({ addresses: [joinAddr], token: joinToken, stateDir, clock, log });
+}
