@@ -5,6 +5,7 @@ import {
   HealthCheckRequest,
   HealthCheckResponse,
   HealthCheckResponse_ServingStatus,
+  RaftPeer,
 } from "@starling/api";
 import { SwarmError } from "@starling/base";
 import { afterEach, describe, expect, it } from "vitest";
@@ -88,6 +89,31 @@ describe("a service on the local socket", () => {
     }
     expect(got).toEqual(["0", "1", "2"]);
     expect(await ended).toBe("aborted");
+    client.close();
+  });
+
+  it("sends the status of a handler that leaves a request stream that is still open", async () => {
+    const server = new grpc.Server();
+    addService(
+      server,
+      RaftPeer,
+      {
+        async *messages(requests) {
+          for await (const batch of requests) throw new SwarmError("NotFound", `no ${batch.to}`);
+        },
+      },
+      { authorize: "local", organization: () => "c1" },
+    );
+    const client = new RpcClient(await listen(server), grpc.credentials.createInsecure());
+    const never = new Promise<never>(() => undefined);
+    async function* requests() {
+      yield RaftPeer.methods.messages.request.create({ to: 2n });
+      await never;
+    }
+    const read = async () => {
+      for await (const ack of client.duplex(RaftPeer.methods.messages, requests())) return ack;
+    };
+    await expect(read()).rejects.toMatchObject({ code: "NotFound", message: "no 2" });
     client.close();
   });
 

@@ -1,3 +1,4 @@
+import type { Readable } from "node:stream";
 import type * as grpc from "@grpc/grpc-js";
 import { codeName, metrics, SwarmError } from "@starling/base";
 import type { MethodTable, ServiceTable } from "../message.ts";
@@ -139,6 +140,7 @@ function decode(bytes: Uint8Array, method: AnyMethod): unknown {
   }
 }
 
-async function* decodeAll(call: AsyncIterable<Uint8Array>, method: AnyMethod): AsyncGenerator<unknown> {
-  for await (const bytes of call) yield decode(bytes, method);
+/** Leaving early keeps the call open: its status has yet to be sent. */
+async function* decodeAll(call: Readable, method: AnyMethod): AsyncGenerator<unknown> {
+  for await (const bytes of call.iterator({ destroyOnReturn: false })) yield decode(bytes, method);
 }
