@@ -5,4 +5,5 @@ export { newId } from "./ids.ts";
 export { createLogger, type LogFields, type Logger, type LogLevel, nullLogger, parseLogLevel } from "./log.ts";
 export { Metrics, metrics } from "./metrics.ts";
 export { type Random, seededRandom, systemRandom } from "./random.ts";
+export { Wakeup } from "./wakeup.ts";
 export { type Watcher, WatchQueue } from "./watch-queue.ts";

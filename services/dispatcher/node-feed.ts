@@ -33,32 +33,3 @@ export type NodeChange =
   | { readonly t: "task"; readonly taskId: string }
   | { readonly t: "session" }
   | { readonly t: "ended" };
-
-/** A flag that one waits for and many set; set several times before it is seen, it is seen once. */
-export class Wakeup {
-  #set = false;
-  #resolve: (() => void) | undefined;
-
-  wake = (): void => {
-    this.#set = true;
-    this.#resolve?.();
-  };
-
-  /** Resolves when woken since the last call returned; rejects with the signal's reason. */
-  async wait(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) throw signal.reason;
-    if (!this.#set) {
-      const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const onAbort = () => reject(signal.reason);
-      signal.addEventListener("abort", onAbort, { once: true });
-      this.#resolve = resolve;
-      try {
-        await promise;
-      } finally {
-        signal.removeEventListener("abort", onAbort);
-        this.#resolve = undefined;
-      }
-    }
-    this.#set = false;
-  }
-}

@@ -10,11 +10,10 @@ import {
   TasksMessage,
 } from "@starling/api";
 import type { CallContext } from "@starling/api/rpc";
-import { SwarmError } from "@starling/base";
+import { SwarmError, Wakeup } from "@starling/base";
 import { byNode, type ReadTx } from "@starling/store";
 import { callerHost } from "./address.ts";
 import { AssignmentSet, type DependencyReader } from "./assignments.ts";
-import { Wakeup } from "./node-feed.ts";
 import { batchWindowMs, type Running, streamSignal } from "./running.ts";
 
 /** Changes after which a message is sent without waiting for more. */
