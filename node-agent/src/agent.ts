@@ -1,0 +1,168 @@
+import { join } from "node:path";
+import { type Node, NodeDescription, type NodeTLSInfo, type SessionMessage, sameValue } from "@starling/api";
+import type { RpcClient } from "@starling/api/rpc";
+import { type Clock, type Logger, type Millis, type Random, SwarmError } from "@starling/base";
+import type { Executor } from "./exec/controller.ts";
+import { publishLogs } from "./log-publisher.ts";
+import { Remotes } from "./remotes.ts";
+import { Reporter } from "./reporter.ts";
+import { holdSession, type Session } from "./session.ts";
+import { TaskDb } from "./task-db.ts";
+import { type DependencySink, Worker } from "./worker.ts";
+
+/** Pause before a new session: random below a bound that grows from the first to the second. */
+const backoffMinMs: Millis = 50;
+const backoffMaxMs: Millis = 1_000;
+/** How often the description is looked at for changes (Swarm: nodeUpdatePeriod). */
+const describeEveryMs: Millis = 20_000;
+
+export interface AgentOptions {
+  readonly nodeId: string;
+  readonly executor: Executor;
+  /** A channel to a manager with the node's credentials; the agent closes it. */
+  readonly connect: (address: string) => RpcClient;
+  /** Managers known at the start, `host:port`; replaced by what managers tell. */
+  readonly managers: readonly string[];
+  /** Holds `worker/tasks`. */
+  readonly stateDir: string;
+  readonly dependencies: DependencySink;
+  /** What the node trusts, for its description (NodeIdentity.tlsInfo). */
+  readonly tlsInfo: () => NodeTLSInfo;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Logger;
+  /** Everything that managers tell of the cluster: the own node object, managers, root certificate, network keys. */
+  readonly onSessionMessage?: (message: SessionMessage) => void;
+  /** A session has begun: further streams to the managers may use its channel until its signal aborts. */
+  readonly onSession?: (session: Session) => void;
+}
+
+/** The node's end of its managers: keeps a session with one of them, runs what they assign, reports how it goes. */
+export class Agent {
+  readonly remotes: Remotes;
+  readonly #options: AgentOptions;
+  readonly #worker: Worker;
+  readonly #reporter: Reporter;
+  /** Of the last session; a leader that knows it goes on with it. */
+  #sessionId = "";
+  #node: Node | undefined;
+  #configuring: Promise<void> = Promise.resolve();
+
+  constructor(options: AgentOptions) {
+    const { clock, log, executor, dependencies } = options;
+    this.#options = options;
+    this.remotes = new Remotes(options.managers, options.random);
+    this.#reporter = new Reporter({ clock, log });
+    const db = new TaskDb(join(options.stateDir, "worker", "tasks"), log);
+    this.#worker = new Worker({ executor, db, reporter: this.#reporter, dependencies, clock, log });
+  }
+
+  /** Runs until the signal aborts; containers go on after that. Throws when the task database cannot be used. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, random, log } = this.#options;
+    await this.#worker.start();
+    let backoffMs = 0;
+    const avoid = new Set<string>();
+    while (!signal.aborted) {
+      const address = this.remotes.select(avoid);
+      const outcome = await this.#session(address, signal);
+      if (signal.aborted) break;
+      if (outcome.registered) avoid.clear();
+      if (outcome.registered || address === undefined) backoffMs = 0;
+      if (outcome.redescribe) continue;
+      if (address !== undefined) {
+        this.remotes.failed(address);
+        avoid.add(address);
+        if (this.remotes.addresses.every((each) => avoid.has(each))) avoid.clear();
+      }
+      log.info("session ended", { address, error: outcome.error });
+      backoffMs = Math.min(backoffMaxMs, backoffMinMs + 2 * backoffMs);
+      await clock.sleep(random() * backoffMs, signal).catch(() => undefined); // Aborted: the loop ends.
+    }
+    await this.#worker.stop();
+    await this.#configuring;
+  }
+
+  /** Holds one session to its end. */
+  async #session(address: string | undefined, signal: AbortSignal): Promise<SessionOutcome> {
+    if (address === undefined) {
+      return { registered: false, redescribe: false, error: new SwarmError("Unavailable", "no manager is known") };
+    }
+    const { connect, clock } = this.#options;
+    const client = connect(address);
+    const redescribe = new AbortController();
+    let registered = false;
+    let detach: (() => void) | undefined;
+    try {
+      const description = await this.#describe();
+      return await holdSession({
+        client,
+        description,
+        previousId: this.#sessionId,
+        clock,
+        signal: AbortSignal.any([signal, redescribe.signal]),
+        onRegistered: (session) => {
+          registered = true;
+          detach = this.#begin(session, address);
+          void this.#watchDescription(description, session.signal, redescribe);
+        },
+        onMessage: (message) => this.#hear(message),
+        onAssignments: (message) => this.#worker.apply(message),
+      });
+    } catch (error) {
+      return { registered, redescribe: redescribe.signal.aborted, error };
+    } finally {
+      detach?.();
+      client.close();
+    }
+  }
+
+  #begin(session: Session, address: string): () => void {
+    const { nodeId, clock, log, onSession } = this.#options;
+    this.#sessionId = session.id;
+    this.remotes.answered(address);
+    log.info("session with managers", { address, "session.id": session.id });
+    const detach = this.#reporter.attach(session.sendStatuses);
+    this.#worker.reportAll();
+    void publishLogs({ session, nodeId, tasks: () => this.#worker.tasks, clock, log });
+    onSession?.(session);
+    return detach;
+  }
+
+  #hear(message: SessionMessage): void {
+    const { executor, log, onSessionMessage } = this.#options;
+    this.remotes.replace(message.managers);
+    const { node } = message;
+    if (node !== undefined && !sameValue(node, this.#node)) {
+      this.#node = node;
+      this.#configuring = this.#configuring
+        .then(() => executor.configure(node))
+        .catch((error) => log.error("node not configured", { error }));
+    }
+    onSessionMessage?.(message);
+  }
+
+  async #describe(): Promise<NodeDescription> {
+    const description = await this.#options.executor.describe();
+    return NodeDescription.create({ ...description, tlsInfo: this.#options.tlsInfo() });
+  }
+
+  /** Ends the session, to begin it anew with the new description, when that has changed. */
+  async #watchDescription(told: NodeDescription, signal: AbortSignal, changed: AbortController): Promise<void> {
+    try {
+      for (;;) {
+        await this.#options.clock.sleep(describeEveryMs, signal);
+        if (!sameValue(await this.#describe(), told)) return changed.abort();
+      }
+    } catch (error) {
+      if (!signal.aborted) this.#options.log.warn("node not described", { error });
+    }
+  }
+}
+
+interface SessionOutcome {
+  readonly registered: boolean;
+  /** Ended by ourselves, to tell a new description. */
+  readonly redescribe: boolean;
+  readonly error: unknown;
+}

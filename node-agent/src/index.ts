@@ -1,0 +1,13 @@
+export { Agent, type AgentOptions } from "./agent.ts";
+export {
+  type Controller,
+  type Executor,
+  ExitError,
+  FatalTaskError,
+  type LogChunk,
+  TemporaryError,
+} from "./exec/controller.ts";
+export { type NetnsRef, type NetworkAttacher, type NetworkFiles, noNetwork } from "./exec/network-attacher.ts";
+export { Remotes } from "./remotes.ts";
+export type { Session } from "./session.ts";
+export type { DependencySink } from "./worker.ts";

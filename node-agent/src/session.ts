@@ -1,0 +1,118 @@
+import {
+  type AssignmentsMessage,
+  AssignmentsRequest,
+  Dispatcher,
+  durationMs,
+  HeartbeatRequest,
+  type NodeDescription,
+  type SessionMessage,
+  SessionRequest,
+  type UpdateTaskStatusRequest_TaskStatusUpdate as TaskStatusUpdate,
+  UpdateTaskStatusRequest,
+} from "@starling/api";
+import type { RpcClient } from "@starling/api/rpc";
+import { type Clock, type Millis, SwarmError } from "@starling/base";
+
+/** For calls that a live manager answers at once. */
+const callTimeoutMs: Millis = 5_000;
+/** Until the first heartbeat tells the managers' period. */
+const firstPeriodMs: Millis = 1_000;
+
+/** A registered session, for as long as `signal` is not aborted. */
+export interface Session {
+  readonly id: string;
+  readonly client: RpcClient;
+  readonly signal: AbortSignal;
+  /** Resolves when the managers have committed the reports. */
+  sendStatuses(updates: readonly TaskStatusUpdate[]): Promise<void>;
+}
+
+export interface SessionOptions {
+  readonly client: RpcClient;
+  readonly description: NodeDescription;
+  /** Of the last session, which the managers go on with if they still know it; else "". */
+  readonly previousId: string;
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  readonly onRegistered: (session: Session) => void;
+  readonly onMessage: (message: SessionMessage) => void;
+  readonly onAssignments: (message: AssignmentsMessage) => void;
+}
+
+/** Registers, then beats, listens and takes assignments until one of these fails. Always rejects, with what ended it. */
+export async function holdSession(options: SessionOptions): Promise<never> {
+  const ended = new AbortController();
+  const signal = AbortSignal.any([options.signal, ended.signal]);
+  try {
+    const messages = options.client
+      .stream(
+        Dispatcher.methods.session,
+        SessionRequest.create({ description: options.description, sessionId: options.previousId }),
+        { signal },
+      )
+      [Symbol.asyncIterator]();
+    const opening = options.clock.setTimer(callTimeoutMs, () =>
+      ended.abort(new SwarmError("DeadlineExceeded", `no session within ${callTimeoutMs} ms`)),
+    );
+    const first = await messages.next().finally(() => opening.cancel());
+    if (first.done) throw new SwarmError("Unavailable", "the manager ended the session at once");
+    const id = first.value.sessionId;
+    options.onMessage(first.value);
+    options.onRegistered({
+      id,
+      client: options.client,
+      signal,
+      sendStatuses: async (updates) => {
+        const request = UpdateTaskStatusRequest.create({ sessionId: id, updates });
+        await options.client.call(Dispatcher.methods.updateTaskStatus, request, { signal, timeoutMs: callTimeoutMs });
+      },
+    });
+    return await Promise.race([
+      listen(messages, options),
+      beat(id, options, signal),
+      takeAssignments(id, options, signal),
+    ]);
+  } finally {
+    ended.abort(new SwarmError("Cancelled", "session ended"));
+  }
+}
+
+async function listen(messages: AsyncIterator<SessionMessage>, { onMessage }: SessionOptions): Promise<never> {
+  for (;;) {
+    const { done, value } = await messages.next();
+    if (done) throw new SwarmError("Unavailable", "the manager ended the session");
+    onMessage(value);
+  }
+}
+
+/** One period is also the time that a beat may take: after three without an answer managers count the node as down. */
+async function beat(sessionId: string, { client, clock }: SessionOptions, signal: AbortSignal): Promise<never> {
+  let periodMs = firstPeriodMs;
+  for (;;) {
+    const timeoutMs = Math.max(firstPeriodMs, periodMs);
+    const request = HeartbeatRequest.create({ sessionId });
+    const { period } = await client.call(Dispatcher.methods.heartbeat, request, { signal, timeoutMs });
+    periodMs = durationMs(period) || firstPeriodMs;
+    await clock.sleep(periodMs, signal);
+  }
+}
+
+async function takeAssignments(
+  sessionId: string,
+  { client, onAssignments }: SessionOptions,
+  signal: AbortSignal,
+): Promise<never> {
+  for (;;) {
+    let state: string | undefined;
+    const messages = client.stream(Dispatcher.methods.assignments, AssignmentsRequest.create({ sessionId }), {
+      signal,
+    });
+    for await (const message of messages) {
+      // A gap: something was lost on the way. Leaving the loop ends the stream; the next begins with everything.
+      if (state !== undefined && message.appliesTo !== state) break;
+      state = message.resultsIn;
+      onAssignments(message);
+    }
+    if (state === undefined) throw new SwarmError("Unavailable", "the manager ended the assignments");
+  }
+}
