@@ -52,9 +52,11 @@ export const nativeRules: Readonly<Record<string, readonly string[]>> = {
   cgroup: ["base", "sys"],
   rootfs: ["base", "sys"],
   net: ["base", "sys"],
+  unpack: ["base", "sys"],
   bpf: ["base", "sys"],
   runtime: ["base", "sys", "cgroup", "rootfs"],
   binding: ["*"],
   shim: ["*"],
   tools: ["*"],
+  test: ["*"],
 };
