@@ -99,7 +99,10 @@ describe("a service on the local socket", () => {
       RaftPeer,
       {
         async *messages(requests) {
-          for await (const batch of requests) throw new SwarmError("NotFound", `no ${batch.to}`);
+          for await (const batch of requests) {
+            if (batch.to !== 1n) throw new SwarmError("NotFound", `no ${batch.to}`);
+            yield { batches: 1 };
+          }
         },
       },
       { authorize: "local", organization: () => "c1" },
