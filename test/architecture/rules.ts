@@ -52,7 +52,7 @@ export const nativeRules: Readonly<Record<string, readonly string[]>> = {
   cgroup: ["base", "sys"],
   rootfs: ["base", "sys"],
   net: ["base", "sys"],
-  unpack: ["base", "sys"],
+  unpack: ["base", "sys", "runtime"],
   bpf: ["base", "sys"],
   runtime: ["base", "sys", "cgroup", "rootfs"],
   binding: ["*"],
