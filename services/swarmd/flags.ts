@@ -36,7 +36,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --advertise-remote-api HOST:PORT   address under which other nodes reach this one (default: the listening address)
       --cgroup-parent PATH               cgroup below which containers run (default: beside swarmd's own group)
       --check                            says what this host lacks, and ends
-      --election-tick N                  raft ticks without a leader before an election (default 10)
+      --election-tick N                  raft ticks without a leader before an election (default 8, of 100 ms each)
       --force-new-cluster                makes this manager the only one again, when the others are lost for ever
       --generic-node-resources LIST      resources to offer, e.g. gpu=UUID1,gpu=UUID2,fpga=2
       --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 1)
@@ -122,7 +122,7 @@ function parseFlags(args: readonly string[]) {
         "advertise-remote-api": { type: "string" },
         "cgroup-parent": { type: "string" },
         check: { type: "boolean", default: false },
-        "election-tick": { type: "string", default: "10" },
+        "election-tick": { type: "string", default: "8" },
         "force-new-cluster": { type: "boolean", default: false },
         "generic-node-resources": { type: "string" },
         "heartbeat-tick": { type: "string", default: "1" },
