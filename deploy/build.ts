@@ -93,4 +93,8 @@ function writeStarters(folder: string): void {
   }
 }
 
-await main();
+await main().catch((error: unknown) => {
+  // esbuild has printed its errors with their places already.
+  if (!(error instanceof Error && "errors" in error)) console.error(error);
+  process.exitCode = 1;
+});
