@@ -1,0 +1,195 @@
+import { type Clock, type Logger, type Random, SwarmError, type Timer } from "@starling/base";
+import {
+  type Entry,
+  ErrProposalDropped,
+  ErrStepPeerNotFound,
+  LocalAppendThread,
+  LocalApplyThread,
+  type Message,
+  RaftError,
+  type Logger as RaftLogger,
+  RawNode,
+  type ReadState,
+  type Snapshot,
+  type SoftState,
+} from "raft-ts";
+import { AppendWorker } from "./append-worker.ts";
+import { ApplyWorker } from "./apply-worker.ts";
+import type { OpenedLog } from "./open-log.ts";
+
+/** Raft's timing. Ticks of 100 ms and an election after 8 to 15 of them: a new leader within about a second. */
+export interface RaftTiming {
+  readonly tickMs: number;
+  readonly electionTicks: number;
+  readonly heartbeatTicks: number;
+}
+export const defaultTiming: RaftTiming = { tickMs: 100, electionTicks: 8, heartbeatTicks: 1 };
+
+/** What raft decides, for its node to carry out. Called on the event loop, in raft's order. */
+export interface DriverEvents {
+  softState(state: SoftState): void;
+  /** The term, vote or commit index changed. */
+  term(term: number): void;
+  readState(state: ReadState): void;
+  send(message: Message): void;
+  apply(entry: Entry): void;
+  applyIdle(): void;
+  install(snapshot: Snapshot): void;
+  tick(): void;
+  fatal(error: unknown): void;
+}
+
+/**
+ * Runs a RawNode: ticks it, hands its work to the append and apply workers and its messages to the network. Everything
+ * that arrives in one turn of the event loop is handled together.
+ */
+export class Driver {
+  readonly raw: RawNode;
+  readonly append: AppendWorker;
+  readonly #apply: ApplyWorker;
+  readonly #events: DriverEvents;
+  readonly #clock: Clock;
+  readonly #tickMs: number;
+  readonly #ownId: bigint;
+  #timer: Timer | undefined;
+  #scheduled = false;
+  #stopped = false;
+
+  constructor(options: {
+    readonly opened: OpenedLog;
+    readonly timing: RaftTiming;
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly log: Logger;
+    readonly events: DriverEvents;
+  }) {
+    const { opened, timing, clock, log, events } = options;
+    this.#events = events;
+    this.#clock = clock;
+    this.#tickMs = timing.tickMs;
+    this.#ownId = opened.raftId;
+    const deliver = (responses: readonly Message[]) => this.#deliver(responses);
+    const fatal = (error: unknown) => events.fatal(error);
+    this.#apply = new ApplyWorker({
+      clock,
+      deliver,
+      fatal,
+      apply: (entry) => events.apply(entry),
+      idle: () => events.applyIdle(),
+    });
+    this.append = new AppendWorker({
+      ...opened,
+      clock,
+      log,
+      deliver,
+      fatal,
+      install: async (snapshot) => {
+        await this.#apply.drained();
+        events.install(snapshot);
+      },
+    });
+    this.raw = new RawNode({
+      id: opened.raftId,
+      storage: opened.storage,
+      applied: opened.snapshot?.metadata.index ?? 0,
+      random: options.random,
+      electionTick: timing.electionTicks,
+      heartbeatTick: timing.heartbeatTicks,
+      asyncStorageWrites: true,
+      maxSizePerMsg: 256 * 1024,
+      maxCommittedSizePerReady: 4 * 1024 * 1024,
+      maxInflightMsgs: 256,
+      maxInflightBytes: 8 * 1024 * 1024,
+      checkQuorum: true,
+      preVote: true,
+      disableProposalForwarding: true,
+      stepDownOnRemoval: true,
+      logger: raftLogger(log),
+    });
+  }
+
+  start(): void {
+    const tick = () => {
+      if (this.#stopped) return;
+      this.#timer = this.#clock.setTimer(this.#tickMs, tick);
+      this.raw.tick();
+      this.#events.tick();
+      this.schedule();
+    };
+    this.#timer = this.#clock.setTimer(this.#tickMs, tick);
+    this.schedule();
+  }
+
+  /** Handles raft's work soon: after everything else of this turn of the event loop. */
+  schedule(): void {
+    if (this.#scheduled || this.#stopped) return;
+    this.#scheduled = true;
+    setImmediate(() => this.#turn());
+  }
+
+  /** A peer's message. What raft cannot take now is dropped, as a network would. @throws InvalidArgument if malformed */
+  step(message: Message): void {
+    if (this.#stopped) return;
+    try {
+      this.raw.step(message);
+    } catch (thrown) {
+      // The sender left the group, or raft cannot take it now: the sender tries again.
+      if (thrown === ErrStepPeerNotFound || thrown === ErrProposalDropped) return;
+      if (thrown instanceof RaftError) throw new SwarmError("InvalidArgument", thrown.message, { cause: thrown });
+      this.#events.fatal(thrown);
+    }
+    this.schedule();
+  }
+
+  /** Nothing is stepped, written or applied once this resolves. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await Promise.all([this.append.stop(), this.#apply.stop()]);
+  }
+
+  #turn(): void {
+    this.#scheduled = false;
+    try {
+      while (!this.#stopped && this.raw.hasReady()) {
+        const { softState, hardState, readStates, messages } = this.raw.ready();
+        if (softState) this.#events.softState(softState);
+        if (hardState) this.#events.term(hardState.term);
+        for (const state of readStates) this.#events.readState(state);
+        for (const message of messages) this.#route(message);
+      }
+    } catch (thrown) {
+      this.#events.fatal(thrown);
+    }
+  }
+
+  #route(message: Message): void {
+    if (message.to === LocalAppendThread) this.append.enqueue(message);
+    else if (message.to === LocalApplyThread) this.#apply.enqueue(message);
+    else this.#events.send(message);
+  }
+
+  #deliver(responses: readonly Message[]): void {
+    if (this.#stopped) return;
+    try {
+      for (const message of responses) {
+        if (message.to === this.#ownId) this.raw.step(message);
+        else this.#events.send(message);
+      }
+    } catch (thrown) {
+      this.#events.fatal(thrown);
+    }
+    this.schedule();
+  }
+}
+
+/** Raft's own lines; its debug level tells of every message and stays out. */
+function raftLogger(log: Logger): RaftLogger {
+  return {
+    debug() {},
+    info: (text) => log.debug(`raft: ${text()}`),
+    warn: (text) => log.warn(`raft: ${text()}`),
+    error: (text) => log.error(`raft: ${text()}`),
+    fatal: (text) => log.error(`raft: ${text()}`),
+  };
+}

@@ -1,0 +1,77 @@
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
+import { SwarmError } from "@starling/base";
+
+/** Encryption of what raft writes to disk: the log and snapshots hold secrets. */
+export interface Sealer {
+  /** 16 bytes that name the key without telling it; zeros stand for "not sealed". */
+  readonly fingerprint: Uint8Array;
+  seal(plain: Uint8Array): Uint8Array;
+  /** Throws SwarmError DataLoss when `sealed` was not made by `seal` with this key. */
+  open(sealed: Uint8Array): Uint8Array;
+}
+
+/** The keys of one node: new data is sealed with `current`, older data may need one of `older`. */
+export interface RaftKeys {
+  /** 32 bytes. */
+  readonly current: Uint8Array;
+  readonly older?: readonly Uint8Array[];
+}
+
+/** No key: bytes go to disk as they are. */
+export const plainSealer: Sealer = {
+  fingerprint: new Uint8Array(16),
+  seal: (plain) => plain,
+  open: (sealed) => sealed,
+};
+
+const nonceBytes = 12;
+const tagBytes = 16;
+
+/** AES-256-GCM with a random nonce in front and the tag behind. Throws InvalidArgument unless `key` has 32 bytes. */
+export function aesSealer(key: Uint8Array): Sealer {
+  if (key.length !== 32) {
+    throw new SwarmError("InvalidArgument", `raft data key has ${key.length} bytes: it must have 32`);
+  }
+  const fingerprint = createHash("sha256").update("starling raft data key\0").update(key).digest().subarray(0, 16);
+  return {
+    fingerprint,
+    seal(plain) {
+      const nonce = randomBytes(nonceBytes);
+      const cipher = createCipheriv("aes-256-gcm", key, nonce);
+      return Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
+    },
+    open(sealed) {
+      const end = sealed.length - tagBytes;
+      if (end < nonceBytes) throw new SwarmError("DataLoss", `${sealed.length} bytes are no sealed data`);
+      const decipher = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, nonceBytes));
+      decipher.setAuthTag(sealed.subarray(end));
+      try {
+        return Buffer.concat([decipher.update(sealed.subarray(nonceBytes, end)), decipher.final()]);
+      } catch (cause) {
+        throw new SwarmError("DataLoss", "sealed data fails its authentication", { cause });
+      }
+    },
+  };
+}
+
+/** Picks the sealer for a file by the fingerprint in its header. */
+export class SealerRing {
+  readonly current: Sealer;
+  readonly #all: readonly Sealer[];
+
+  constructor(keys?: RaftKeys) {
+    this.current = keys === undefined ? plainSealer : aesSealer(keys.current);
+    this.#all = [this.current, plainSealer, ...(keys?.older ?? []).map(aesSealer)];
+  }
+
+  /** Throws FailedPrecondition when the key is not among those given. */
+  byFingerprint(fingerprint: Uint8Array, file: string): Sealer {
+    const found = this.#all.find((sealer) => Buffer.compare(sealer.fingerprint, fingerprint) === 0);
+    if (found) return found;
+    const name = Buffer.from(fingerprint).toString("hex");
+    throw new SwarmError(
+      "FailedPrecondition",
+      `${file} is sealed with key ${name}, which was not given: unlock with it`,
+    );
+  }
+}

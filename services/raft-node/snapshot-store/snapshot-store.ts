@@ -1,0 +1,147 @@
+import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { RaftpbSnapshotMetadata } from "@starling/api";
+import { type Clock, type Logger, metrics, SwarmError } from "@starling/base";
+import type { SnapshotMetadata } from "raft-ts";
+import { syncDirectory } from "../disk.ts";
+import type { SealerRing } from "../seal.ts";
+import { encodeMetadata } from "../wal/wal.ts";
+import { decodePieces, decodeSnapshotHeader, encodeSnapshotHeader, PieceEncoder } from "./file-format.ts";
+
+export interface SnapshotStoreOptions {
+  readonly dir: string;
+  readonly sealers: SealerRing;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export interface LoadedSnapshot {
+  readonly metadata: SnapshotMetadata;
+  /** docker.swarmkit.v1.Snapshot, encoded. */
+  readonly data: Uint8Array;
+}
+
+/** Snapshots kept, so that a damaged newest one is not the end. */
+const keepCount = 2;
+const saveLatency = metrics.histogram("swarm_raft_snapshot_latency_seconds", "Time to write a raft snapshot to disk.");
+
+/** Snapshot files of one member: written whole or not at all. */
+export class SnapshotStore {
+  readonly #options: SnapshotStoreOptions;
+
+  private constructor(options: SnapshotStoreOptions) {
+    this.#options = options;
+  }
+
+  /** Makes the folder and drops what an interrupted save left. */
+  static async open(options: SnapshotStoreOptions): Promise<SnapshotStore> {
+    await mkdir(options.dir, { recursive: true, mode: 0o700 });
+    for (const name of await readdir(options.dir)) {
+      if (name.endsWith(".tmp")) await rm(join(options.dir, name), { force: true });
+    }
+    return new SnapshotStore(options);
+  }
+
+  /** Saves a snapshot; durable when it resolves. Rejects with the file system's error, leaving nothing behind. */
+  async save(metadata: SnapshotMetadata, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
+    const { dir, sealers, clock } = this.#options;
+    const started = clock.monotonic();
+    const path = join(dir, snapshotName(metadata));
+    const temporary = `${path}.tmp`;
+    const handle = await open(temporary, "w", 0o600);
+    try {
+      await handle.writeFile(encodeSnapshotHeader(sealers.current.fingerprint, encodeMetadata(metadata)));
+      const pieces = new PieceEncoder();
+      for await (const chunk of chunks) {
+        if (chunk.length === 0) continue;
+        const sealed = sealers.current.seal(chunk);
+        await handle.writeFile(pieces.piece(sealed));
+        await handle.writeFile(sealed);
+      }
+      await handle.writeFile(pieces.end());
+      await handle.sync();
+    } catch (thrown) {
+      await handle.close();
+      await rm(temporary, { force: true });
+      throw thrown;
+    }
+    await handle.close();
+    await rename(temporary, path);
+    await syncDirectory(dir);
+    saveLatency.observe((clock.monotonic() - started) / 1000);
+  }
+
+  /** Indexes of the snapshots on disk, newest first. */
+  async indexes(): Promise<number[]> {
+    return (await this.#names()).map(indexOfName);
+  }
+
+  /** Removes all but the newest two. Returns the index of the oldest that is left, 0 when there is only one. */
+  async prune(): Promise<number> {
+    const names = await this.#names();
+    for (const name of names.slice(keepCount)) await rm(join(this.#options.dir, name), { force: true });
+    const oldest = names[keepCount - 1];
+    return oldest === undefined ? 0 : indexOfName(oldest);
+  }
+
+  /**
+   * The newest snapshot that `accept` takes and that is whole; a damaged one is passed over with a line in the log.
+   * Throws FailedPrecondition for a newer format or a missing key.
+   */
+  async loadNewest(accept: (metadata: SnapshotMetadata) => boolean): Promise<LoadedSnapshot | undefined> {
+    for (const name of await this.#names()) {
+      try {
+        const loaded = await this.#load(name);
+        if (accept(loaded.metadata)) return loaded;
+        this.#options.log.warn("raft snapshot passed over: the log does not lead to it", { file: name });
+      } catch (thrown) {
+        if (!(thrown instanceof SwarmError) || thrown.code !== "DataLoss") throw thrown;
+        this.#options.log.error("raft snapshot passed over: damaged", { file: name, error: thrown });
+      }
+    }
+    return undefined;
+  }
+
+  /** The snapshot at `index`. Throws DataLoss when it is damaged, NotFound when it is gone. */
+  async load(index: number): Promise<LoadedSnapshot> {
+    const name = (await this.#names()).find((candidate) => indexOfName(candidate) === index);
+    if (name === undefined) throw new SwarmError("NotFound", `no snapshot at index ${index} in ${this.#options.dir}`);
+    return this.#load(name);
+  }
+
+  async #load(name: string): Promise<LoadedSnapshot> {
+    const path = join(this.#options.dir, name);
+    const file = await readFile(path);
+    const header = decodeSnapshotHeader(file);
+    if (header.t !== "ok") {
+      if (header.t === "bad") throw new SwarmError("DataLoss", `${path}: ${header.explain}`);
+      throw new SwarmError("FailedPrecondition", `${path}: ${header.explain}: start a program that is as new as it`);
+    }
+    const sealer = this.#options.sealers.byFingerprint(header.fingerprint, path);
+    const decoded = decodePieces(file, header.end);
+    if ("badAt" in decoded) throw new SwarmError("DataLoss", `${path}: bad piece at offset ${decoded.badAt}`);
+    const { confState, index, term } = RaftpbSnapshotMetadata.decode(header.metadata);
+    return {
+      metadata: { confState, index, term },
+      data: Buffer.concat(decoded.pieces.map((piece) => sealer.open(piece))),
+    };
+  }
+
+  async #names(): Promise<string[]> {
+    const names = await readdir(this.#options.dir);
+    return names
+      .filter((name) => /^[0-9a-f]{16}-[0-9a-f]{16}\.snap$/.test(name))
+      .sort()
+      .reverse();
+  }
+}
+
+/** `<index>-<term>.snap` in hexadecimal, so that names sort by index. */
+function snapshotName({ index, term }: SnapshotMetadata): string {
+  const hex = (value: number) => value.toString(16).padStart(16, "0");
+  return `${hex(index)}-${hex(term)}.snap`;
+}
+
+function indexOfName(name: string): number {
+  return Number.parseInt(name.slice(0, 16), 16);
+}

@@ -1,0 +1,106 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { type ClusterSnapshot, Snapshot, Snapshot_Version, type StoreSnapshot } from "@starling/api";
+import { type Logger, SwarmError } from "@starling/base";
+import { type MemoryStorage, noData, type SnapshotMetadata } from "raft-ts";
+import { isDiskFull } from "./disk.ts";
+import { encodeSnapshot } from "./snapshot-store/encode-snapshot.ts";
+import type { SnapshotStore } from "./snapshot-store/snapshot-store.ts";
+import type { Wal } from "./wal/wal.ts";
+
+export interface SnapshotPolicy {
+  /** Entries applied between two snapshots. Default 10000 (Swarm's SnapshotInterval). */
+  readonly intervalEntries: number;
+  /** Entries kept behind a snapshot, for followers that lag a little. Default 500 (LogEntriesForSlowFollowers). */
+  readonly keepEntries: number;
+}
+export const defaultSnapshotPolicy: SnapshotPolicy = { intervalEntries: 10_000, keepEntries: 500 };
+
+/** Takes snapshots of the applied state off the hot path, and trims the log behind them. */
+export class Snapshotter {
+  readonly #wal: Wal;
+  readonly #storage: MemoryStorage;
+  readonly #store: SnapshotStore;
+  readonly #policy: SnapshotPolicy;
+  readonly #log: Logger;
+  #lastIndex: number;
+  #running: Promise<void> | undefined;
+
+  constructor(options: {
+    readonly wal: Wal;
+    readonly storage: MemoryStorage;
+    readonly snapshots: SnapshotStore;
+    readonly policy: SnapshotPolicy;
+    readonly log: Logger;
+    /** Index of the newest snapshot, 0 without one. */
+    readonly lastIndex: number;
+  }) {
+    this.#wal = options.wal;
+    this.#storage = options.storage;
+    this.#store = options.snapshots;
+    this.#policy = options.policy;
+    this.#log = options.log;
+    this.#lastIndex = options.lastIndex;
+  }
+
+  /** A snapshot came from the leader. */
+  installed(index: number): void {
+    this.#lastIndex = index;
+  }
+
+  /** Starts a snapshot when one is due. `view` is called at once and must give the state at `applied`. */
+  maybeSnapshot(
+    applied: number,
+    view: () => {
+      readonly metadata: SnapshotMetadata;
+      readonly membership: ClusterSnapshot;
+      readonly store: StoreSnapshot;
+    },
+  ): void {
+    if (this.#running || applied - this.#lastIndex < this.#policy.intervalEntries) return;
+    this.#lastIndex = applied;
+    const { metadata, membership, store } = view();
+    this.#running = this.#save(metadata, membership, store)
+      .catch((thrown: unknown) => {
+        // The log goes on growing until the next attempt; nothing is lost.
+        const text = isDiskFull(thrown) ? "raft snapshot: disk full" : "raft snapshot failed";
+        this.#log.error(`${text}: the log is not trimmed`, { index: metadata.index, error: thrown });
+      })
+      .finally(() => {
+        this.#running = undefined;
+      });
+  }
+
+  /** Resolves when no snapshot is being written. */
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  async #save(metadata: SnapshotMetadata, membership: ClusterSnapshot, store: StoreSnapshot): Promise<void> {
+    const chunks = await encodeSnapshot(membership, store, () => nextTurn());
+    await this.#store.save(metadata, chunks);
+    const { index } = metadata;
+    // A snapshot from the leader may have overtaken this one.
+    if (this.#storage.snapshot().metadata.index >= index) return;
+    this.#storage.createSnapshot(index, metadata.confState, noData);
+    const trimmed = index - this.#policy.keepEntries;
+    if (trimmed >= this.#storage.firstIndex()) this.#storage.compact(trimmed);
+    const oldest = await this.#store.prune();
+    // The log leads on from the older snapshot, too, in case the newer one is damaged.
+    await this.#wal.releaseTo(Math.min(oldest, index) - this.#policy.keepEntries);
+    this.#log.info("raft snapshot taken", { index, chunks: chunks.length });
+  }
+}
+
+/** A snapshot's bytes. Throws DataLoss when they are not a snapshot of a version known here. */
+export function decodeSnapshot(data: Uint8Array): Snapshot {
+  let snapshot: Snapshot;
+  try {
+    snapshot = Snapshot.decode(data);
+  } catch (cause) {
+    throw new SwarmError("DataLoss", `raft snapshot cannot be decoded: ${(cause as Error).message}`, { cause });
+  }
+  if (snapshot.version !== Snapshot_Version.V0) {
+    throw new SwarmError("FailedPrecondition", `raft snapshot has version ${snapshot.version}, known here is 0`);
+  }
+  return snapshot;
+}

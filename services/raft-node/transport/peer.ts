@@ -1,0 +1,272 @@
+import type { ChannelCredentials } from "@grpc/grpc-js";
+import { Raft, type RaftBatch, RaftPeer, StreamRaftMessageRequest } from "@starling/api";
+import { RpcClient } from "@starling/api/rpc";
+import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@starling/base";
+import { type Message, MessageType, SnapshotStatus } from "raft-ts";
+import { approximateBytes, toWire } from "./message-codec.ts";
+import { memberRemovedText } from "./receiver.ts";
+
+/** What a peer's connection tells and asks its node. */
+export interface PeerEvents {
+  /** A message was lost, or would be. */
+  unreachable(raftId: bigint): void;
+  /** How sending a snapshot ended. */
+  snapshotSent(raftId: bigint, status: SnapshotStatus): void;
+  /** The peer says that this member was removed from the group. */
+  removed(): void;
+  /** The encoded snapshot at `index`. */
+  loadSnapshot(index: number): Promise<Uint8Array>;
+}
+
+export interface PeerOptions {
+  readonly ownId: bigint;
+  readonly raftId: bigint;
+  readonly addr: string;
+  readonly credentials: () => ChannelCredentials;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly events: PeerEvents;
+}
+
+const batchBytesMax = 512 * 1024;
+/** Sent and not acknowledged; beyond it messages wait in the queue. */
+const inflightBytesMax = 8 * 1024 * 1024;
+/** Waiting; beyond it messages are dropped, which raft is told. */
+const queueBytesMax = 32 * 1024 * 1024;
+const snapshotChunkBytes = 1024 * 1024;
+const connectTimeoutMs = 2_000;
+/** A batch not acknowledged for so long means that the peer hangs or the path is cut. */
+const ackTimeoutMs = 3_000;
+const idleHelloMs = 1_000;
+const firstBackoffMs = 50;
+const lastBackoffMs = 1_000;
+
+/**
+ * The sending side of one long-lived stream to a peer. Order is kept; what cannot be sent is dropped and reported: raft
+ * sends again what matters. The stream is dropped at its first error and made anew with a growing delay.
+ */
+export class Peer {
+  readonly #options: PeerOptions;
+  readonly #stop = new AbortController();
+  readonly #done: Promise<void>;
+  #addr: string;
+  #queue: Message[] = [];
+  #queueBytes = 0;
+  /** Sizes and times of batches not acknowledged. */
+  #inflight: { readonly bytes: number; readonly at: Millis }[] = [];
+  #inflightBytes = 0;
+  #ackedBatches = 0;
+  #wake: (() => void) | undefined;
+  #client: RpcClient | undefined;
+  #attempt = new AbortController();
+  #pause = new AbortController();
+  #activeSince: Millis | undefined;
+
+  constructor(options: PeerOptions) {
+    this.#options = options;
+    this.#addr = options.addr;
+    this.#done = this.#run();
+  }
+
+  get addr(): string {
+    return this.#addr;
+  }
+
+  /** Since when the peer answers on the stream; undefined when it does not. */
+  get activeSince(): Millis | undefined {
+    return this.#activeSince;
+  }
+
+  /** Sends, or drops and reports. Never waits. */
+  send(message: Message): void {
+    if (message.type === MessageType.MsgSnap) {
+      void this.#sendSnapshot(message);
+      return;
+    }
+    const bytes = approximateBytes(message);
+    if (this.#queueBytes + bytes > queueBytesMax) {
+      this.#options.events.unreachable(this.#options.raftId);
+      return;
+    }
+    this.#queue.push(message);
+    this.#queueBytes += bytes;
+    this.#wake?.();
+  }
+
+  /** The peer gave a sign of life: connect now instead of after the delay. */
+  nudge(): void {
+    this.#pause.abort();
+  }
+
+  /** The member moved: the next stream goes to `addr`. */
+  setAddress(addr: string): void {
+    if (addr === this.#addr) return;
+    this.#addr = addr;
+    this.#attempt.abort(new SwarmError("Unavailable", "the peer's address changed"));
+  }
+
+  /** Ends the stream, after what is queued is written or `drainMs` is over. */
+  async stop(drainMs: Millis = 0): Promise<void> {
+    const { clock } = this.#options;
+    const deadline = clock.monotonic() + drainMs;
+    while ((this.#queue.length > 0 || this.#inflight.length > 0) && clock.monotonic() < deadline) await clock.sleep(10);
+    this.#stop.abort(new SwarmError("Cancelled", "raft transport stops"));
+    this.#attempt.abort(this.#stop.signal.reason);
+    await this.#done;
+  }
+
+  async #run(): Promise<void> {
+    const { clock, log, raftId, events } = this.#options;
+    let backoffMs = firstBackoffMs;
+    while (!this.#stop.signal.aborted) {
+      this.#attempt = new AbortController();
+      const client = new RpcClient(this.#addr, this.#options.credentials());
+      const wasActive = await this.#connect(client).then(
+        () => true,
+        (thrown: unknown) => {
+          const error = SwarmError.from(thrown);
+          if (error.code === "NotFound" && error.message.includes(memberRemovedText)) events.removed();
+          const active = this.#activeSince !== undefined;
+          if (active && !this.#stop.signal.aborted) {
+            log.info("raft peer lost", { "raft.peer": raftId.toString(16), addr: this.#addr, error });
+          }
+          return active;
+        },
+      );
+      this.#client = undefined;
+      client.close();
+      this.#drop();
+      if (this.#stop.signal.aborted) return;
+      events.unreachable(raftId);
+      if (wasActive) backoffMs = firstBackoffMs;
+      this.#pause = new AbortController();
+      const ended = AbortSignal.any([this.#stop.signal, this.#pause.signal]);
+      await clock.sleep(backoffMs, ended).catch(() => undefined);
+      backoffMs = Math.min(backoffMs * 2, lastBackoffMs);
+    }
+  }
+
+  /** One stream from its start to its end. */
+  async #connect(client: RpcClient): Promise<void> {
+    const { clock, log, raftId } = this.#options;
+    const { signal } = this.#attempt;
+    await Promise.race([client.waitReady(connectTimeoutMs), rejectOnAbort(signal)]);
+    this.#client = client;
+    let timer: Timer | undefined;
+    const watch = () => {
+      const oldest = this.#inflight[0];
+      if (oldest !== undefined && clock.monotonic() - oldest.at > ackTimeoutMs) {
+        this.#attempt.abort(new SwarmError("Unavailable", `no acknowledgement for ${ackTimeoutMs} ms`));
+        return;
+      }
+      timer = clock.setTimer(idleHelloMs / 4, watch);
+    };
+    watch();
+    try {
+      for await (const { batches } of client.duplex(RaftPeer.methods.messages, this.#batches(signal), { signal })) {
+        this.#acknowledged(batches);
+        if (this.#activeSince !== undefined) continue;
+        this.#activeSince = clock.monotonic();
+        log.info("raft peer connected", { "raft.peer": raftId.toString(16), addr: this.#addr });
+      }
+      throw new SwarmError("Unavailable", "the peer ended the stream");
+    } finally {
+      timer?.cancel();
+    }
+  }
+
+  /** What goes into the stream: first an empty batch, which the peer's answer turns into "active". */
+  async *#batches(signal: AbortSignal): AsyncGenerator<RaftBatch> {
+    const { ownId: from, raftId: to, clock } = this.#options;
+    this.#ackedBatches = 0;
+    let hello = true;
+    while (!signal.aborted) {
+      const messages: Message[] = [];
+      let bytes = 0;
+      while (this.#queue.length > messages.length && bytes < batchBytesMax && this.#inflightBytes < inflightBytesMax) {
+        const next = this.#queue[messages.length]!;
+        messages.push(next);
+        bytes += approximateBytes(next);
+      }
+      if (messages.length > 0 || hello) {
+        this.#queue.splice(0, messages.length);
+        this.#queueBytes -= bytes;
+        this.#inflight.push({ bytes, at: clock.monotonic() });
+        this.#inflightBytes += bytes;
+        hello = false;
+        yield { from, to, messages: messages.map(toWire) };
+        continue;
+      }
+      hello = (await this.#woken(signal)) === "idle" && this.#inflight.length === 0;
+    }
+  }
+
+  /** Resolves on the next message or acknowledgement, or after a while without. */
+  #woken(signal: AbortSignal): Promise<"woken" | "idle"> {
+    return new Promise((resolve) => {
+      const end = (how: "woken" | "idle") => {
+        timer.cancel();
+        signal.removeEventListener("abort", wake);
+        this.#wake = undefined;
+        resolve(how);
+      };
+      const wake = () => end("woken");
+      const timer = this.#options.clock.setTimer(idleHelloMs, () => end("idle"));
+      this.#wake = wake;
+      signal.addEventListener("abort", wake, { once: true });
+    });
+  }
+
+  #acknowledged(batches: number): void {
+    for (; this.#ackedBatches < batches; this.#ackedBatches++) {
+      const batch = this.#inflight.shift();
+      this.#inflightBytes -= batch?.bytes ?? 0;
+    }
+    this.#wake?.();
+  }
+
+  /** The stream is gone, and with it everything that was on its way. */
+  #drop(): void {
+    this.#activeSince = undefined;
+    this.#queue = [];
+    this.#queueBytes = 0;
+    this.#inflight = [];
+    this.#inflightBytes = 0;
+  }
+
+  /** Snapshots go beside the stream, in parts, as Swarm sends them: nothing waits behind them. */
+  async #sendSnapshot(message: Message): Promise<void> {
+    const { events, raftId, log } = this.#options;
+    const index = message.snapshot!.metadata.index;
+    const client = this.#client;
+    try {
+      if (client === undefined) throw new SwarmError("Unavailable", "the peer is not connected");
+      const data = await events.loadSnapshot(index);
+      log.info("raft snapshot: sending", { "raft.peer": raftId.toString(16), index, bytes: data.length });
+      await client.upload(Raft.methods.streamRaftMessage, snapshotParts(message, data), {
+        signal: this.#attempt.signal,
+      });
+      events.snapshotSent(raftId, SnapshotStatus.SnapshotFinish);
+    } catch (thrown) {
+      if (this.#stop.signal.aborted) return;
+      log.warn("raft snapshot: sending failed", { "raft.peer": raftId.toString(16), index, error: thrown });
+      events.snapshotSent(raftId, SnapshotStatus.SnapshotFailure);
+    }
+  }
+}
+
+/** The message once per part of the data, at least once. */
+async function* snapshotParts(message: Message, data: Uint8Array): AsyncGenerator<StreamRaftMessageRequest> {
+  const { metadata } = message.snapshot!;
+  for (let at = 0; at === 0 || at < data.length; at += snapshotChunkBytes) {
+    const part = { data: data.subarray(at, at + snapshotChunkBytes), metadata };
+    yield StreamRaftMessageRequest.create({ message: toWire({ ...message, snapshot: part }) });
+  }
+}
+
+function rejectOnAbort(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    else signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}

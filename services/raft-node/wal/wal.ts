@@ -1,0 +1,334 @@
+import { randomBytes } from "node:crypto";
+import { type FileHandle, mkdir, readdir, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import {
+  JoinResponse,
+  RaftMember,
+  RaftpbConfState,
+  RaftpbEntry,
+  RaftpbHardState,
+  RaftpbSnapshotMetadata,
+} from "@starling/api";
+import { assert, type Clock, type Logger, metrics, SwarmError } from "@starling/base";
+import type { Entry, HardState, SnapshotMetadata } from "raft-ts";
+import { isDiskFull, syncDirectory } from "../disk.ts";
+import type { SealerRing } from "../seal.ts";
+import {
+  encodeFrame,
+  encodeRecords,
+  formatVersion,
+  frameBytes,
+  headerBytes,
+  RecordType,
+  type SegmentHeader,
+  type WalRecord,
+} from "./format.ts";
+import { Replay, readSegment, type WalContents } from "./replay.ts";
+import {
+  activateSpare,
+  createSpare,
+  isSegmentName,
+  openSynced,
+  segmentName,
+  spareName,
+  writeFully,
+} from "./segment.ts";
+
+export interface WalOptions {
+  readonly dir: string;
+  readonly sealers: SealerRing;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Default 16 MiB. On a disk that cannot hold that much more, the smallest that does: 256 KiB at least. */
+  readonly segmentBytes?: number;
+  /** Called when a write must wait for room on the disk ("disk full at …"), and with undefined when it went through. */
+  readonly onDiskFull?: (state: string | undefined) => void;
+}
+
+/** One synced write: what raft wants durable. */
+export interface WalBatch {
+  readonly hardState?: HardState | undefined;
+  readonly entries?: readonly Entry[];
+  /** A snapshot from the leader, saved already: the log starts anew behind it. */
+  readonly mark?: SnapshotMetadata | undefined;
+}
+
+interface Segment {
+  readonly path: string;
+  maxIndex: number;
+}
+
+const defaultSegmentBytes = 16 * 1024 * 1024;
+const smallestSegmentBytes = 256 * 1024;
+const diskFullRetryMs = 200;
+
+const writeLatency = metrics.histogram("swarm_raft_wal_write_seconds", "Time of one synced write to the raft log.");
+const writtenBytes = metrics.counter("swarm_raft_wal_written_bytes_total", "Bytes written to the raft log.");
+
+/**
+ * The write-ahead log. `append` resolves when its batch is on disk; one at a time (the caller groups what arrives
+ * meanwhile). A full disk makes it wait and retry; any other failure rejects, and the log takes no more writes.
+ */
+export class Wal {
+  readonly #options: WalOptions;
+  readonly #identity: RaftMember;
+  readonly #abort = new AbortController();
+  /** Oldest first; the last is written to. */
+  #segments: Segment[];
+  #handle: FileHandle | undefined;
+  #header: SegmentHeader | undefined;
+  #segmentBytes = 0;
+  #offset = 0;
+  #nextSequence: number;
+  #hardState: HardState | undefined;
+  #spare: Promise<number> | undefined;
+  #writing = false;
+  #failed: unknown;
+
+  private constructor(options: WalOptions, identity: RaftMember, segments: Segment[], nextSequence: number) {
+    this.#options = options;
+    this.#identity = identity;
+    this.#segments = segments;
+    this.#nextSequence = nextSequence;
+  }
+
+  /**
+   * Makes the log of a new member, durable when it resolves. Throws ResourceExhausted when the disk is full: at this
+   * point somebody is there to read it.
+   */
+  static async create(
+    options: WalOptions,
+    first: WalBatch & { readonly identity: RaftMember; readonly joined?: JoinResponse | undefined },
+  ): Promise<Wal> {
+    await mkdir(options.dir, { recursive: true, mode: 0o700 });
+    await removeUnfinished(options.dir);
+    const wal = new Wal(options, first.identity, [], 1);
+    wal.#hardState = first.hardState;
+    const joined = first.joined
+      ? [{ type: RecordType.Joined, data: JoinResponse.encode(first.joined) } satisfies WalRecord]
+      : [];
+    try {
+      await wal.#writeFrame([...joined, ...recordsOf(first)], {
+        maxIndex: first.entries?.at(-1)?.index ?? 0,
+        wait: false,
+      });
+    } catch (thrown) {
+      if (!isDiskFull(thrown)) throw thrown;
+      throw new SwarmError("ResourceExhausted", `disk full at ${options.dir}: free some space`, { cause: thrown });
+    }
+    return wal;
+  }
+
+  /**
+   * Reads the log and goes on behind it; a torn last frame is cut. Undefined when there is none (or its making was not
+   * finished). Throws as `readSegment` does.
+   */
+  static async open(options: WalOptions): Promise<{ readonly wal: Wal; readonly contents: WalContents } | undefined> {
+    const names = await segmentNames(options.dir);
+    const replay = new Replay();
+    const segments: Segment[] = [];
+    let sequence: number | undefined;
+    let tail: Awaited<ReturnType<typeof readSegment>> | undefined;
+    for (const [i, name] of names.entries()) {
+      const path = join(options.dir, name);
+      tail = await readSegment(path, { replay, sealers: options.sealers, sequence, last: i === names.length - 1 });
+      sequence = tail.nextSequence;
+      segments.push({ path, maxIndex: tail.maxIndex });
+    }
+    const contents = replay.contents();
+    if (contents === undefined || tail === undefined || sequence === undefined) return undefined;
+    const wal = new Wal(options, contents.identity, segments, sequence);
+    wal.#hardState = contents.hardState;
+    const last = segments.at(-1)!;
+    const handle = await openSynced(last.path);
+    if (tail.dirtyEnd > tail.end) {
+      options.log.warn("raft log: cut a torn write at the end", { file: last.path, offset: tail.end });
+      await writeFully(handle, Buffer.alloc(tail.dirtyEnd - tail.end), tail.end);
+    }
+    const sealedWithCurrent = Buffer.compare(tail.header.keyFingerprint, options.sealers.current.fingerprint) === 0;
+    if (sealedWithCurrent && tail.header.version === formatVersion) {
+      wal.#handle = handle;
+      wal.#header = tail.header;
+      wal.#offset = tail.end;
+      wal.#segmentBytes = tail.bytes;
+    } else await handle.close();
+    wal.#prepareSpare();
+    return { wal, contents };
+  }
+
+  /** Files of the log, for status and tests. */
+  get segmentCount(): number {
+    return this.#segments.length;
+  }
+
+  /** Makes `batch` durable. */
+  async append(batch: WalBatch): Promise<void> {
+    if (batch.hardState) this.#hardState = batch.hardState;
+    const maxIndex = batch.entries?.at(-1)?.index ?? 0;
+    await this.#writeFrame(recordsOf(batch), { maxIndex, wait: true });
+  }
+
+  /** Removes the segments whose entries all stand at or before `index`: they are in a snapshot. */
+  async releaseTo(index: number): Promise<void> {
+    const removed: string[] = [];
+    while (this.#segments.length > 1 && this.#segments[0]!.maxIndex <= index) {
+      removed.push(this.#segments.shift()!.path);
+    }
+    // Oldest first, so that a crash in between leaves no gap.
+    for (const path of removed) await rm(path, { force: true });
+    if (removed.length > 0) await syncDirectory(this.#options.dir);
+  }
+
+  /** Ends a wait for room on the disk: its batch is not written. */
+  interrupt(): void {
+    this.#abort.abort(new SwarmError("Cancelled", "raft log is closed"));
+  }
+
+  async close(): Promise<void> {
+    this.interrupt();
+    this.#failed ??= new SwarmError("Cancelled", "raft log is closed");
+    await this.#spare?.catch(() => undefined);
+    await this.#handle?.close();
+    this.#handle = undefined;
+  }
+
+  async #writeFrame(records: readonly WalRecord[], options: { maxIndex: number; wait: boolean }): Promise<void> {
+    assert(!this.#writing, "raft log: two writes at once");
+    if (this.#failed !== undefined) throw this.#failed;
+    this.#writing = true;
+    const sealer = this.#options.sealers.current;
+    const started = this.#options.clock.monotonic();
+    try {
+      let payload = sealer.seal(encodeRecords(records));
+      if (this.#handle === undefined || this.#offset + frameBytes(payload.length) > this.#segmentBytes) {
+        payload = sealer.seal(encodeRecords([...this.#preamble(), ...records]));
+        await this.#retryWhileFull(options.wait, () => this.#cut(headerBytes + frameBytes(payload.length)));
+      }
+      const frame = encodeFrame(this.#header!.salt, this.#nextSequence, payload);
+      await this.#retryWhileFull(options.wait, () => writeFully(this.#handle!, frame, this.#offset));
+      this.#offset += frame.length;
+      this.#nextSequence++;
+      const segment = this.#segments.at(-1)!;
+      segment.maxIndex = Math.max(segment.maxIndex, options.maxIndex);
+      writtenBytes.inc(frame.length);
+      writeLatency.observe((this.#options.clock.monotonic() - started) / 1000);
+    } catch (thrown) {
+      this.#failed = thrown;
+      throw thrown;
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  /** What every segment begins with, so that older ones may go. */
+  #preamble(): WalRecord[] {
+    const records: WalRecord[] = [{ type: RecordType.Identity, data: RaftMember.encode(this.#identity) }];
+    if (this.#hardState) records.push(hardStateRecord(this.#hardState));
+    return records;
+  }
+
+  /** Goes on in a new segment that holds at least `leastBytes`. */
+  async #cut(leastBytes: number): Promise<void> {
+    const { dir, sealers } = this.#options;
+    let spareBytes = this.#spare === undefined ? 0 : await this.#spare.catch(() => 0);
+    this.#spare = undefined;
+    if (spareBytes < leastBytes) spareBytes = await this.#makeSpare(leastBytes);
+    const header: SegmentHeader = {
+      version: formatVersion,
+      firstSequence: this.#nextSequence,
+      salt: randomBytes(8),
+      keyFingerprint: sealers.current.fingerprint,
+    };
+    const { handle, path } = await activateSpare(dir, header);
+    await this.#handle?.close();
+    this.#handle = handle;
+    this.#header = header;
+    this.#offset = headerBytes;
+    this.#segmentBytes = spareBytes;
+    this.#segments.push({ path, maxIndex: 0 });
+    this.#prepareSpare();
+  }
+
+  /** Its failure shows when the spare is needed: until then there is room in the current segment. */
+  #prepareSpare(): void {
+    this.#spare = this.#makeSpare(0);
+    this.#spare.catch((thrown: unknown) => {
+      this.#options.log.warn("raft log: cannot prepare the next segment", { error: thrown });
+    });
+  }
+
+  /** Makes the spare as large as configured, or as the disk allows. Returns its size. */
+  async #makeSpare(leastBytes: number): Promise<number> {
+    const { dir, segmentBytes = defaultSegmentBytes } = this.#options;
+    const wanted = Math.max(segmentBytes, leastBytes);
+    try {
+      await createSpare(dir, wanted);
+      return wanted;
+    } catch (thrown) {
+      const smaller = Math.max(smallestSegmentBytes, leastBytes);
+      if (!isDiskFull(thrown) || smaller >= wanted) throw thrown;
+      await createSpare(dir, smaller);
+      return smaller;
+    }
+  }
+
+  /** Runs `work` until it meets room on the disk. Every write has a position of its own, so that it may be repeated. */
+  async #retryWhileFull(wait: boolean, work: () => Promise<void>): Promise<void> {
+    const { dir, clock, log, onDiskFull } = this.#options;
+    for (let attempt = 0; ; attempt++) {
+      try {
+        await work();
+        if (attempt > 0) {
+          log.info("raft log: there is room again", { dir, attempts: attempt });
+          onDiskFull?.(undefined);
+        }
+        return;
+      } catch (thrown) {
+        if (!wait || !isDiskFull(thrown)) throw thrown;
+        if (attempt === 0) {
+          log.error(`disk full at ${dir}: this manager acknowledges nothing until there is room`, { dir });
+          onDiskFull?.(`disk full at ${dir}`);
+        }
+        await clock.sleep(diskFullRetryMs, this.#abort.signal);
+      }
+    }
+  }
+}
+
+function recordsOf({ mark, hardState, entries = [] }: WalBatch): WalRecord[] {
+  const records: WalRecord[] = [];
+  if (mark) records.push({ type: RecordType.SnapshotMark, data: encodeMetadata(mark) });
+  if (hardState) records.push(hardStateRecord(hardState));
+  for (const entry of entries) records.push({ type: RecordType.Entry, data: RaftpbEntry.encode(entry) });
+  return records;
+}
+
+function hardStateRecord({ term, vote, commit }: HardState): WalRecord {
+  return { type: RecordType.HardState, data: RaftpbHardState.encode({ term, vote, commit }) };
+}
+
+export function encodeMetadata({ confState, index, term }: SnapshotMetadata): Uint8Array {
+  return RaftpbSnapshotMetadata.encode({ confState: RaftpbConfState.create(confState), index, term });
+}
+
+async function segmentNames(dir: string): Promise<string[]> {
+  try {
+    return (await readdir(dir)).filter(isSegmentName).sort();
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw thrown;
+  }
+}
+
+/** A crash while the log was made leaves a first segment without a whole frame, or a spare. */
+async function removeUnfinished(dir: string): Promise<void> {
+  for (const name of [segmentName(1), spareName]) await rm(join(dir, name), { force: true });
+  const left = await segmentNames(dir);
+  if (left.length > 0) {
+    const { size } = await stat(join(dir, left[0]!));
+    throw new SwarmError(
+      "DataLoss",
+      `raft log is damaged: ${join(dir, left[0]!)} (${size} bytes) has no log before it`,
+    );
+  }
+}
