@@ -26,6 +26,7 @@ const nativeFolders = ["native/build/Release", "native/net/build/Release"];
  *     dist/lib/node              Node 24
  *     dist/lib/PROGRAM.mjs, *.mjs  bundles; parts that are loaded on demand are files of their own
  *     dist/lib/build/Release/    addons, shim and helpers
+ *     dist/lib/check-host.sh     `swarmd --check`
  *
  * dist/ is replaced as a whole, at the end.
  */
@@ -36,6 +37,7 @@ async function main(): Promise<void> {
     await bundle(join(unfinished, "lib"));
     copyNative(join(unfinished, "lib/build/Release"));
     copyFileSync(process.execPath, join(unfinished, "lib/node"));
+    copyFileSync(join(root, "deploy/check-host.sh"), join(unfinished, "lib/check-host.sh"));
     for (const file of ["LICENSE", "README.md"]) copyIfThere(join(root, file), join(unfinished, file));
     writeStarters(join(unfinished, "bin"));
     rmSync(dist, { recursive: true, force: true });

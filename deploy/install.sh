@@ -29,7 +29,6 @@ lib=$prefix/lib/starling
 mkdir -p "$prefix/lib" "$prefix/bin"
 rm -rf "$lib.new"
 cp -a "$dist" "$lib.new"
-cp "$here/check-host.sh" "$lib.new/"
 rm -rf "$lib.old"
 [ ! -e "$lib" ] || mv "$lib" "$lib.old"
 mv "$lib.new" "$lib"
