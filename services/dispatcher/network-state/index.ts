@@ -1,0 +1,1 @@
+export { createNetworkStateHandlers, type NetworkStateOptions } from "./handlers.ts";

@@ -1,0 +1,105 @@
+/** Pure: no clock, no I/O, no randomness. */
+import {
+  isIngressNetwork,
+  isOnNode,
+  isWanted,
+  type Network,
+  NetworkStateEndpoint,
+  NetworkStateNetwork,
+  NetworkStateNode,
+  NetworkStatePort,
+  NetworkStateService,
+  NetworkStateServiceNetwork,
+  type Node,
+  PortConfig_PublishMode,
+  type Service,
+  type Task,
+  TaskState,
+  taskName,
+} from "@starling/api";
+
+/** Driver options of Docker's overlay driver that nodes act on. */
+const vniOption = "com.docker.network.driver.overlay.vxlanid_list";
+const mtuOption = "com.docker.network.driver.mtu";
+
+const withoutPrefix = (cidr: string): string => cidr.split("/")[0] ?? "";
+
+/** The network as nodes need it; undefined before it is allocated. */
+export function projectNetwork(network: Network): NetworkStateNetwork | undefined {
+  const options = { ...network.spec.driverConfig?.options, ...network.driverState?.options };
+  const vni = Number(options[vniOption]?.split(",")[0] ?? Number.NaN);
+  const subnets = (network.ipam?.configs ?? []).map((config) => config.subnet).filter((subnet) => subnet !== "");
+  if (network.driverState === undefined || !Number.isInteger(vni) || subnets.length === 0) return undefined;
+  const mtu = Number(options[mtuOption] ?? 0);
+  return NetworkStateNetwork.create({
+    id: network.id,
+    name: network.spec.annotations.name,
+    vni,
+    subnets,
+    mtu: Number.isInteger(mtu) && mtu > 0 ? mtu : 0,
+    encrypted: "encrypted" in options && options["encrypted"] !== "false",
+    ingress: isIngressNetwork(network),
+    internal: network.spec.internal,
+  });
+}
+
+/** Where the node is reached. A manager's advertised address is surer than what its last session came from. */
+export function projectNode(node: Node): NetworkStateNode {
+  const advertised = hostOf(node.managerStatus?.addr ?? "");
+  const seen = hostOf(node.status.addr);
+  const attachment = node.attachments.find(({ network }) => network !== undefined && isIngressNetwork(network));
+  return NetworkStateNode.create({
+    id: node.id,
+    underlayAddress: isUsable(advertised) ? advertised : isUsable(seen) ? seen : "",
+    meshAddress: attachment?.addresses[0] ?? "",
+  });
+}
+
+/** The host of `host:port` or `host`, when it is an IPv4 address. */
+function hostOf(address: string): string {
+  return /^(\d{1,3}(?:\.\d{1,3}){3})(?::\d+)?$/.exec(address)?.[1] ?? "";
+}
+
+const isUsable = (host: string): boolean => host !== "" && host !== "0.0.0.0" && !host.startsWith("127.");
+
+/** The service with the networks that `sees` accepts; undefined when nothing of it is left to see. */
+export function projectService(
+  service: Service,
+  sees: (networkId: string) => boolean,
+): NetworkStateService | undefined {
+  const named = service.spec.task.networks.length > 0 ? service.spec.task.networks : service.spec.networks;
+  const virtualIps = new Map(
+    service.endpoint?.virtualIps.map(({ networkId, addr }) => [networkId, withoutPrefix(addr)]),
+  );
+  const networks = named
+    .filter(({ target }) => sees(target))
+    .map(({ target, aliases }) =>
+      NetworkStateServiceNetwork.create({ networkId: target, virtualIp: virtualIps.get(target) ?? "", aliases }),
+    );
+  const ports = (service.endpoint?.ports ?? [])
+    .filter((port) => port.publishMode === PortConfig_PublishMode.INGRESS && port.publishedPort !== 0)
+    .map(({ protocol, publishedPort, targetPort }) => NetworkStatePort.create({ protocol, publishedPort, targetPort }));
+  if (networks.length === 0 && ports.length === 0) return undefined;
+  return NetworkStateService.create({ id: service.id, name: service.spec.annotations.name, networks, ports });
+}
+
+/** The task's places on its networks, while it is on a node. */
+export function projectTask(task: Task): readonly NetworkStateEndpoint[] {
+  if (!isOnNode(task)) return [];
+  const serving = task.status.state === TaskState.RUNNING && isWanted(task);
+  const names = [taskName(task)];
+  if (task.slot > 0) names.push(`${task.serviceAnnotations.name}.${task.slot}`);
+  return task.networks.flatMap(({ network, addresses }) => {
+    const address = withoutPrefix(addresses[0] ?? "");
+    if (network === undefined || address === "") return [];
+    return NetworkStateEndpoint.create({
+      networkId: network.id,
+      taskId: task.id,
+      serviceId: task.serviceId,
+      nodeId: task.nodeId,
+      address,
+      serving,
+      names: isIngressNetwork(network) ? [] : names,
+    });
+  });
+}
