@@ -1,4 +1,5 @@
 export { AssignmentSet, type DependencyReader, dependenciesOf } from "./assignments.ts";
 export { createDispatcher, type DispatcherServer } from "./dispatcher.ts";
+export { createNetworkStateHandlers, type NetworkStateOptions } from "./network-state/index.ts";
 export { peersOfStore, weightedPeers } from "./peers.ts";
 export type { DispatcherOptions, PeerSource } from "./running.ts";
