@@ -152,28 +152,27 @@ function buildStorage(
   return { storage, hardState };
 }
 
-/** Appends the committed removal of everybody else in place of what is not committed (Swarm's --force-new-cluster). */
+/**
+ * Ends the log with the committed removal of everybody else (Swarm's --force-new-cluster). The whole log counts as
+ * committed: the commit index on disk lags, and what was acknowledged must not be lost; the rest's outcome was unknown.
+ */
 async function forced(wal: Wal, contents: WalContents, snapshots: SnapshotStore): Promise<WalContents> {
-  const { identity, hardState = { term: 1, vote: 0n, commit: 0 } } = contents;
+  const { identity, entries, hardState = { term: 1, vote: 0n, commit: 0 } } = contents;
   const snapshot = await snapshots.loadNewest(({ index }) => leadsTo(contents, index));
-  const commit = Math.max(hardState.commit, snapshot?.metadata.index ?? 0);
-  const kept = contents.entries.filter((entry) => entry.index <= commit);
   const members = new Set<bigint>(snapshot?.metadata.confState.voters ?? []);
-  for (const entry of kept) {
+  for (const entry of entries) {
     if (entry.type !== EntryType.EntryConfChange || entry.index <= (snapshot?.metadata.index ?? 0)) continue;
     const change = decodeConfChange(entry.data);
     if (change.type === ConfChangeType.ConfChangeRemoveNode) members.delete(change.nodeId);
     else members.add(change.nodeId);
   }
   members.delete(identity.raftId);
-  const changes = [...members].map((nodeId) => encodeConfChange({ type: ConfChangeType.ConfChangeRemoveNode, nodeId }));
-  const { term } = hardState;
-  const entries: Entry[] = [
-    // Takes the place of the first uncommitted entry even when there is nobody to remove.
-    { term, index: commit + 1, type: EntryType.EntryNormal, data: noData },
-    ...changes.map((data, i) => ({ term, index: commit + 2 + i, type: EntryType.EntryConfChange, data })),
-  ];
-  const forcedState = { ...hardState, commit: entries.at(-1)!.index };
-  await wal.append({ hardState: forcedState, entries });
-  return { ...contents, hardState: forcedState, entries: [...kept, ...entries] };
+  const last = lastIndexOf(contents);
+  const removals = [...members].map((nodeId, i): Entry => {
+    const data = encodeConfChange({ type: ConfChangeType.ConfChangeRemoveNode, nodeId });
+    return { term: hardState.term, index: last + 1 + i, type: EntryType.EntryConfChange, data };
+  });
+  const forcedState = { ...hardState, commit: last + removals.length };
+  await wal.append({ hardState: forcedState, entries: removals });
+  return { ...contents, hardState: forcedState, entries: [...entries, ...removals] };
 }

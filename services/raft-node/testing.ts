@@ -137,16 +137,20 @@ export class TestGroup {
     this.#options = options;
   }
 
-  static async create(options: Partial<RaftNodeOptions> = {}, log: Logger = nullLogger): Promise<TestGroup> {
-    return new TestGroup(await TestCa.create(), await mkdtemp(join(tmpdir(), "starling-raft-")), log, options);
+  static async create(
+    options: Partial<RaftNodeOptions> = {},
+    log: Logger = nullLogger,
+    ca?: TestCa,
+  ): Promise<TestGroup> {
+    return new TestGroup(ca ?? (await TestCa.create()), await mkdtemp(join(tmpdir(), "starling-raft-")), log, options);
   }
 
   /** Starts a manager; the first makes the cluster, others join through the first one that runs. */
   async add(nodeId: string): Promise<TestManager> {
     const manager = new TestManager(nodeId);
     const remote = this.managers.find((other) => other.raft.isLeader)?.addr;
-    await this.start(manager, remote);
     this.managers.push(manager);
+    await this.start(manager, remote);
     return manager;
   }
 

@@ -1,0 +1,247 @@
+import { readdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { nullLogger } from "@starling/base";
+import { afterEach, describe, expect, it } from "vitest";
+import { TestGroup, type TestManager, until } from "./testing.ts";
+
+let group: TestGroup;
+afterEach(() => group?.close());
+
+async function groupOf(count: number, options: Parameters<typeof TestGroup.create>[0] = {}): Promise<TestGroup> {
+  group = await TestGroup.create(options);
+  for (let i = 1; i <= count; i++) {
+    await group.add(`n${i}`);
+    await until("a leader is there", () => group.leader);
+  }
+  await until("all know all", () => group.managers.every(({ raft }) => raft.members().length === count));
+  return group;
+}
+
+const proposeMany = (manager: TestManager, count: number, prefix: string) =>
+  Promise.all(Array.from({ length: count }, (_, i) => manager.propose(`${prefix}${i}`, 200)));
+
+const allApplied = (managers: readonly TestManager[], expected: readonly string[]) =>
+  until("all have applied the same", () => managers.every(({ machine }) => machine.applied.length === expected.length));
+
+/** Restarts what was killed: its machine begins empty and is filled from snapshot and log. */
+async function restart(manager: TestManager): Promise<void> {
+  manager.machine.applied = [];
+  await group.start(manager);
+}
+
+describe("a cluster of one", () => {
+  it("leads at once, and again after a restart, with all that was acknowledged, in order", async () => {
+    const [only] = (await groupOf(1)).managers as [TestManager];
+    await proposeMany(only, 100, "x");
+    const before = [...only.machine.applied];
+    expect(before.length).toBe(100);
+    await group.kill(only);
+    await restart(only);
+    await until("it leads again", () => only.raft.isLeader);
+    expect(only.machine.applied).toEqual(before);
+    expect(only.leadership).toEqual([true, false, true]);
+    await only.propose("later");
+    expect(await only.raft.readIndex()).toBe(only.raft.status().appliedIndex);
+  });
+
+  it("restarts from a snapshot and the log behind it, which is trimmed", async () => {
+    const snapshots = { intervalEntries: 50, keepEntries: 10 };
+    const [only] = (await groupOf(1, { snapshots })).managers as [TestManager];
+    for (let i = 0; i < 8; i++) await proposeMany(only, 30, `r${i}-`);
+    await until("the log is trimmed", () => only.raft.status().firstIndex > 150);
+    const before = [...only.machine.applied];
+    await group.kill(only);
+    await restart(only);
+    await until("it leads again", () => only.raft.isLeader);
+    expect(only.machine.applied).toEqual(before);
+  });
+
+  it("refuses proposals that no message can carry, with a reason", async () => {
+    const [only] = (await groupOf(1)).managers as [TestManager];
+    await expect(only.propose("big", 4 * 1024 * 1024)).rejects.toMatchObject({
+      code: "InvalidArgument",
+      message: /too large/,
+    });
+    await only.propose("small");
+  });
+});
+
+describe("three managers", () => {
+  it("replicate a thousand proposals in order, many in one write", async () => {
+    const { managers } = await groupOf(3);
+    await proposeMany(group.leader!, 1_000, "x");
+    const expected = group.leader!.machine.applied;
+    expect(expected.length).toBe(1_000);
+    await allApplied(managers, expected);
+    for (const { machine } of managers) expect(machine.applied).toEqual(expected);
+  });
+
+  it("elect a new leader in far less than 1.5 s when the leader is killed; it comes back and catches up", async () => {
+    const { managers } = await groupOf(3);
+    const old = group.leader!;
+    await proposeMany(old, 20, "x");
+    const started = performance.now();
+    await group.kill(old);
+    const rest = managers.filter((manager) => manager !== old);
+    const next = await until("another leads", () => rest.find(({ raft }) => raft.isLeader));
+    expect(performance.now() - started).toBeLessThan(1_500);
+    await next.propose("after the kill");
+    expect(old.leadership.at(-1)).toBe(false);
+    await restart(old);
+    await allApplied(managers, next.machine.applied);
+    expect(old.machine.applied).toEqual(next.machine.applied);
+    expect(old.raft.leaderAddress()).toBe(next.addr);
+    await until("it is reachable again", () => next.raft.members().every(({ reachability }) => reachability === 2));
+  });
+
+  it("hand leadership over on a stop, without an election timeout", async () => {
+    const { managers } = await groupOf(3);
+    const old = group.leader!;
+    await old.raft.stop();
+    const rest = managers.filter((manager) => manager !== old);
+    const next = await until("another leads", () => rest.find(({ raft }) => raft.isLeader), 300);
+    await next.propose("after the stop");
+  });
+
+  it("end what is in flight as unknown when leadership is lost, and take no more", async () => {
+    await groupOf(3);
+    const old = group.leader!;
+    const others = group.managers.filter((manager) => manager !== old);
+    for (const manager of others) await group.kill(manager);
+    const outcome = old.propose("in flight");
+    await expect(outcome).rejects.toMatchObject({ code: "Unavailable", message: /outcome unknown/ });
+    expect(old.machine.abandoned).toBe(1);
+    await expect(old.propose("next")).rejects.toMatchObject({ code: "Unavailable", message: /not the raft leader/ });
+  });
+
+  it("bring a follower that lags behind the log up to date by a snapshot", async () => {
+    const { managers } = await groupOf(3, { snapshots: { intervalEntries: 100, keepEntries: 10 } });
+    const leader = group.leader!;
+    const lagging = managers.find((manager) => manager !== leader)!;
+    await group.kill(lagging);
+    for (let i = 0; i < 6; i++) await proposeMany(leader, 60, `r${i}-`);
+    await until("the log is trimmed", () => leader.raft.status().firstIndex > 200);
+    await restart(lagging);
+    await allApplied(managers, leader.machine.applied);
+    expect(lagging.machine.applied).toEqual(leader.machine.applied);
+    await leader.propose("after the snapshot");
+    await until("it goes on by the log", () => lagging.machine.applied.at(-1) === "after the snapshot");
+    await group.kill(lagging);
+    await restart(lagging);
+    await allApplied(managers, leader.machine.applied);
+    expect(lagging.machine.applied).toEqual(leader.machine.applied);
+  });
+
+  it("answer linearizable reads on followers", async () => {
+    const { managers } = await groupOf(3);
+    const follower = managers.find((manager) => manager !== group.leader)!;
+    await group.leader!.propose("written before the read");
+    await follower.raft.readIndex();
+    expect(follower.machine.applied).toContain("written before the read");
+  });
+});
+
+describe("membership", () => {
+  it("takes a fourth manager in; a removed one learns of it and never comes back under its id", async () => {
+    await groupOf(3);
+    await proposeMany(group.leader!, 50, "x");
+    const fourth = await group.add("n4");
+    await allApplied([fourth], group.leader!.machine.applied);
+    const leader = group.leader!;
+    const leaving = group.managers.find((manager) => manager !== leader && manager !== fourth)!;
+    const { raftId } = leaving.raft;
+    await leader.raft.removeMember(raftId);
+    expect(leader.raft.members().map(({ nodeId }) => nodeId)).not.toContain(leaving.nodeId);
+    await until("it knows that it is out", () => leaving.removed);
+    await group.kill(leaving);
+    await rm(join(group.dir, leaving.nodeId), { recursive: true });
+    leaving.machine.applied = [];
+    await group.start(leaving, leader.addr);
+    expect(leaving.raft.raftId).not.toBe(raftId);
+    await allApplied([leaving], leader.machine.applied);
+  });
+
+  it("tells a member that was removed while it was away", async () => {
+    await groupOf(3);
+    const leader = group.leader!;
+    const away = group.managers.find((manager) => manager !== leader)!;
+    await group.kill(away);
+    await until("the leader sees it", () => leader.raft.members().some(({ reachability }) => reachability === 1));
+    await leader.raft.removeMember(away.raft.raftId);
+    away.removed = false;
+    await restart(away);
+    await until("it knows that it is out", () => away.removed);
+  });
+
+  it("refuses a removal that would lose the quorum", async () => {
+    await groupOf(3);
+    const leader = group.leader!;
+    const [dead, other] = group.managers.filter((manager) => manager !== leader) as [TestManager, TestManager];
+    await group.kill(dead);
+    await until("the leader sees it", () => leader.raft.members().some(({ reachability }) => reachability === 1));
+    await expect(leader.raft.removeMember(other.raft.raftId)).rejects.toMatchObject({
+      code: "FailedPrecondition",
+      message: /loss of quorum/,
+    });
+  });
+
+  it("keeps a joiner's raft id when it asks again, and takes its new address", async () => {
+    await groupOf(2);
+    const leader = group.leader!;
+    const joiner = group.managers.find((manager) => manager !== leader)!;
+    const { raftId } = joiner.raft;
+    await group.kill(joiner);
+    await rm(join(group.dir, joiner.nodeId), { recursive: true });
+    joiner.addr = "127.0.0.1:0";
+    joiner.machine.applied = [];
+    // Quorum of two: the leader must hold on until the joiner asks.
+    const rejoined = group.start(joiner, leader.addr).catch((error: unknown) => error);
+    await rejoined;
+    const known = leader.raft.members().find(({ nodeId }) => nodeId === joiner.nodeId)!;
+    expect(known.raftId).toBe(raftId);
+  });
+
+  it("goes on alone from what is committed when told to", async () => {
+    await groupOf(3);
+    const leader = group.leader!;
+    await proposeMany(leader, 10, "x");
+    const expected = [...leader.machine.applied];
+    for (const manager of group.managers) await group.kill(manager);
+    const alone = await TestGroup.create({ stateDir: join(group.dir, leader.nodeId), forceNewCluster: true });
+    try {
+      const again = await alone.add("n1");
+      await until("it leads", () => again.raft.isLeader);
+      expect(again.machine.applied).toEqual(expected);
+      expect(again.raft.members().length).toBe(1);
+      await again.propose("on my own");
+    } finally {
+      await alone.close();
+    }
+  });
+});
+
+describe("bad input", () => {
+  it("refuses to start from a damaged log, naming it", async () => {
+    await groupOf(1);
+    const [only] = group.managers as [TestManager];
+    await group.kill(only);
+    const dir = join(group.dir, "n1", "raft", "wal");
+    const name = (await readdir(dir)).find((candidate) => candidate.endsWith(".wal"))!;
+    await writeFile(join(dir, name), Buffer.from("not a log"));
+    await expect(restart(only)).rejects.toMatchObject({ code: "DataLoss", message: new RegExp(name) });
+  });
+
+  it("refuses a joiner that cannot be reached at the address it names", async () => {
+    await groupOf(1);
+    const joining = await TestGroup.create(
+      { addr: "127.0.0.1:1", join: { remote: group.leader!.addr } },
+      nullLogger,
+      group.ca,
+    );
+    try {
+      await expect(joining.add("n9")).rejects.toMatchObject({ code: "Unavailable", message: /127\.0\.0\.1:1/ });
+    } finally {
+      await joining.close();
+    }
+  }, 15_000);
+});
