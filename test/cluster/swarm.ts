@@ -61,14 +61,17 @@ export class Swarm {
     await this.ready([first, ...others]);
   }
 
-  /** Starts swarmd: a host that has been a node goes on as that node, a new one joins `via`, or else begins a swarm. */
-  async startNode(host: Host, via?: Host): Promise<void> {
+  /**
+   * Starts swarmd: a host that has been a node goes on as that node, a new one joins `via`, or else begins a swarm. The
+   * token for joining is asked of `via` unless given. Returns swarmd's pid inside the host.
+   */
+  async startNode(host: Host, via?: Host, token?: string): Promise<number> {
     const isNode = existsSync(join(host.stateFolder, "certificates/swarm-node.crt"));
-    const role = roleOf(host) ?? "worker";
-    const join_ =
-      via && !isNode
-        ? ["--join-addr", `${via.address}:${ports.remoteApi}`, "--join-token", await this.joinToken(role, via)]
-        : [];
+    const join_: string[] = [];
+    if (via && !isNode) {
+      join_.push("--join-addr", `${via.address}:${ports.remoteApi}`);
+      join_.push("--join-token", token ?? (await this.joinToken(roleOf(host) ?? "worker", via)));
+    }
     const remoteApi = `${host.address}:${ports.remoteApi}`;
     const pid = await host.daemon("swarmd", [
       node,
@@ -82,6 +85,7 @@ export class Swarm {
       ...join_,
     ]);
     this.#daemons.set(host.name, pid);
+    return pid;
   }
 
   /** Power on, and swarmd as before the cut. */
