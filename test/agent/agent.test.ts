@@ -6,10 +6,14 @@ import {
   CA,
   ContainerSpec,
   Dispatcher,
+  LogBroker,
+  LogSelector,
+  Logs,
   NodeCA,
   NodeStatus_State,
   Secret,
   SecretReference,
+  SubscribeLogsRequest,
   Task,
   TaskSpec,
   TaskState,
@@ -26,6 +30,7 @@ import {
   serverCredentials,
 } from "@starling/ca";
 import { createDispatcher, weightedPeers } from "@starling/dispatcher";
+import { createLogBroker } from "@starling/log-broker";
 import { Agent, type DependencySink } from "@starling/node-agent";
 import { MemoryStore } from "@starling/store";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -77,6 +82,9 @@ async function startManager() {
   addService(server, CA, ca, options);
   addService(server, NodeCA, nodeCa, options);
   addService(server, Dispatcher, dispatcher.handlers, options);
+  const broker = createLogBroker({ store, log });
+  addService(server, LogBroker, broker.logBroker, options);
+  addService(server, Logs, broker.logs, options);
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync("127.0.0.1:0", serverCredentials(identity), (error, bound) =>
       error ? reject(error) : resolve(bound),
@@ -84,15 +92,17 @@ async function startManager() {
   );
   address.value = `127.0.0.1:${port}`;
   let lead = new AbortController();
-  let running = dispatcher.run(lead.signal);
+  const run = () => Promise.all([dispatcher.run(lead.signal), broker.run(lead.signal)]);
+  let running = run();
   return {
+    identity,
     address: address.value,
     token: cluster.rootCa.joinTokens.worker,
     step: async () => {
       lead.abort();
       await running;
       lead = new AbortController();
-      running = dispatcher.run(lead.signal);
+      running = run();
     },
     stop: async () => {
       lead.abort();
@@ -232,6 +242,20 @@ describe("an agent", () => {
     await store.update((tx) => tx.tasks.delete("t1"));
     await startAgent({ identity, executor });
     await expect.poll(() => executor.controllers.get("t1")?.calls.slice(-2)).toEqual(["terminate", "remove"]);
+  });
+
+  it("sends its tasks' output to who subscribes at the managers", async () => {
+    const { nodeId } = await startAgent();
+    await assign(nodeId, "t1");
+    await inState("t1", TaskState.RUNNING);
+    const client = new RpcClient(manager.address, clientCredentials(manager.identity));
+    cleanups.push(() => client.close());
+    const request = SubscribeLogsRequest.create({ selector: LogSelector.create({ taskIds: ["t1"] }) });
+    const lines: string[] = [];
+    for await (const { messages } of client.stream(Logs.methods.subscribeLogs, request)) {
+      for (const { context, data } of messages) lines.push(`${context.taskId} ${Buffer.from(data)}`);
+    }
+    expect(lines).toEqual(["t1 hello\n"]);
   });
 
   it("takes milliseconds from assignment to RUNNING", async () => {

@@ -1,0 +1,1 @@
+export { createLogBroker, type LogBrokerOptions, type LogBrokerServer } from "./broker.ts";
