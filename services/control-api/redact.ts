@@ -24,7 +24,7 @@ export function redactCluster(cluster: Cluster): Cluster {
     fips: cluster.fips,
     defaultAddressPool: ownPools ? cluster.defaultAddressPool : defaultAddressPools,
     subnetSize: ownPools ? cluster.subnetSize : defaultSubnetSize,
-    VXLANUDPPort: cluster.VXLANUDPPort || defaultVxlanPort,
+    vxlanUdpPort: cluster.vxlanUdpPort || defaultVxlanPort,
   });
 }
 

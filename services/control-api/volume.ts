@@ -100,7 +100,7 @@ function checkFixedFields(present: VolumeSpec, wanted: VolumeSpec): void {
   const fixed: readonly [string, (spec: VolumeSpec) => unknown][] = [
     ["Name", (spec) => spec.annotations.name],
     ["Group", (spec) => spec.group],
-    ["AccessibilityRequirements", (spec) => spec.AccessibilityRequirements],
+    ["AccessibilityRequirements", (spec) => spec.accessibilityRequirements],
     ["Driver", (spec) => spec.driver],
     ["AccessMode", (spec) => spec.accessMode],
     ["Secrets", (spec) => spec.secrets],
