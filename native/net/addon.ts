@@ -9,11 +9,12 @@ export const Errno = { ENOENT: 2, ESRCH: 3, EINTR: 4, EEXIST: 17, ENODEV: 19, EA
 /** What the C++ side (binding.cc) takes and gives. */
 type NativeStep =
   | { readonly type: "netlink"; readonly protocol: number; readonly requests: Uint8Array }
-  | { readonly type: "nft"; readonly script: string; readonly json: boolean }
+  | { readonly type: "nft"; readonly script: string; readonly json: boolean; readonly session: string }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number };
 
 interface NativeAddon {
+  closeSession(name: string): void;
   run(netns: string | undefined, steps: readonly NativeStep[]): Promise<unknown[]>;
 }
 
@@ -52,7 +53,13 @@ export interface SocketResult {
 /** A step of a job; a job's steps are done in order in one network namespace. */
 export type Step =
   | { readonly type: "netlink"; readonly protocol: number; readonly requests: readonly Request[] }
-  | { readonly type: "nft"; readonly script: string; readonly json?: boolean }
+  | {
+      readonly type: "nft";
+      readonly script: string;
+      readonly json?: boolean;
+      /** Keeps what is costly to make for the next script of this name, which must be for the same namespace; see `closeNftSession`. */
+      readonly session?: string;
+    }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number };
 
@@ -85,8 +92,13 @@ export async function runSteps<const S extends readonly Step[]>(
 ): Promise<{ -readonly [K in keyof S]: ResultOf<S[K]> }> {
   const native = steps.map((step): NativeStep => {
     if (step.type === "netlink") return { ...step, requests: encodeRequests(step.requests) };
-    if (step.type === "nft") return { ...step, json: step.json ?? false };
+    if (step.type === "nft") return { ...step, json: step.json ?? false, session: step.session ?? "" };
     return step;
   });
   return (await addon().run(netns, native)) as { -readonly [K in keyof S]: ResultOf<S[K]> };
+}
+
+/** Ends the session that nft steps of that name kept, and with it its hold on their network namespace. */
+export function closeNftSession(name: string): void {
+  addon().closeSession(name);
 }

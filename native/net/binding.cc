@@ -1,4 +1,4 @@
-// N-API surface: run(netnsPath | undefined, steps) → Promise of one result per step. Types: native/net/addon.ts.
+// N-API surface: closeSession(name), run(netnsPath | undefined, steps) → Promise of one result per step. Types: native/net/addon.ts.
 #include <fcntl.h>
 #include <napi.h>
 
@@ -20,7 +20,8 @@ Step ReadStep(const Napi::Object& step) {
                        std::vector<uint8_t>(bytes.Data(), bytes.Data() + bytes.ByteLength())};
   }
   if (type == "nft") {
-    return NftStep{step.Get("script").As<Napi::String>(), step.Get("json").ToBoolean().Value()};
+    return NftStep{step.Get("script").As<Napi::String>(), step.Get("json").ToBoolean().Value(),
+                   step.Get("session").As<Napi::String>()};
   }
   if (type == "sysctl") {
     SysctlStep read;
@@ -124,7 +125,14 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   return promise;
 }
 
+// closeSession(name): in the background, as it may wait.
+void CloseSession(const Napi::CallbackInfo& info) {
+  const std::string session = info[0].As<Napi::String>();
+  std::thread([session] { CloseNft(session); }).detach();
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  exports.Set("closeSession", Napi::Function::New(env, CloseSession));
   exports.Set("run", Napi::Function::New(env, Run));
   return exports;
 }

@@ -1,5 +1,6 @@
 export {
   type Answer,
+  closeNftSession,
   Errno,
   type NetlinkResult,
   type NftResult,

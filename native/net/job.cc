@@ -50,7 +50,7 @@ SocketResult BindSocket(const SocketStep& step) {
 
 struct Runner {
   StepResult operator()(const NetlinkStep& step) const { return Converse(step.protocol, step.requests); }
-  StepResult operator()(const NftStep& step) const { return RunNft(step.script, step.json); }
+  StepResult operator()(const NftStep& step) const { return RunNft(step.script, step.json, step.session); }
   StepResult operator()(const SysctlStep& step) const { return WriteSysctls(step); }
   StepResult operator()(const SocketStep& step) const { return BindSocket(step); }
 };

@@ -20,6 +20,7 @@ struct NetlinkStep {
 struct NftStep {
   std::string script;
   bool json;
+  std::string session;
 };
 // Writes `value` into /proc/sys/<first>; `optional` ones may not exist.
 struct SysctlStep {

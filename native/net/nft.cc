@@ -5,6 +5,7 @@
 #include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <unordered_map>
 
 namespace starling::net {
 namespace {
@@ -46,23 +47,44 @@ Library Load() {
   return library;
 }
 
+using Context = std::unique_ptr<nft_ctx, void (*)(nft_ctx*)>;
+
+std::mutex mu;
+std::unordered_map<std::string, Context> sessions;  // GUARDED_BY(mu)
+
+const Library& Loaded() {
+  static const Library library = Load();
+  return library;
+}
+
 }  // namespace
 
-NftResult RunNft(const std::string& script, bool json) {
-  static std::mutex mu;
+NftResult RunNft(const std::string& script, bool json, const std::string& session) {
   const std::lock_guard<std::mutex> lock(mu);
-  static const Library library = Load();
-  // A context belongs to the namespace in which it was made, so each call makes its own.
-  std::unique_ptr<nft_ctx, void (*)(nft_ctx*)> context(library.ctx_new(0), library.ctx_free);
-  if (!context) throw std::runtime_error("nft_ctx_new failed");
-  library.buffer_output(context.get());
-  library.buffer_error(context.get());
+  const Library& library = Loaded();
+  Context context(nullptr, library.ctx_free);
+  if (auto kept = sessions.find(session); kept != sessions.end()) {
+    context = std::move(kept->second);
+    sessions.erase(kept);
+  } else {
+    context.reset(library.ctx_new(0));
+    if (!context) throw std::runtime_error("nft_ctx_new failed");
+    library.buffer_output(context.get());
+    library.buffer_error(context.get());
+  }
   library.set_output_flags(context.get(), json ? kOutputJson | kOutputNumericAll : kOutputNumericAll);
   NftResult result;
   result.ok = library.run_cmd(context.get(), script.c_str()) == 0;
   if (const char* text = library.get_output(context.get())) result.output = text;
   if (const char* text = library.get_error(context.get())) result.error = text;
+  // What the library remembers of a table may be wrong after a refusal: then it starts anew.
+  if (result.ok && !session.empty()) sessions.emplace(session, std::move(context));
   return result;
+}
+
+void CloseNft(const std::string& session) {
+  const std::lock_guard<std::mutex> lock(mu);
+  sessions.erase(session);
 }
 
 }  // namespace starling::net

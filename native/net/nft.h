@@ -14,6 +14,13 @@ struct NftResult {
 
 // Runs `script` as `nft -f -` does: all of it or nothing. `json` prints listings as JSON. The library is loaded at the
 // first call (libnftables.so.1) and keeps global state, so calls take turns. Throws std::runtime_error without it.
-NftResult RunNft(const std::string& script, bool json);
+//
+// Closing a context waits until the kernel has freed what its last transactions replaced (10 ms and more). So a context
+// is kept under the name `session` (if not empty) and used again by later calls of that name, in whatever namespace the
+// first was made; it keeps that namespace alive until CloseNft.
+NftResult RunNft(const std::string& script, bool json, const std::string& session);
+
+// Ends a session, if there is one of that name. May wait, see above.
+void CloseNft(const std::string& session);
 
 }  // namespace starling::net

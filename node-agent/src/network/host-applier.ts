@@ -1,5 +1,6 @@
+import { randomUUID } from "node:crypto";
 import type { Logger } from "@starling/base";
-import { Errno, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
+import { closeNftSession, Errno, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
 import { desiredHostNetwork, desiredHostRules, type NodeInputs } from "./desired.ts";
 import type { HostNetwork } from "./host-network.ts";
 import { meshDevice } from "./names.ts";
@@ -22,6 +23,7 @@ export class HostApplier {
   #host: NftTable | undefined;
   #mesh: NftTable | undefined;
   #base = false;
+  readonly #session = `host ${randomUUID()}`;
 
   /** `netns` is the host's network namespace; undefined: the process's own. */
   constructor(log: Logger, netns: string | undefined) {
@@ -45,6 +47,10 @@ export class HostApplier {
     const observed = await observeHost(this.#netns);
     if (generation === this.#generation) this.#observed = observed;
     return observed;
+  }
+
+  close(): void {
+    closeNftSession(this.#session);
   }
 
   /** The tables as they should be in the kernel now. */
@@ -115,7 +121,7 @@ export class HostApplier {
     const script = planTable(this.#host, host) + (mesh === undefined ? "" : planTable(this.#mesh, mesh));
     if (script === "") return;
     try {
-      await loadRules(this.#netns, script);
+      await loadRules(this.#netns, script, this.#session);
     } catch (error) {
       this.forgetTables();
       throw error;
@@ -192,7 +198,8 @@ export async function writeSysctls(settings: readonly Sysctl[], netns?: string):
   if (error !== undefined) throw new Error(error);
 }
 
-export async function loadRules(netns: string | undefined, script: string): Promise<void> {
-  const [result] = await runSteps(netns, [{ type: "nft", script }]);
+/** Loads rules in a namespace; `session` names what is kept for its next script. */
+export async function loadRules(netns: string | undefined, script: string, session: string): Promise<void> {
+  const [result] = await runSteps(netns, [{ type: "nft", script, session }]);
   if (!result.ok) throw new Error(`nftables refused: ${result.error.trim()}`);
 }

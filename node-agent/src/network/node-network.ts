@@ -27,6 +27,7 @@ import { Turn } from "./turn.ts";
 
 const stateTimeoutMs = 10_000;
 const retryMs = 1_000;
+const auditPeriodMs = 30_000;
 /** How long clients of a task that is gone are reset rather than left hanging; addresses rest longer than this. */
 const deadMs = 60_000;
 
@@ -74,6 +75,7 @@ export class NodeNetwork implements NetworkAttacher {
   #waiters: (() => void)[] = [];
   #zone: Zone | undefined;
   #retry: Timer | undefined;
+  #nextAudit: Timer | undefined;
   #claimed = false;
   #closed = false;
 
@@ -85,6 +87,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#applier = new HostApplier(options.log, options.netns);
     this.#resolvers = parseResolvConf(options.resolvConf ?? readFileSync("/etc/resolv.conf", "utf8"));
     this.#upstream = new Upstream(this.#resolvers.nameservers, options.clock);
+    this.#scheduleAudit();
   }
 
   /** Takes in a message of the managers' stream and applies it; resolves when the kernel has it. Failures are logged and tried again. */
@@ -164,7 +167,7 @@ export class NodeNetwork implements NetworkAttacher {
   }
 
   /**
-   * Compares the kernel with what should be there and repairs it. Returns how much was wrong: devices, routes, entries, and
+   * Compares the kernel with what should be there and repairs it; done each half minute by itself. Returns how much was wrong: devices, routes, entries, and
    * tables whose rules or elements were touched.
    */
   async audit(): Promise<number> {
@@ -187,12 +190,24 @@ export class NodeNetwork implements NetworkAttacher {
   async close(): Promise<void> {
     this.#closed = true;
     this.#retry?.cancel();
+    this.#nextAudit?.cancel();
     await this.#turn.idle();
     for (const { network, names } of this.#attached.values()) {
       names.close();
       network.close();
     }
     this.#attached.clear();
+    this.#applier.close();
+  }
+
+  #scheduleAudit(): void {
+    this.#nextAudit = this.#clock.setTimer(auditPeriodMs, () => {
+      this.audit()
+        .catch((error) => this.#log.warn("network could not be audited", { error }))
+        .finally(() => {
+          if (!this.#closed) this.#scheduleAudit();
+        });
+    });
   }
 
   async #open(task: Task, attachment: Attachment, netns: NetnsRef): Promise<TaskNetwork> {

@@ -1,5 +1,6 @@
+import { randomUUID } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
-import { decodeLinks, decodeReplies, rtnetlink, runSteps } from "@starling/native/net";
+import { closeNftSession, decodeLinks, decodeReplies, rtnetlink, runSteps } from "@starling/native/net";
 import type { Attachment } from "./attachment.ts";
 import type { LocalTask } from "./desired.ts";
 import { checkAnswers, converse, loadRules } from "./host-applier.ts";
@@ -27,6 +28,9 @@ export class TaskNetwork {
   #table: NftTable | undefined;
   #nameServer: NameServerPorts | undefined;
   #closed = false;
+  /** The last loading of rules: its session may be closed only after it. */
+  #loading: Promise<void> = Promise.resolve();
+  readonly #session = `task ${randomUUID()}`;
 
   constructor(options: {
     readonly netnsPath: string;
@@ -99,7 +103,8 @@ export class TaskNetwork {
     const script = planTable(this.#table, next);
     if (script === "") return false;
     this.#table = undefined;
-    await loadRules(this.netnsPath, script);
+    this.#loading = loadRules(this.netnsPath, script, this.#session);
+    await this.#loading;
     this.#table = next;
     return true;
   }
@@ -116,6 +121,8 @@ export class TaskNetwork {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    const closeSession = () => closeNftSession(this.#session);
+    this.#loading.then(closeSession, closeSession);
     closeSync(this.#netnsFd);
   }
 }
