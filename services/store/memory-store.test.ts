@@ -1,4 +1,15 @@
-import { Annotations, Service, ServiceSpec, Task, TaskState, TaskStatus } from "@starling/api";
+import {
+  Annotations,
+  ContainerSpec,
+  Service,
+  ServiceSpec,
+  StoreAction,
+  StoreSnapshot,
+  Task,
+  TaskSpec,
+  TaskState,
+  TaskStatus,
+} from "@starling/api";
 import { FakeClock, SwarmError } from "@starling/base";
 import { describe, expect, it } from "vitest";
 import { FakeProposer } from "./fake-proposer.ts";
@@ -152,6 +163,30 @@ describe("applyActions", () => {
     for (const { actions, index } of proposer.log) follower.applyActions(actions, index);
     expect(follower.snapshot()).toEqual(store.snapshot());
     expect(follower.version).toBe(13);
+  });
+
+  it("shares a service's spec among its tasks, as the leader does", async () => {
+    const { proposer, store } = replicated();
+    const spec = TaskSpec.create({ container: ContainerSpec.create({ image: "web:1" }) });
+    store.update((tx) => ["t1", "t2"].map((id) => tx.tasks.create({ ...task(id), spec }))).catch(() => {});
+    store
+      .update((tx) =>
+        tx.tasks.update({ ...tx.tasks.get("t2")!, status: TaskStatus.create({ state: TaskState.READY }) }),
+      )
+      .catch(() => {});
+    proposer.commit();
+    const follower = new MemoryStore();
+    for (const { actions, index } of proposer.log) {
+      const received = actions.map((action) => StoreAction.decode(StoreAction.encode(action)));
+      follower.applyActions(received, index);
+    }
+    const restored = new MemoryStore();
+    restored.restore(StoreSnapshot.decode(StoreSnapshot.encode(store.snapshot())));
+    for (const each of [follower, restored]) {
+      const [first, second] = each.view((tx) => tx.tasks.find());
+      expect(first?.spec).toBe(second?.spec);
+      expect(each.snapshot()).toEqual(store.snapshot());
+    }
   });
 
   it("stops at an entry that cannot be applied, naming it", async () => {

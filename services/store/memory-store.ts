@@ -1,6 +1,7 @@
-import type { StoreAction, StoreSnapshot, Timestamp } from "@starling/api";
+import { type StoreAction, type StoreSnapshot, timestampOfMs } from "@starling/api";
 import { assert, type Clock, type Metrics, metrics, SwarmError, systemClock, type Watcher } from "@starling/base";
 import { actionBytes, BATCH_CHANGES_MAX, fromAction, TRANSACTION_BYTES_MAX, toAction } from "./actions.ts";
+import { Interner } from "./intern.ts";
 import { StoreMetrics } from "./metrics.ts";
 import { type EventKind, type EventOf, type Kind, type ObjectEvent, type StoreObject, tableName } from "./objects.ts";
 import type { Proposer, StateMachine } from "./proposer.ts";
@@ -34,6 +35,7 @@ export class MemoryStore implements StateMachine {
   readonly #clock: Clock;
   readonly #metrics: StoreMetrics;
   readonly #feed = new EventFeed();
+  #interner = new Interner();
   #proposer: Proposer | undefined;
   /** Committed state; changed by `#commit`, `applyActions`, `restore` and updates without a proposer. */
   #root: Root = emptyRoot;
@@ -142,7 +144,7 @@ export class MemoryStore implements StateMachine {
         table = (this.#root[tableName(kind)] as unknown as Table<Kind>).fork();
         forks.set(kind, table);
       }
-      return applyChange(table, change, index);
+      return this.#applyChange(table, change, index);
     });
     const tables = [...forks].map(([kind, table]) => [tableName(kind), table]);
     this.#publish({ ...this.#root, ...Object.fromEntries(tables) }, changes, index);
@@ -163,9 +165,29 @@ export class MemoryStore implements StateMachine {
   restore(snapshot: StoreSnapshot): void {
     this.abandonInFlight(new SwarmError("Unavailable", "outcome unknown: state was replaced by a snapshot"));
     const before = this.#root;
-    const root = rootFromSnapshot(snapshot);
+    this.#interner = new Interner();
+    const root = rootFromSnapshot(snapshot, this.#interner);
     const index = Math.max(this.#committedIndex, newestVersion(root));
     this.#publish(root, diffRoots(before, root), index);
+  }
+
+  /** Applies a change from the log; throws when the table disagrees with what the change presumes. */
+  #applyChange(table: Table<Kind>, change: ObjectEvent, index: number): ObjectEvent {
+    const { kind, action } = change;
+    const old = table.get(change.object.id);
+    if ((action === "create") !== (old === undefined)) {
+      const problem = old === undefined ? "does not exist" : "exists already";
+      throw new Error(
+        `log entry ${index} cannot be applied: ${action} of ${kind} ${change.object.id}, which ${problem}`,
+      );
+    }
+    const object = this.#interner.intern(change, old);
+    if (action === "remove") {
+      table.remove(old!);
+      return { kind, action, object: old! } as ObjectEvent;
+    }
+    table.put(object, old);
+    return { kind, action, object, ...(old && { old }) } as ObjectEvent;
   }
 
   /** Runs one callback on the newest state and proposes its changes. */
@@ -173,7 +195,7 @@ export class MemoryStore implements StateMachine {
     assert(!this.#updating, "update called within an update's callback");
     const last = this.#inFlight.at(-1);
     const version = Math.max(this.#lastVersion, this.#proposer?.committedIndex ?? 0) + 1;
-    const tx = new Transaction(last?.root ?? this.#root, version, timestamp(this.#clock.now()));
+    const tx = new Transaction(last?.root ?? this.#root, version, timestampOfMs(this.#clock.now()));
     this.#updating = true;
     let result: T;
     try {
@@ -247,31 +269,10 @@ function settle(layer: Layer, error?: SwarmError): void {
   else layer.committed.reject(error);
 }
 
-/** Applies a change from the log; throws when the table disagrees with what the change presumes. */
-function applyChange(table: Table<Kind>, change: ObjectEvent, index: number): ObjectEvent {
-  const { kind, action, object } = change;
-  const old = table.get(object.id);
-  if ((action === "create") !== (old === undefined)) {
-    const problem = old === undefined ? "does not exist" : "exists already";
-    throw new Error(`log entry ${index} cannot be applied: ${action} of ${kind} ${object.id}, which ${problem}`);
-  }
-  if (action === "remove") {
-    table.remove(old!);
-    return { kind, action, object: old! } as ObjectEvent;
-  }
-  table.put(object, old);
-  return { kind, action, object, ...(old && { old }) } as ObjectEvent;
-}
-
 function newestVersion(root: Root): number {
   const tables = Object.values(root) as readonly { find(): readonly StoreObject[] }[];
   return tables.reduce(
     (newest, table) => table.find().reduce((most, object) => Math.max(most, object.meta.version.index), newest),
     0,
   );
-}
-
-function timestamp(ms: number): Timestamp {
-  const seconds = Math.floor(ms / 1000);
-  return { seconds, nanos: Math.floor((ms - seconds * 1000) * 1_000_000) };
 }

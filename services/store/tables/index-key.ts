@@ -7,6 +7,8 @@ export interface Index<T> {
   readonly name: IndexName;
   /** Two objects may not share a key: refused with AlreadyExists. */
   readonly unique?: boolean;
+  /** No tree is kept: finders go through all objects. For what is seldom asked of a table that often changes. */
+  readonly scanned?: boolean;
   keysOf(object: T): string | readonly string[] | undefined;
 }
 

@@ -1,6 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { StoreSnapshot } from "@starling/api";
-import { type Kind, kinds, tableName } from "../objects.ts";
+import type { Interner } from "../intern.ts";
+import { type Kind, kinds, type ObjectEvent, tableName } from "../objects.ts";
 import { schemas } from "./schema.ts";
 import { type ReadTable, Table } from "./table.ts";
 
@@ -20,12 +21,12 @@ export function rootToSnapshot(root: Root): StoreSnapshot {
 }
 
 /** Throws when an id stands twice in one list. */
-export function rootFromSnapshot(snapshot: StoreSnapshot): Root {
+export function rootFromSnapshot(snapshot: StoreSnapshot, interner: Interner): Root {
   const tables = kinds.map((kind) => {
     const table = Table.empty<Kind>(kind, schemas[kind] as never);
     for (const object of snapshot[tableName(kind)]) {
       if (table.get(object.id)) throw new Error(`snapshot holds ${kind} ${object.id} twice`);
-      table.put(object, undefined);
+      table.put(interner.intern({ kind, action: "create", object } as ObjectEvent, undefined), undefined);
     }
     return [tableName(kind), table];
   });

@@ -80,6 +80,7 @@ export class Table<K extends Kind> implements ReadTable<K> {
   put(object: ObjectOf[K], old: ObjectOf[K] | undefined): void {
     this.#ownById().set(object.id, object);
     for (const [at, index] of this.#schema.indexes.entries()) {
+      if (index.scanned) continue;
       const after = index.keysOf(object);
       const before = old && index.keysOf(old);
       if (sameKeys(before, after)) continue;
@@ -93,7 +94,7 @@ export class Table<K extends Kind> implements ReadTable<K> {
   remove(object: ObjectOf[K]): void {
     this.#ownById().delete(object.id);
     for (const [at, index] of this.#schema.indexes.entries()) {
-      const keys = listed(index.keysOf(object));
+      const keys = index.scanned ? noKeys : listed(index.keysOf(object));
       if (keys.length === 0) continue;
       const tree = this.#ownIndex(at);
       for (const key of keys) tree.delete(key + SEPARATOR + object.id);
@@ -139,7 +140,12 @@ export class Table<K extends Kind> implements ReadTable<K> {
       if (object !== undefined) found.push(object);
       return;
     }
-    const { at } = this.#index(by.index);
+    const { index, at } = this.#index(by.index);
+    if (index.scanned) {
+      const accept = filtered(found, (object) => meets(by, listed(index.keysOf(object))));
+      this.#byId.forEachPair((_id, object) => accept.push(object));
+      return;
+    }
     const ids = idsInRange(this.#indexes[at]!, by.prefix ? by.key : by.key + SEPARATOR);
     for (const id of ids) found.push(this.get(id)!);
   }
@@ -149,7 +155,7 @@ export class Table<K extends Kind> implements ReadTable<K> {
       if (each.t === "all") return true;
       if (each.t === "or") return each.any.some((alternative) => this.#meets([alternative], object));
       const keys = each.index === "id" ? [object.id] : listed(this.#index(each.index).index.keysOf(object));
-      return keys.some((key) => (each.prefix ? key.startsWith(each.key) : key === each.key));
+      return meets(each, keys);
     });
   }
 
@@ -171,6 +177,10 @@ function sameKeys(a: string | readonly string[] | undefined, b: string | readonl
   if (a === b) return true;
   if (typeof a !== "object" || typeof b !== "object") return listed(a).length === 0 && listed(b).length === 0;
   return a.length === b.length && a.every((key, at) => key === b[at]);
+}
+
+function meets(by: { readonly key: string; readonly prefix: boolean }, keys: readonly string[]): boolean {
+  return keys.some((key) => (by.prefix ? key.startsWith(by.key) : key === by.key));
 }
 
 function filtered<T>(found: T[], accept: (object: T) => boolean): { push(object: T): void } {

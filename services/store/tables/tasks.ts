@@ -6,9 +6,9 @@ import { customIndex, referenced, type TableSchema } from "./index-key.ts";
 export const tasks: TableSchema<Task> = {
   nameOf: taskName,
   indexes: [
-    { name: "name", keysOf: (task) => taskName(task).toLowerCase() },
+    { name: "name", scanned: true, keysOf: (task) => taskName(task).toLowerCase() },
     customIndex((task) => task.annotations),
-    { name: "runtime", keysOf: (task) => runtimeName(task.spec) },
+    { name: "runtime", scanned: true, keysOf: (task) => runtimeName(task.spec) },
     { name: "slot", keysOf: (task) => task.serviceId + SEPARATOR + task.slot },
     { name: "node", keysOf: (task) => task.nodeId },
     { name: "desiredState", keysOf: (task) => String(task.desiredState) },
