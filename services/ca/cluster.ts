@@ -3,7 +3,6 @@ import {
   AcceptancePolicy,
   Annotations,
   CAConfig,
-  Certificate,
   Cluster,
   ClusterSpec,
   DispatcherConfig,
@@ -13,19 +12,12 @@ import {
   defaultVxlanPort,
   durationOfMs,
   EncryptionConfig,
-  IssuanceStatus,
-  IssuanceStatus_State,
   JoinTokens,
-  Node,
-  NodeRole,
-  NodeSpec,
-  NodeSpec_Membership,
   OrchestrationConfig,
   RaftConfig,
   RootCA as RootCAObject,
   TaskDefaults,
 } from "@starling/api";
-import type { NodeIdentity } from "./identity.ts";
 import { formatJoinToken } from "./join-token.ts";
 import { nodeValidityMs, RootCA } from "./root-ca.ts";
 
@@ -70,22 +62,6 @@ export function newCluster(options: {
     defaultAddressPool: defaults.defaultAddressPool ?? defaultAddressPools,
     subnetSize: defaults.subnetSize ?? defaultSubnetSize,
     vxlanUdpPort: defaults.vxlanUdpPort ?? defaultVxlanPort,
-  });
-}
-
-/** The node object of the first manager, which no token let in: to be created with the cluster object. */
-export function firstManagerNode(identity: Pick<NodeIdentity, "nodeId" | "chainPem">, cluster: Cluster): Node {
-  return Node.create({
-    id: identity.nodeId,
-    role: NodeRole.MANAGER,
-    spec: NodeSpec.create({ desiredRole: NodeRole.MANAGER, membership: NodeSpec_Membership.ACCEPTED }),
-    certificate: Certificate.create({
-      role: NodeRole.MANAGER,
-      cn: identity.nodeId,
-      status: IssuanceStatus.create({ state: IssuanceStatus_State.ISSUED }),
-      certificate: Buffer.from(identity.chainPem),
-    }),
-    vxlanUdpPort: cluster.vxlanUdpPort,
   });
 }
 

@@ -1,5 +1,5 @@
 export { type NodeCertificate, readNodeCertificate } from "./certificate.ts";
-export { type ClusterDefaults, firstManagerNode, newCluster, newJoinToken, rootOf } from "./cluster.ts";
+export { type ClusterDefaults, newCluster, newJoinToken, rootOf } from "./cluster.ts";
 export { clientCredentials, joinerCredentials, serverCredentials, unverifiedCredentials } from "./credentials.ts";
 export { bootstrapIdentity, certificatesDir, NodeIdentity } from "./identity.ts";
 export { fetchRootCertificate, type JoinOptions, joinCluster, requestCertificate } from "./join.ts";
