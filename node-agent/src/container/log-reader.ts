@@ -4,9 +4,8 @@ import { LogStream, type LogSubscriptionOptions } from "@starling/api";
 import type { Clock } from "@starling/base";
 import type { LogChunk } from "../exec/controller.ts";
 
-const readBytes = 64 << 10;
-/** A line of the log file is at most 16 KiB of output, each byte at most 6 characters, and its frame. */
-const lineBytesMax = 128 << 10;
+/** Longer than any line: 16 KiB of output, each byte at most 6 characters, and the frame. */
+const readBytes = 256 << 10;
 /** How often the file is looked at when no change is told. */
 const lookEveryMs = 1_000;
 const rotatedMax = 1_000;
@@ -14,7 +13,7 @@ const rotatedMax = 1_000;
 /**
  * Reads what the shim writes: json-file lines of `path`, and of `path.1` … where it was rotated. Gives what is there,
  * then, with `follow`, what comes, until `ended()` says that nothing more will, or the signal.
- * `tail`: 0 all, otherwise the last lines only, counted as `-1 - tail` in Swarm's encoding (moby/swarmkit api/logbroker).
+ * `tail` as in Swarm's API: 0 all, -1 - n the last n lines, n > 0 all but the first n.
  */
 export async function* readLog(
   path: string,
@@ -24,7 +23,7 @@ export async function* readLog(
   const wanted = acceptOf(options);
   const lines = new Lines(path);
   try {
-    yield* lastOf(lines, wanted, linesWanted(options.tail));
+    yield* options.tail < 0 ? lastOf(lines, wanted, -1 - options.tail) : allBut(lines, wanted, options.tail);
     if (!options.follow) return;
     while (!context.signal.aborted) {
       // Asked before reading: what was written before the end is read after it.
@@ -38,17 +37,12 @@ export async function* readLog(
   }
 }
 
-/** Infinity: all. Swarm's API has 0 for all and -1 - n for the last n lines; a positive n is taken as n lines. */
-function linesWanted(tail: number): number {
-  if (tail === 0) return Number.POSITIVE_INFINITY;
-  return tail < 0 ? -tail - 1 : tail;
+async function* allBut(lines: Lines, wanted: (chunk: LogChunk) => boolean, count: number): AsyncGenerator<LogChunk> {
+  let skipped = 0;
+  for await (const chunk of lines.read()) if (wanted(chunk) && ++skipped > count) yield chunk;
 }
 
 async function* lastOf(lines: Lines, wanted: (chunk: LogChunk) => boolean, count: number): AsyncGenerator<LogChunk> {
-  if (count === Number.POSITIVE_INFINITY) {
-    for await (const chunk of lines.read()) if (wanted(chunk)) yield chunk;
-    return;
-  }
   let kept: LogChunk[] = [];
   for await (const chunk of lines.read()) {
     if (!wanted(chunk)) continue;
@@ -94,7 +88,6 @@ class Lines {
   #file: FileHandle | undefined;
   #position = 0;
   #inode = 0n;
-  #rest = "";
 
   constructor(path: string) {
     this.#path = path;
@@ -115,20 +108,13 @@ class Lines {
 
   async *#readFile(): AsyncGenerator<LogChunk> {
     const buffer = Buffer.alloc(readBytes);
-    // Lines are ASCII frames around UTF-8: a chunk may end inside a character.
-    const decoder = new TextDecoder();
     for (;;) {
       const { bytesRead } = await this.#file!.read(buffer, 0, readBytes, this.#position);
-      if (bytesRead === 0) return;
-      // Only whole lines are taken; the rest is read again.
       const end = buffer.subarray(0, bytesRead).lastIndexOf(10) + 1;
-      if (end === 0 && this.#rest.length < lineBytesMax && bytesRead < readBytes) return;
-      const take = end === 0 ? bytesRead : end;
-      this.#position += take;
-      const text = this.#rest + decoder.decode(buffer.subarray(0, take), { stream: end === 0 });
-      const lines = text.split("\n");
-      this.#rest = lines.pop()!;
-      for (const line of lines) {
+      // The last line may be under way: read again with its end.
+      if (end === 0 && bytesRead < readBytes) return;
+      this.#position += end === 0 ? bytesRead : end;
+      for (const line of buffer.toString("utf8", 0, end).split("\n")) {
         const chunk = parseLine(line);
         if (chunk !== undefined) yield chunk;
       }
@@ -164,7 +150,6 @@ class Lines {
     this.#file = file;
     this.#inode = (await file.stat({ bigint: true })).ino;
     this.#position = 0;
-    this.#rest = "";
     return true;
   }
 }

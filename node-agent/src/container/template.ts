@@ -19,13 +19,13 @@ export interface TemplateNode {
 export function expandTemplate(text: string, task: Task, node: TemplateNode): string {
   if (!text.includes("{{")) return text;
   return text.replace(/\{\{-?\s*(.*?)\s*-?\}\}/gs, (_whole, expression: string) => {
-    const value = valueOf(expression, task, node);
+    const value = fieldValue(expression, task, node);
     if (value !== undefined) return value;
     throw new FatalTaskError(`template ${JSON.stringify(text)}: {{${expression}}} is not known here`);
   });
 }
 
-function valueOf(expression: string, task: Task, node: TemplateNode): string | undefined {
+function fieldValue(expression: string, task: Task, node: TemplateNode): string | undefined {
   const label =
     /^\.Service\.Labels\.([\w-]+)$/.exec(expression) ??
     /^index\s+\.Service\.Labels\s+["`]([^"`]+)["`]$/.exec(expression);

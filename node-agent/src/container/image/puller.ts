@@ -75,6 +75,12 @@ export class ImagePuller {
     return withSignal(pull, options.signal);
   }
 
+  /** The image as `reference` was last pulled, without asking anyone. */
+  async stored(reference: string): Promise<StoredImage | undefined> {
+    const digest = await this.#store.resolved(displayName(parseImageReference(reference)));
+    return digest === undefined ? undefined : this.#store.image(digest);
+  }
+
   async #pull(image: ImageReference, credentials: RegistryCredentials | undefined): Promise<StoredImage> {
     const name = displayName(image);
     try {

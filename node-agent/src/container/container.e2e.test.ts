@@ -1,0 +1,262 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  Config,
+  ConfigReference,
+  ConfigSpec,
+  ContainerSpec,
+  FileTarget,
+  HealthConfig,
+  LogSubscriptionOptions,
+  ResourceRequirements,
+  Resources,
+  Task,
+  TaskSpec,
+} from "@starling/api";
+import { newId, nullLogger, systemClock } from "@starling/base";
+import { readShimState } from "@starling/native";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Dependencies } from "../dependencies/dependencies.ts";
+import type { Controller } from "../exec/controller.ts";
+import { noNetwork } from "../exec/network-attacher.ts";
+import { ContainerExecutor } from "./executor.ts";
+import { TestRegistry } from "./test-registry.ts";
+
+const signal = new AbortController().signal;
+const MiB = 2 ** 20;
+let folder: string;
+let registry: TestRegistry;
+let executor: ContainerExecutor;
+const dependencies = new Dependencies();
+const controllers = new Map<string, Controller>();
+
+function newExecutor(): ContainerExecutor {
+  return new ContainerExecutor({
+    stateDir: join(folder, "state"),
+    runDir: join(folder, "run"),
+    log: nullLogger,
+    clock: systemClock,
+    hostname: "host1",
+    network: noNetwork,
+    dependencies,
+  });
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "starling-container-"));
+  registry = await TestRegistry.start();
+  executor = newExecutor();
+  await executor.open();
+});
+
+afterAll(async () => {
+  await executor?.removeUnknown(new Set());
+  await executor?.close();
+  await registry?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** A task of the test image; `script` is run by its shell. */
+function task(script: string, spec: Partial<ContainerSpec> = {}, limits?: Partial<Resources>): Task {
+  const container = ContainerSpec.create({ image: registry.image, command: ["sh", "-c", script], ...spec });
+  const resources = limits && ResourceRequirements.create({ limits: Resources.create(limits) });
+  return Task.create({ id: newId(), nodeId: "n1", slot: 2, spec: TaskSpec.create({ container, resources }) });
+}
+
+async function started(of: Task): Promise<Controller> {
+  const controller = executor.controller(of);
+  controllers.set(of.id, controller);
+  await controller.prepare(signal);
+  await controller.start(signal);
+  return controller;
+}
+
+async function outputOf(controller: Controller): Promise<string> {
+  let text = "";
+  for await (const { data } of controller.logs(LogSubscriptionOptions.create(), signal)) text += Buffer.from(data);
+  return text;
+}
+
+/** Runs to its end; what it printed. */
+async function run(of: Task): Promise<string> {
+  const controller = await started(of);
+  await controller.wait(signal);
+  const text = await outputOf(controller);
+  await controller.remove(signal);
+  return text;
+}
+
+const errorOf = (promise: Promise<unknown>) =>
+  promise.then(
+    () => "no error",
+    (error: Error) => error.message,
+  );
+
+describe("a container", () => {
+  it("runs the image's layers with its environment, host name and process tree", async () => {
+    const text = await run(
+      task("cat /added; ls /hidden 2>&1; echo $FROM_IMAGE $EXTRA $HOSTNAME; hostname; echo pid $$; cat /etc/hostname", {
+        hostname: "web-{{.Task.Slot}}",
+        env: ["EXTRA={{.Node.Hostname}}"],
+      }),
+    );
+    expect(text.split("\n").slice(0, -1)).toEqual([
+      "by the second layer",
+      "ls: /hidden: No such file or directory",
+      "yes host1 web-2",
+      "web-2",
+      "pid 1",
+      "web-2",
+    ]);
+  });
+
+  it("has few privileges", async () => {
+    const text = await run(
+      task(
+        [
+          "mount -t tmpfs x /mnt 2>&1; unshare -U true 2>&1; chroot / true && echo chroot",
+          "grep -E 'NoNewPrivs|Seccomp:|CapEff' /proc/self/status",
+          "mknod /tmp-disk b 254 0; head -c1 /tmp-disk 2>&1; echo x > /proc/sys/kernel/hostname; hostname x 2>&1",
+        ].join("; "),
+      ),
+    );
+    expect(text).toContain("mount: permission denied");
+    expect(text).toContain("unshare(0x10000000): Operation not permitted");
+    expect(text).toContain("CapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n");
+    expect(text).toContain("head: /tmp-disk: Operation not permitted");
+    expect(text).toContain("can't create /proc/sys/kernel/hostname: Read-only file system");
+    expect(text).toContain("sethostname: Operation not permitted");
+  });
+
+  it("runs as the image's user with its groups, without capabilities", async () => {
+    const text = await run(task("id; grep CapEff /proc/self/status; echo $HOME; pwd", { user: "app", dir: "/work/a" }));
+    expect(text).toBe(
+      "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)\nCapEff:\t0000000000000000\n/home/app\n/work/a\n",
+    );
+  });
+
+  it("tells its exit code, and why the kernel killed it", async () => {
+    const failing = await started(task("exit 3"));
+    expect(await errorOf(failing.wait(signal))).toBe("task: non-zero exit (3)");
+    expect(await failing.containerStatus()).toMatchObject({ exitCode: 3, pid: 0 });
+    // The shell's own memory grows past the limit.
+    const hungry = await started(task("x=0123456789; while :; do x=$x$x; done", {}, { memoryBytes: 16 * MiB }));
+    expect(await errorOf(hungry.wait(signal))).toBe(
+      "task: non-zero exit (137): out of memory: its memory limit was reached",
+    );
+  });
+
+  it("meets its limits of processes and CPU", async () => {
+    const text = await run(task("for i in 1 2 3 4 5 6 7 8; do sleep 0.2 & done; wait", { pidsLimit: 5 })).catch(String);
+    expect(text).toMatch(/can't fork|non-zero exit/);
+    const before = Date.now();
+    // 0.1 CPU: 100 ms of work take about a second.
+    await run(
+      task(
+        "while [ $(awk '{print int($14+$15)}' /proc/self/stat) -ge 0 ] && [ $((n+=1)) -lt 60 ]; do :; done",
+        {},
+        { nanoCpus: 1e8 },
+      ),
+    );
+    expect(Date.now() - before).toBeGreaterThan(300);
+  });
+
+  it("gets its stop signal, and SIGKILL when the grace period is over", async () => {
+    const polite = await started(
+      task("trap 'echo bye; exit 7' USR1; while :; do sleep 0.05; done", { stopSignal: "SIGUSR1" }),
+    );
+    await polite.shutdown(signal);
+    expect(await outputOf(polite)).toBe("bye\n");
+    expect((await polite.containerStatus())?.exitCode).toBe(7);
+    const stubborn = await started(
+      task("trap '' TERM; while :; do sleep 0.05; done", { stopGracePeriod: { seconds: 0, nanos: 2e8 } }),
+    );
+    await stubborn.shutdown(signal);
+    expect((await stubborn.containerStatus())?.exitCode).toBe(137);
+  });
+
+  it("is found again by a new controller, and leaves nothing behind", async () => {
+    const of = task("echo before; while [ ! -e /go ]; do sleep 0.02; done; echo after");
+    await started(of);
+    const bundle = join(folder, "run", "containers", of.id);
+    const { cgroups, shimPid } = (await readShimState(bundle))!;
+    const again = newExecutor();
+    const found = again.controller(of);
+    await found.start(signal);
+    const { pid } = (await found.containerStatus())!;
+    rmSync(`/proc/${pid}/root/go`, { force: true });
+    const { writeFileSync } = await import("node:fs");
+    writeFileSync(`/proc/${pid}/root/go`, "");
+    await found.wait(signal);
+    expect(await outputOf(found)).toBe("before\nafter\n");
+    await found.remove(signal);
+    await again.close();
+    expect(cgroups.filter((group) => existsSync(group))).toEqual([]);
+    expect(existsSync(`/proc/${shimPid}`)).toBe(false);
+    expect(existsSync(bundle) || existsSync(join(folder, "state", "containers", of.id))).toBe(false);
+    expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(folder);
+  });
+
+  it("ends with its shim", async () => {
+    const of = task("sleep 1000");
+    const controller = await started(of);
+    const { pid } = (await controller.containerStatus())!;
+    const { cgroups, shimPid } = (await readShimState(join(folder, "run", "containers", of.id)))!;
+    const waiting = errorOf(controller.wait(signal));
+    process.kill(shimPid, "SIGKILL");
+    expect(await waiting).toBe("task: non-zero exit (137): the container's shim was killed");
+    expect(existsSync(`/proc/${pid}`)).toBe(false);
+    expect(cgroups.filter((group) => existsSync(group))).toEqual([]);
+  });
+
+  it("gets configs as files", async () => {
+    const config = Config.create({
+      id: "c1",
+      spec: ConfigSpec.create({ data: Buffer.from("key=value\n") }),
+    });
+    dependencies.setConfig(config);
+    const file = FileTarget.create({ name: "/etc/app/app.conf", uid: "1000", gid: "1000", mode: 0o440 });
+    const configs = [ConfigReference.create({ configId: "c1", configName: "app", file })];
+    const text = await run(
+      task("cat /etc/app/app.conf; stat -c '%a %u' /etc/app/app.conf; touch /etc/app/app.conf 2>&1; true", { configs }),
+    );
+    expect(text).toBe("key=value\n440 1000\ntouch: /etc/app/app.conf: Read-only file system\n");
+  });
+
+  it("fails when its health check does", async () => {
+    const healthcheck = HealthConfig.create({
+      test: ["CMD-SHELL", "test -e /healthy"],
+      interval: { seconds: 0, nanos: 3e7 },
+      retries: 2,
+    });
+    const well = await started(task("touch /healthy; sleep 0.3; rm /healthy; sleep 1000", { healthcheck }));
+    expect(await errorOf(well.wait(signal))).toBe("unhealthy container");
+    const ill = task("sleep 1000", { healthcheck });
+    expect(await errorOf(started(ill))).toBe("unhealthy container");
+  });
+});
+
+describe("bad tasks", () => {
+  it.each([
+    [
+      "an image that its registry does not have",
+      { image: "nosuch" },
+      /^No such image: 127\.0\.0\.1:\d+\/nosuch:latest$/,
+    ],
+    ["a bad reference", { image: "Not/A Reference" }, /not a valid repository\/tag/],
+    ["an unknown program", { command: ["nosuch"] }, /"nosuch": executable file not found in \$PATH/],
+    ["an unknown user", { user: "nobody-here" }, /unable to find user nobody-here/],
+    ["a missing bind source", { command: ["true"], user: "0:nogroup" }, /unable to find group nogroup/],
+    ["an unknown capability", { capabilityAdd: ["FLY"] }, /unknown capability "FLY"/],
+    ["a sysctl of the host", { sysctls: { "kernel.panic": "1" } }, /not of the container's own namespaces/],
+  ])("%s", async (_name, spec, expected) => {
+    const image = spec.image === "nosuch" ? registry.image.replace("box:1", "nosuch") : (spec.image ?? registry.image);
+    const of = task("true", { ...spec, image });
+    expect(await errorOf(started(of))).toMatch(expected);
+    expect(
+      readdirSync(join(folder, "run", "containers")).includes(of.id) &&
+        existsSync(join(folder, "run", "containers", of.id, "shim.sock")),
+    ).toBe(false);
+  });
+});

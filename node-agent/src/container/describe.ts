@@ -1,0 +1,39 @@
+import { cpus, totalmem } from "node:os";
+import { EngineDescription, NodeDescription, Platform, PluginDescription, Resources } from "@starling/api";
+
+const version = "0.1.0";
+
+/** Go's name of this machine's architecture, as image indexes write it. */
+export function goArchitecture(): string {
+  return process.arch === "x64" ? "amd64" : process.arch;
+}
+
+/** uname's name of it, as Swarm's nodes register. */
+function unameArchitecture(): string {
+  return process.arch === "x64" ? "x86_64" : process.arch === "arm64" ? "aarch64" : process.arch;
+}
+
+const plugins: readonly (readonly [type: string, name: string])[] = [
+  ["Log", "json-file"],
+  ["Log", "local"],
+  ["Log", "none"],
+  ["Network", "overlay"],
+  ["Volume", "local"],
+];
+
+/** What this node registers with. */
+export function describeNode(options: {
+  readonly hostname: string;
+  readonly labels: Readonly<Record<string, string>>;
+}): NodeDescription {
+  return NodeDescription.create({
+    hostname: options.hostname,
+    platform: Platform.create({ os: "linux", architecture: unameArchitecture() }),
+    resources: Resources.create({ nanoCpus: cpus().length * 1e9, memoryBytes: totalmem() }),
+    engine: EngineDescription.create({
+      engineVersion: version,
+      labels: options.labels,
+      plugins: plugins.map(([type, name]) => PluginDescription.create({ type, name })),
+    }),
+  });
+}

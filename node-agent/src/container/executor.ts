@@ -1,0 +1,125 @@
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Node, NodeDescription, Task } from "@starling/api";
+import type { Clock, Logger } from "@starling/base";
+import type { Dependencies } from "../dependencies/dependencies.ts";
+import type { Controller, Executor } from "../exec/controller.ts";
+import type { NetworkAttacher } from "../exec/network-attacher.ts";
+import { type ContainerFolders, removeFolders } from "./bundle-files.ts";
+import { ContainerController, type ContainerHost } from "./container-controller.ts";
+import { ContainerProcess } from "./container-process.ts";
+import { describeNode, goArchitecture } from "./describe.ts";
+import { ImageStore } from "./image/image-store.ts";
+import { ImagePuller } from "./image/puller.ts";
+import { RegistryClient } from "./image/registry.ts";
+
+export interface ContainerExecutorOptions {
+  /** Images, volumes, what containers write, logs. On a file system that overlayfs takes as upper layer. */
+  readonly stateDir: string;
+  /** Sockets and secrets of containers; on a tmpfs. */
+  readonly runDir: string;
+  readonly log: Logger;
+  readonly clock: Clock;
+  readonly hostname: string;
+  readonly network: NetworkAttacher;
+  readonly dependencies: Dependencies;
+  /** Registries reached by plain HTTP: hosts, host:port, or CIDRs. Loopback always is. */
+  readonly insecureRegistries?: readonly string[];
+  /** Engine labels: `node.platform` constraints' `engine.labels.*`. */
+  readonly labels?: Readonly<Record<string, string>>;
+  /**
+   * Control group of all containers, from the root of each hierarchy. Default: `starling` below swarmd's own group, and
+   * `/starling.slice` when that is a systemd unit, which must not take containers along when it stops.
+   */
+  readonly cgroupParent?: string | undefined;
+}
+
+/** Runs tasks as containers of this host. */
+export class ContainerExecutor implements Executor {
+  readonly #options: ContainerExecutorOptions;
+  readonly #registry: RegistryClient;
+  readonly #store: ImageStore;
+  readonly #images: ImagePuller;
+  readonly #host: ContainerHost;
+  #opened: Promise<void> | undefined;
+  #nodeId = "";
+
+  constructor(options: ContainerExecutorOptions) {
+    this.#options = options;
+    const { clock, log, stateDir } = options;
+    this.#registry = new RegistryClient({
+      insecureRegistries: options.insecureRegistries ?? [],
+      now: () => clock.monotonic(),
+    });
+    this.#store = new ImageStore(join(stateDir, "images"));
+    const platform = { os: "linux", architecture: goArchitecture() };
+    this.#images = new ImagePuller({ store: this.#store, registry: this.#registry, platform, clock, log });
+    this.#host = {
+      images: this.#images,
+      network: options.network,
+      dependencies: options.dependencies,
+      clock,
+      log,
+      cgroupParent: options.cgroupParent,
+      volumesFolder: join(stateDir, "volumes"),
+      open: () => this.open(),
+      node: () => ({ id: this.#nodeId, hostname: options.hostname, ...platform }),
+      folders: (taskId) => this.#folders(taskId),
+    };
+  }
+
+  /** Makes the folders. Called by itself before anything runs; call it to fail early. */
+  open(): Promise<void> {
+    this.#opened ??= (async () => {
+      await mkdir(join(this.#options.runDir, "containers"), { recursive: true, mode: 0o700 });
+      await mkdir(join(this.#options.stateDir, "containers"), { recursive: true, mode: 0o700 });
+      await this.#store.open();
+    })();
+    return this.#opened;
+  }
+
+  /** Ends downloads and connections. Containers go on. */
+  async close(): Promise<void> {
+    this.#images.close();
+    await this.#registry.close();
+  }
+
+  async describe(): Promise<NodeDescription> {
+    await this.open();
+    return describeNode({ hostname: this.#options.hostname, labels: this.#options.labels ?? {} });
+  }
+
+  async configure(node: Node): Promise<void> {
+    this.#nodeId = node.id;
+  }
+
+  controller(task: Task): Controller {
+    if (this.#nodeId === "") this.#nodeId = task.nodeId;
+    return new ContainerController(task, this.#host);
+  }
+
+  async removeUnknown(known: ReadonlySet<string>): Promise<readonly string[]> {
+    await this.open();
+    const found = new Set<string>();
+    for (const folder of [this.#options.runDir, this.#options.stateDir]) {
+      for (const id of await readdir(join(folder, "containers"))) if (!known.has(id)) found.add(id);
+    }
+    await Promise.all([...found].map((id) => this.#removeUnknown(id)));
+    return [...found];
+  }
+
+  async #removeUnknown(id: string): Promise<void> {
+    this.#options.log.info("removing a container of no known task", { "task.id": id });
+    const folders = this.#folders(id);
+    await new ContainerProcess(folders.bundle).destroy();
+    await this.#options.network.detach(id);
+    await removeFolders(folders);
+  }
+
+  #folders(taskId: string): ContainerFolders {
+    return {
+      bundle: join(this.#options.runDir, "containers", taskId),
+      data: join(this.#options.stateDir, "containers", taskId),
+    };
+  }
+}
