@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { type Node, NodeDescription, type NodeTLSInfo, type SessionMessage, sameValue } from "@starling/api";
+import { type Node, NodeDescription, type NodeTLSInfo, type SessionMessage, sameValue, type Task } from "@starling/api";
 import type { RpcClient } from "@starling/api/rpc";
 import { type Clock, type Logger, type Millis, type Random, SwarmError } from "@starling/base";
 import type { Executor } from "./exec/controller.ts";
@@ -46,6 +46,8 @@ export class Agent {
   /** Of the last session; a leader that knows it goes on with it. */
   #sessionId = "";
   #node: Node | undefined;
+  /** Why the last session ended. */
+  #lastEnd = "";
   #configuring: Promise<void> = Promise.resolve();
 
   constructor(options: AgentOptions) {
@@ -55,6 +57,11 @@ export class Agent {
     this.#reporter = new Reporter({ clock, log });
     const db = new TaskDb(join(options.stateDir, "worker", "tasks"), log);
     this.#worker = new Worker({ executor, db, reporter: this.#reporter, dependencies, clock, log });
+  }
+
+  /** The tasks of this node, as far as they are known. */
+  get tasks(): readonly Task[] {
+    return this.#worker.tasks.map(({ task }) => task);
   }
 
   /** Runs until the signal aborts; containers go on after that. Throws when the task database cannot be used. */
@@ -75,12 +82,20 @@ export class Agent {
         avoid.add(address);
         if (this.remotes.addresses.every((each) => avoid.has(each))) avoid.clear();
       }
-      log.info("session ended", { address, error: outcome.error });
+      this.#logEnd(address, outcome);
       backoffMs = Math.min(backoffMaxMs, backoffMinMs + 2 * backoffMs);
       await clock.sleep(random() * backoffMs, signal).catch(() => undefined); // Aborted: the loop ends.
     }
     await this.#worker.stop();
     await this.#configuring;
+  }
+
+  /** A reason that comes again and again is told once. */
+  #logEnd(address: string | undefined, { registered, error }: SessionOutcome): void {
+    const { message } = SwarmError.from(error);
+    const level = registered || message !== this.#lastEnd ? "info" : "debug";
+    this.#lastEnd = message;
+    this.#options.log[level]("session ended", { address, error: message });
   }
 
   /** Holds one session to its end. */

@@ -15,6 +15,8 @@ import { type Clock, type Millis, SwarmError } from "@starling/base";
 
 /** For calls that a live manager answers at once. */
 const callTimeoutMs: Millis = 5_000;
+/** A manager whose host is gone does not even refuse: another one is tried after this. */
+const connectTimeoutMs: Millis = 1_000;
 /** Until the first heartbeat tells the managers' period. */
 const firstPeriodMs: Millis = 1_000;
 
@@ -54,6 +56,7 @@ export async function holdSession(options: SessionOptions): Promise<never> {
     const opening = options.clock.setTimer(callTimeoutMs, () =>
       ended.abort(new SwarmError("DeadlineExceeded", `no session within ${callTimeoutMs} ms`)),
     );
+    options.client.waitReady(connectTimeoutMs).catch((error) => ended.abort(error));
     const first = await messages.next().finally(() => opening.cancel());
     if (first.done) throw new SwarmError("Unavailable", "the manager ended the session at once");
     const id = first.value.sessionId;
