@@ -66,7 +66,7 @@ export class Agent {
 
   /** Runs until the signal aborts; containers go on after that. Throws when the task database cannot be used. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, random, log } = this.#options;
+    const { clock, random } = this.#options;
     await this.#worker.start();
     let backoffMs = 0;
     const avoid = new Set<string>();
