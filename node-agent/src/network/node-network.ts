@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import {
   type NetworkStateMessage,
   type PortConfig,
@@ -85,7 +85,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#log = options.log;
     this.#netns = options.netns;
     this.#applier = new HostApplier(options.log, options.netns);
-    this.#resolvers = parseResolvConf(options.resolvConf ?? readFileSync("/etc/resolv.conf", "utf8"));
+    this.#resolvers = parseResolvConf(options.resolvConf ?? hostResolvConf());
     this.#upstream = new Upstream(this.#resolvers.nameservers, options.clock);
     this.#scheduleAudit();
   }
@@ -369,4 +369,9 @@ export class NodeNetwork implements NetworkAttacher {
       this.#retry = this.#clock.setTimer(retryMs, () => void this.#settle());
     }
   }
+}
+
+/** A host without resolver configuration resolves nothing but the cluster's names. */
+function hostResolvConf(): string {
+  return existsSync("/etc/resolv.conf") ? readFileSync("/etc/resolv.conf", "utf8") : "";
 }

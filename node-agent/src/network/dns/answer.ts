@@ -16,6 +16,17 @@ const recursionDesired = 0x100;
 const ttlSeconds = 1;
 
 /**
+ * Whether the bytes may be a query worth decoding: one question, no answers, few additional records. A header may claim
+ * 65,535 of each, whose decoding would keep the process busy.
+ */
+export function isPlausibleQuery(message: Uint8Array): boolean {
+  if (message.length < 12) return false;
+  const u16 = (at: number) => message[at]! * 256 + message[at + 1]!;
+  const isResponse = (message[2]! & 0x80) !== 0;
+  return !isResponse && u16(4) === 1 && u16(6) === 0 && u16(8) === 0 && u16(10) <= 2;
+}
+
+/**
  * The answer to `query`, or `"forward"` when the name isn't the cluster's. A known name without addresses of the kind
  * asked (AAAA, MX, …) gives an empty answer, not an error, so that resolvers stop there. `rotation` turns the order of
  * addresses.

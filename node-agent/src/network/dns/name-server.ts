@@ -3,7 +3,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { Logger } from "@starling/base";
 import { decode, encode, type Packet } from "dns-packet";
 import type { NameServerSockets } from "../task-network.ts";
-import { answerQuery, type Names, Rcode, refuse, truncatedFlag, udpLimit } from "./answer.ts";
+import { answerQuery, isPlausibleQuery, type Names, Rcode, refuse, truncatedFlag, udpLimit } from "./answer.ts";
 import { framed, type Upstream } from "./upstream.ts";
 
 const tcpConnectionsMax = 64;
@@ -60,6 +60,7 @@ export class NameServer {
   }
 
   async #answer(message: Buffer, transport: "udp" | "tcp"): Promise<Uint8Array | undefined> {
+    if (!isPlausibleQuery(message)) return undefined;
     let query: Packet;
     try {
       query = decode(message);
@@ -67,7 +68,6 @@ export class NameServer {
       // Not DNS, or meant to hurt.
       return undefined;
     }
-    if (query.type === "response") return undefined;
     try {
       const answer = answerQuery(query, this.#names, this.#rotation++ & 0xffff);
       if (answer === "forward") return await this.#forward(message, query, transport);

@@ -1,0 +1,66 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { AddressSpace } from "./address-space.ts";
+import { NumberSpace } from "./numbers.ts";
+import { contains, freeSubnet, overlap, parseSubnet, subnetText } from "./subnet.ts";
+
+const subnet = (text: string) => parseSubnet(text)!;
+
+describe("freeSubnet", () => {
+  it("fills a pool with subnets that don't overlap, up or down, and says when it is full", () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.record({ prefix: fc.integer({ min: 22, max: 26 }), down: fc.boolean() }), { maxLength: 30 }),
+        (wishes) => {
+          const pool = subnet("10.1.0.0/20");
+          const taken = [subnet("10.0.255.0/24"), subnet("10.1.3.128/25")];
+          for (const { prefix, down } of wishes) {
+            const found = freeSubnet([pool], prefix, taken, down ? "down" : "up");
+            if (found === undefined) {
+              const size = 2 ** (32 - prefix);
+              for (let first = pool.first; first < pool.first + 4096; first += size) {
+                expect(taken.some((other) => overlap(other, { first, prefix }))).toBe(true);
+              }
+              continue;
+            }
+            expect(contains(pool, found.first)).toBe(true);
+            expect(taken.filter((other) => overlap(other, found)).map(subnetText)).toEqual([]);
+            taken.push(found);
+          }
+        },
+      ),
+    );
+  });
+});
+
+describe("AddressSpace", () => {
+  it("gives every address of the range once, and a freed one only after the others", () => {
+    const space = new AddressSpace(subnet("10.0.0.0/29"), subnet("10.0.0.0/29"), [subnet("10.0.0.1/32").first]);
+    expect([space.take(), space.take()]).toEqual(["10.0.0.2/29", "10.0.0.3/29"]);
+    space.free(subnet("10.0.0.2/32").first);
+    expect([space.take(), space.take(), space.take(), space.take(), space.take()]).toEqual([
+      "10.0.0.4/29",
+      "10.0.0.5/29",
+      "10.0.0.6/29",
+      "10.0.0.2/29",
+      undefined,
+    ]);
+  });
+});
+
+describe("NumberSpace", () => {
+  it("gives a number to one owner at a time", () => {
+    const space = new NumberSpace(1, 3);
+    expect([space.take("a"), space.take("b"), space.takeExactly(3, "c"), space.take("d")]).toEqual([
+      1,
+      2,
+      true,
+      undefined,
+    ]);
+    expect(space.takeExactly(2, "c")).toBe(false);
+    space.free(2, "c");
+    expect(space.ownerOf(2)).toBe("b");
+    space.free(2, "b");
+    expect(space.take("d")).toBe(2);
+  });
+});
