@@ -206,19 +206,34 @@ interface Answer {
   readonly [member: string]: unknown;
 }
 
+/** How long a shim may take to end by itself once its container has ended. */
+const shimEndMs = 2_000;
+const pollMs = 5;
+
 /**
  * Ends whatever is left of a bundle's container and its shim, and removes its cgroups; for a shim that was killed or
- * hangs. The bundle's files stay.
+ * hangs, and to be sure after one that ends by itself. The bundle's files stay.
  */
 export async function killLeftovers(bundle: string): Promise<void> {
   const state = await readShimState(bundle);
   if (state === undefined) return;
-  if (await isShimOf(state.shimPid, bundle)) killQuietly(state.shimPid);
-  for (let attempt = 0; attempt < 500; attempt++) {
-    if (await removeGroups(state.cgroups)) return;
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  const { shimPid, cgroups } = state;
+  const isAlive = await isShimOf(shimPid, bundle);
+  for (let waitedMs = 0; ; waitedMs += pollMs) {
+    const gone = !isAlive || (await hasEnded(shimPid));
+    if (gone && (await removeGroups(cgroups))) return;
+    if (!gone && waitedMs >= shimEndMs) killQuietly(shimPid);
+    if (waitedMs > 3 * shimEndMs) {
+      throw new ShimError(`cgroups of ${bundle} cannot be removed: processes inside do not end`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
   }
-  throw new ShimError(`cgroups of ${bundle} cannot be removed: processes inside do not end`);
+}
+
+/** Gone, or a zombie that its parent has not collected yet. */
+async function hasEnded(pid: number): Promise<boolean> {
+  const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+  return stat === "" || /\) [ZX] /.test(stat);
 }
 
 /** True when all are gone. Kills what is inside first. */

@@ -87,9 +87,10 @@ Result<Identity> ResolveUser(std::string_view user, const std::vector<std::strin
     std::optional<gid_t> gid = FindGroup(group_text, group);
     if (!gid) return Unknown("group", group);
     identity.gid = *gid;
-  } else if (entry) {
-    AddMemberships(group_text, entry->name, identity.groups);
   }
+  // The primary group is among the others, too: a setgid program must not shed it (CVE-2022-36109).
+  identity.groups.push_back(identity.gid);
+  if (group.empty() && entry) AddMemberships(group_text, entry->name, identity.groups);
   for (const std::string& more : more_groups) {
     std::optional<gid_t> gid = FindGroup(group_text, more);
     if (!gid) return Unknown("group", more);

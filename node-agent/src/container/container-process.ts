@@ -1,4 +1,4 @@
-import { type ExitStatus, killLeftovers, readExitStatus, Shim, ShimError } from "@starling/native";
+import { type ExitStatus, killLeftovers, readExitStatus, readShimState, Shim, ShimError } from "@starling/native";
 
 /** A container's process as this swarmd finds it: under its shim, or ended. */
 export type ContainerState =
@@ -30,7 +30,7 @@ export class ContainerProcess {
         // The shim ended in between: its exit status is on disk, or it was killed.
       }
     }
-    const exit = await readExitStatus(this.#bundle);
+    const exit = (await readExitStatus(this.#bundle)) ?? (await this.#exitOfKilledShim());
     return exit === undefined ? { t: "none" } : { t: "exited", exit };
   }
 
@@ -44,18 +44,15 @@ export class ContainerProcess {
     } catch (error) {
       if (!(error instanceof ShimError)) throw error;
     }
-    const exit = await readExitStatus(this.#bundle);
-    if (exit !== undefined) return exit;
-    // A shim that is killed takes its container along (parent-death signal); what is left of it is removed here.
+    return (await readExitStatus(this.#bundle)) ?? this.#exitOfKilledShim();
+  }
+
+  /** A shim that is killed takes its container along (parent-death signal); what is left of it is removed here. */
+  async #exitOfKilledShim(): Promise<ExitStatus | undefined> {
+    if ((await readShimState(this.#bundle)) === undefined) return undefined;
     await killLeftovers(this.#bundle);
-    return {
-      exitCode: 137,
-      signal: 9,
-      oomKilled: false,
-      startedAtMs: state.startedAtMs,
-      finishedAtMs: 0,
-      error: "the container's shim was killed",
-    };
+    const error = "the container's shim was killed";
+    return { exitCode: 137, signal: 9, oomKilled: false, startedAtMs: 0, finishedAtMs: 0, error };
   }
 
   /** Ends container and shim by all means. Files stay. */
