@@ -1,5 +1,6 @@
 import { InternalRaftRequest, type StoreAction } from "@starling/api";
 import { type Clock, metrics, type Random, SwarmError } from "@starling/base";
+import { ErrProposalDropped } from "raft-ts";
 
 interface Waiting {
   readonly since: number;
@@ -27,7 +28,7 @@ export class Proposals {
     return this.#waiting.size;
   }
 
-  /** Encodes `actions` and hands the bytes to `append`, which throws when raft refuses them. */
+  /** Encodes `actions` and hands the bytes to `append`. Rejects Unavailable when raft drops them. */
   propose(
     actions: readonly StoreAction[],
     apply: (index: number) => void,
@@ -45,7 +46,8 @@ export class Proposals {
         append(data);
       } catch (thrown) {
         this.#waiting.delete(id);
-        reject(thrown);
+        const text = "raft does not take proposals now (leadership moves): try again";
+        reject(thrown === ErrProposalDropped ? new SwarmError("Unavailable", text) : SwarmError.from(thrown));
       }
     });
   }

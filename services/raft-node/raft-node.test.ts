@@ -1,4 +1,5 @@
-import { readdir, rm, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { nullLogger } from "@starling/base";
 import { afterEach, describe, expect, it } from "vitest";
@@ -244,4 +245,64 @@ describe("bad input", () => {
       await joining.close();
     }
   }, 15_000);
+});
+
+describe("a disk or an entry that fails", () => {
+  it.skipIf(process.getuid?.() !== 0)(
+    "a leader on a full disk says so and hands over; nothing acknowledged is lost, and it comes back with room",
+    async () => {
+      await groupOf(2, { segmentBytes: 256 * 1024 });
+      const dir = join(group.dir, "n3");
+      await mkdir(dir);
+      execFileSync("mount", ["-t", "tmpfs", "-o", "size=1200k", "tmpfs", dir]);
+      try {
+        const full = await group.add("n3");
+        const old = group.leader!;
+        await old.propose("first");
+        await allApplied([full], old.machine.applied);
+        await writeFile(join(dir, "ballast"), Buffer.alloc(500 * 1024));
+        await until("the other follower is reachable", () => old.raft.members().every((m) => m.reachability === 2));
+        // Whoever is chosen: make it the one on the small disk by ending the other for a moment.
+        const other = group.managers.find((manager) => manager !== old && manager !== full)!;
+        await group.kill(other);
+        await until("the leader sees it", () => old.raft.members().some(({ reachability }) => reachability === 1));
+        await old.raft.transferLeadership();
+        await until("it leads", () => full.raft.isLeader);
+        await restart(other);
+        await until("all are back", () => full.raft.members().every((m) => m.reachability === 2));
+        const acked: string[] = [];
+        const writer = (async () => {
+          for (let i = 0; ; i++) {
+            await full.propose(`w${i}`, 20_000);
+            acked.push(`w${i}`);
+          }
+        })().catch((error: Error) => error);
+        await until("the disk is full", () => full.raft.status().diskFull);
+        await expect(full.propose("one more")).rejects.toMatchObject({ code: "Unavailable", message: /disk full at/ });
+        const next = await until("another leads", () => group.managers.find((m) => m !== full && m.raft.isLeader));
+        expect(await writer).toMatchObject({ code: "Unavailable" });
+        await next.propose("the group goes on");
+        for (const id of acked) expect(next.machine.applied).toContain(id);
+        await rm(join(dir, "ballast"));
+        await until("it has caught up", () => full.machine.applied.includes("the group goes on"));
+        expect(full.raft.status().diskFull).toBeUndefined();
+        expect(full.fatal).toBeUndefined();
+        await group.kill(full);
+      } finally {
+        execFileSync("umount", ["-l", dir]);
+      }
+    },
+  );
+
+  it("an entry that cannot be applied stops the node, with the entry's index", async () => {
+    const [only] = (await groupOf(1)).managers as [TestManager];
+    await only.propose("poison");
+    await group.kill(only);
+    only.machine.applyActions = () => {
+      throw new Error("no such table");
+    };
+    await restart(only);
+    const fatal = await until("it stops", () => only.fatal);
+    expect(fatal.message).toMatch(/raft entry 3 of term 2 cannot be applied: no such table/);
+  });
 });

@@ -20,7 +20,8 @@ import {
 import { addService } from "@starling/api/rpc";
 import { type Logger, nullLogger, type SwarmError, systemClock, systemRandom } from "@starling/base";
 import type { StateMachine } from "@starling/store";
-import { RaftNode, type RaftNodeOptions } from "./raft-node.ts";
+import type { RaftNodeOptions } from "./options.ts";
+import { RaftNode } from "./raft-node.ts";
 
 // Raft groups in one process, over real TLS on the loopback. For tests and benches only.
 
