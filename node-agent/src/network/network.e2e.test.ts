@@ -259,6 +259,22 @@ describe("changes", () => {
     expect(await nodes[1].audit()).toBe(0);
   });
 
+  it("makes devices anew when those of its name lead to a former container", async () => {
+    hosts.add("c2b");
+    const ref = { path: hosts.path("c2b"), pid: 0 };
+    await expect(nodes[1]!.attach(task(2), ref)).rejects.toThrow(/no eth0, eth1 in the namespace/);
+    await nodes[1]!.attach(task(2), ref);
+    await hosts.serve("c2b", 80);
+    expect(hosts.ask("c1", overlayAddress(2), 80)).toBe("c2b 10.0.1.11");
+  });
+
+  it("detaches a task whose attach still waits for the managers", async () => {
+    const waiting = new NodeNetwork({ nodeId: "node1", clock: systemClock, log: nullLogger, netns: hosts.path("h3") });
+    const attach = waiting.attach(task(1), { path: hosts.path("c1"), pid: 0 });
+    await Promise.all([expect(attach).rejects.toThrow(/detached meanwhile/), waiting.detach(taskOf(1))]);
+    await waiting.close();
+  });
+
   it("leaves nothing behind when the last task and network are gone", async () => {
     await nodes[0]!.leave(taskOf(1));
     await nodes[0]!.detach(taskOf(1));

@@ -22,7 +22,7 @@ import { LocalAddresses } from "./local-addresses.ts";
 import { bridgeOf, portOf, routedOf, routedPrefix } from "./names.ts";
 import { applyMessage, emptyView, ingressOf, type NetworkView } from "./state.ts";
 import { interfacesOf } from "./task-interfaces.ts";
-import { TaskNetwork } from "./task-network.ts";
+import { InterfacesMissing, type NameServerSockets, TaskNetwork } from "./task-network.ts";
 import { Turn } from "./turn.ts";
 
 const stateTimeoutMs = 10_000;
@@ -66,6 +66,10 @@ export class NodeNetwork implements NetworkAttacher {
   readonly #attached = new Map<string, Attached>();
   /** Tasks whose attach is under way: their devices are wanted already. */
   readonly #attaching = new Map<string, TaskNetwork>();
+  /** The last attach or detach of a task, while it is under way. */
+  readonly #queues = new Map<string, Promise<unknown>>();
+  /** Tasks to be detached. */
+  readonly #cancelled = new Set<string>();
   readonly #leaving = new Set<string>();
   /** Ingress addresses of tasks that are gone, with the time until which they count. */
   readonly #dead = new Map<string, number>();
@@ -101,44 +105,8 @@ export class NodeNetwork implements NetworkAttacher {
     await this.#settle();
   }
 
-  async attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
-    const planned = planAttachment(task);
-    if ("refused" in planned) throw new FatalTaskError(planned.refused);
-    const { attachment } = planned;
-    await this.#until(() => this.#knows(attachment));
-    this.#detachQuietly(task.id);
-    const network = await this.#open(task, attachment, netns);
-    this.#attaching.set(task.id, network);
-    try {
-      await this.#turn.run();
-      const { indexes, network: host } = await this.#applier.observation();
-      const made = await network.createDevices(new Set(host.links.keys()), (pair) => {
-        const overlay = attachment.overlays.find((_, position) => portOf(task.id, position) === pair.hostDevice);
-        return overlay === undefined ? undefined : indexes.get(bridgeOf(overlay.networkId));
-      });
-      if (made) this.#applier.forget();
-      const [sockets] = await Promise.all([
-        network.configure(virtualServices(this.#inputs(), network.local)),
-        made ? this.#turn.run() : undefined,
-      ]);
-      const names = new NameServer(sockets, {
-        names: this.#namesFor(network.local),
-        upstream: this.#upstream,
-        resolvers: task.spec.container?.dnsConfig?.nameservers ?? [],
-        log: this.#log.with({ "task.id": task.id }),
-      });
-      this.#attached.set(task.id, { network, names });
-    } catch (error) {
-      network.close();
-      await this.#removeDevices(task.id);
-      this.#release(network.local);
-      throw new TemporaryError(`network: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
-    } finally {
-      this.#attaching.delete(task.id);
-    }
-    // What arrived while the task was attached.
-    await this.#settle();
-    return this.#files(task, network);
+  attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
+    return this.#inTurn(task.id, () => this.#attach(task, netns));
   }
 
   async leave(taskId: string): Promise<void> {
@@ -149,10 +117,16 @@ export class NodeNetwork implements NetworkAttacher {
   }
 
   async detach(taskId: string): Promise<void> {
-    this.#detachQuietly(taskId);
-    await this.#removeDevices(taskId);
-    this.#leaving.delete(taskId);
-    await this.#settle();
+    // An attach that waits for the managers gives up.
+    this.#cancelled.add(taskId);
+    for (const wake of this.#waiters.splice(0)) wake();
+    await this.#inTurn(taskId, async () => {
+      this.#cancelled.delete(taskId);
+      this.#release(taskId);
+      await this.#removeDevices(taskId);
+      this.#leaving.delete(taskId);
+      await this.#settle();
+    });
   }
 
   /** Host-mode ports that `taskId` answers on this host, with the numbers chosen for those that had none. */
@@ -210,6 +184,70 @@ export class NodeNetwork implements NetworkAttacher {
     });
   }
 
+  /** Attaching and detaching one task take turns; different tasks don't wait for each other. */
+  async #inTurn<T>(taskId: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#queues.get(taskId);
+    const mine = before === undefined ? work() : before.then(work, work);
+    this.#queues.set(taskId, mine);
+    try {
+      return await mine;
+    } finally {
+      if (this.#queues.get(taskId) === mine) this.#queues.delete(taskId);
+    }
+  }
+
+  async #attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
+    const planned = planAttachment(task);
+    if ("refused" in planned) throw new FatalTaskError(planned.refused);
+    await this.#until(task.id, () => this.#knows(planned.attachment));
+    this.#release(task.id);
+    let network: TaskNetwork | undefined;
+    let made = false;
+    try {
+      network = await this.#open(task, planned.attachment, netns);
+      this.#attaching.set(task.id, network);
+      made = await this.#createDevices(network);
+      const rulesLoaded = made ? this.#turn.run() : Promise.resolve(0);
+      rulesLoaded.catch(() => {}); // Awaited below.
+      const sockets = await network.configure(virtualServices(this.#inputs(), network.local));
+      this.#attached.set(task.id, { network, names: this.#serveNames(task, network.local, sockets) });
+      await rulesLoaded;
+    } catch (error) {
+      // Devices of a running task that was there before stay, unless they turn out to be another namespace's.
+      if (made || error instanceof InterfacesMissing) await this.#removeDevices(task.id);
+      this.#release(task.id);
+      network?.close();
+      throw new TemporaryError(`network: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    } finally {
+      this.#attaching.delete(task.id);
+    }
+    // What arrived while the task was attached.
+    await this.#settle();
+    return this.#files(task, network);
+  }
+
+  /** Makes the bridges that the task needs, then its devices; false when they are there already. */
+  async #createDevices(network: TaskNetwork): Promise<boolean> {
+    await this.#turn.run();
+    const { taskId, overlays } = network.local;
+    const { indexes, network: host } = await this.#applier.observation();
+    const made = await network.createDevices(new Set(host.links.keys()), (pair) => {
+      const overlay = overlays.find((_, position) => portOf(taskId, position) === pair.hostDevice);
+      return overlay === undefined ? undefined : indexes.get(bridgeOf(overlay.networkId));
+    });
+    if (made) this.#applier.forget();
+    return made;
+  }
+
+  #serveNames(task: Task, local: LocalTask, sockets: NameServerSockets): NameServer {
+    return new NameServer(sockets, {
+      names: this.#namesFor(local),
+      upstream: this.#upstream,
+      resolvers: task.spec.container?.dnsConfig?.nameservers ?? [],
+      log: this.#log.with({ "task.id": task.id }),
+    });
+  }
+
   async #open(task: Task, attachment: Attachment, netns: NetnsRef): Promise<TaskNetwork> {
     const routed = attachment.wayOut ? (attachment.ingressAddress ?? (await this.#localAddress(task.id))) : undefined;
     const { mtus } = await this.#applier.observation();
@@ -248,17 +286,14 @@ export class NodeNetwork implements NetworkAttacher {
     return address;
   }
 
-  #release(local: LocalTask): void {
-    if (local.routed !== undefined && !local.inMesh) this.#localAddresses.free(local.routed);
-  }
-
-  #detachQuietly(taskId: string): void {
+  /** Closes what is held for the task, and frees its address. */
+  #release(taskId: string): void {
     const attached = this.#attached.get(taskId);
-    if (attached === undefined) return;
     this.#attached.delete(taskId);
-    attached.names.close();
-    attached.network.close();
-    this.#release(attached.network.local);
+    attached?.names.close();
+    attached?.network.close();
+    const { routed, inMesh } = (attached?.network ?? this.#attaching.get(taskId))?.local ?? {};
+    if (routed !== undefined && !inMesh) this.#localAddresses.free(routed);
   }
 
   async #removeDevices(taskId: string): Promise<void> {
@@ -277,9 +312,10 @@ export class NodeNetwork implements NetworkAttacher {
     return attachment.overlays.every(({ networkId }) => this.#view.networks.has(networkId));
   }
 
-  async #until(condition: () => boolean): Promise<void> {
+  async #until(taskId: string, condition: () => boolean): Promise<void> {
     const deadline = this.#clock.monotonic() + stateTimeoutMs;
     while (!condition()) {
+      if (this.#cancelled.has(taskId)) throw new TemporaryError("network: the task was detached meanwhile");
       const left = deadline - this.#clock.monotonic();
       if (left <= 0) throw new TemporaryError("network: the managers have not sent this node the task's networks yet");
       await new Promise<void>((resolve) => {
@@ -308,7 +344,8 @@ export class NodeNetwork implements NetworkAttacher {
     const config = task.spec.container?.dnsConfig;
     const [address] = network.local.overlays.map((overlay) => overlay.address);
     const own = address ?? network.local.routed;
-    const hostname = task.spec.container?.hostname || task.id.slice(0, 12);
+    const named = task.spec.container?.hostname ?? "";
+    const hostname = named === "" || named.includes("{{") ? task.id.slice(0, 12) : named;
     return {
       resolvConf: renderResolvConf(
         this.#resolvers,

@@ -14,6 +14,11 @@ export interface NameServerSockets {
   readonly tcpFd: number;
 }
 
+/** The host's ends of the task's devices are there, but their other ends are not in the task's namespace. */
+export class InterfacesMissing extends Error {
+  override readonly name = "InterfacesMissing";
+}
+
 /**
  * A task's network namespace, held open so that rules can be changed in it as long as the task is attached (and so that
  * what still arrives for a dead process is refused rather than lost). Closing it lets the namespace end.
@@ -84,6 +89,9 @@ export class TaskNetwork {
     ]);
     try {
       const indexes = new Map(decodeLinks(decodeReplies(links.replies)).map((link) => [link.name, link.index]));
+      const missing = this.interfaces.filter(({ device }) => !indexes.has(device));
+      if (missing.length > 0)
+        throw new InterfacesMissing(`no ${missing.map(({ device }) => device).join(", ")} in the namespace`);
       await converse(configureRequests(this.interfaces, indexes), this.netnsPath);
       this.#nameServer = { udp: udp.port, tcp: tcp.port };
       this.#table = undefined;
