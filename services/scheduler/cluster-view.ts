@@ -2,7 +2,8 @@
 import { isTerminal, isWanted, type Node, type Task, TaskState } from "@starling/api";
 import type { Millis } from "@starling/base";
 import type { EventOf } from "@starling/store";
-import { NodeInfo } from "./node-info.ts";
+import type { NodeInfo } from "./node-info.ts";
+import { NodeSet } from "./node-set.ts";
 
 /**
  * The scheduler's picture of the cluster: committed objects plus what it has decided itself. A task is
@@ -13,33 +14,26 @@ import { NodeInfo } from "./node-info.ts";
  * Tasks before PENDING and after RUNNING are not held.
  */
 export class ClusterView {
+  /** All nodes, also those that only tasks name. */
+  readonly nodes = new NodeSet();
   readonly waiting = new Map<string, Task>();
   readonly preassigned = new Map<string, Task>();
   readonly unwanted = new Map<string, Task>();
-  readonly #nodes = new Map<string, NodeInfo>();
   readonly #tasks = new Map<string, Task>();
   readonly #booked = new Map<string, NodeInfo>();
   /** Tasks that were preassigned: their failures say nothing about the scheduler's choice of node. */
   readonly #neverChosen = new Set<string>();
 
-  /** All nodes, also those that only tasks name. */
-  get nodes(): NodeInfo[] {
-    return [...this.#nodes.values()];
-  }
-
-  node(id: string): NodeInfo | undefined {
-    return this.#nodes.get(id);
-  }
-
   /** Takes a node's new state. */
   setNode(node: Node): void {
-    this.#ensureNode(node.id).setNode(node);
+    this.nodes.ensure(node.id).setNode(node);
   }
 
   removeNode(id: string): void {
-    const info = this.#nodes.get(id);
-    info?.setNode(undefined);
-    if (info?.taskCount === 0) this.#nodes.delete(id);
+    const info = this.nodes.get(id);
+    if (info === undefined) return;
+    info.setNode(undefined);
+    if (info.taskCount === 0) this.nodes.delete(info);
   }
 
   /** Takes a task's new state; true when a pass may now place something that it could not before. */
@@ -55,7 +49,7 @@ export class ClusterView {
     this.#tasks.set(task.id, task);
     this.#unqueue(task.id);
     if (task.status.state !== TaskState.PENDING) {
-      this.#bookOn(this.#ensureNode(task.nodeId), task);
+      this.#bookOn(this.nodes.ensure(task.nodeId), task);
       return known !== undefined && isWanted(known) && !isWanted(task);
     }
     this.#unbook(task.id);
@@ -74,7 +68,7 @@ export class ClusterView {
   /** Notes a decision: `task`, with its node, is on that node's books (again or already) and waits no more. */
   book(task: Task): void {
     this.#unqueue(task.id);
-    this.#bookOn(this.#ensureNode(task.nodeId), task);
+    this.#bookOn(this.nodes.ensure(task.nodeId), task);
   }
 
   /** Takes a decision back: the task waits again as the store last showed it. */
@@ -108,22 +102,13 @@ export class ClusterView {
     if (info === undefined) return false;
     this.#booked.delete(id);
     info.removeTask(id);
-    if (info.node === undefined && info.taskCount === 0) this.#nodes.delete(info.id);
+    if (info.node === undefined && info.taskCount === 0) this.nodes.delete(info);
     return true;
   }
 
   #countFailure(known: Task, task: Task, now: Millis): void {
     const failed = task.status.state === TaskState.FAILED || task.status.state === TaskState.REJECTED;
     if (failed && !this.#neverChosen.has(known.id)) this.#booked.get(known.id)?.addFailure(task, now);
-  }
-
-  #ensureNode(id: string): NodeInfo {
-    let info = this.#nodes.get(id);
-    if (info === undefined) {
-      info = new NodeInfo(id);
-      this.#nodes.set(id, info);
-    }
-    return info;
   }
 }
 

@@ -23,7 +23,7 @@ import {
   TaskStatus,
   Version,
 } from "@starling/api";
-import { NodeInfo } from "./node-info.ts";
+import { NodeSet } from "./node-set.ts";
 
 /** Objects for tests: a READY node with 4 CPUs and 4 GiB, a PENDING task that is to run; `over` says what differs. */
 export interface NodeOptions {
@@ -60,10 +60,11 @@ export function node(id: string, options: NodeOptions = {}): Node {
   });
 }
 
-export function nodeInfo(id: string, options: NodeOptions = {}): NodeInfo {
-  const info = new NodeInfo(id);
-  info.setNode(node(id, options));
-  return info;
+/** A set of such nodes. */
+export function nodeSet(nodes: Readonly<Record<string, NodeOptions>>): NodeSet {
+  const set = new NodeSet();
+  for (const [id, options] of Object.entries(nodes)) set.ensure(id).setNode(node(id, options));
+  return set;
 }
 
 export interface TaskOptions {

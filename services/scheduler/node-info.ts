@@ -26,7 +26,7 @@ export class NodeInfo {
   nanoCpusLeft = 0;
   memoryBytesLeft = 0;
   genericLeft: readonly GenericResource[] = [];
-  /** Tasks on the node that someone wants to run. */
+  /** Tasks on the node that someone wants to run. Changed by `#countActive`. */
   activeTasks = 0;
   readonly #tasks = new Map<string, Task>();
   readonly #activeByService = new Map<string, number>();
@@ -34,15 +34,21 @@ export class NodeInfo {
   /** Times of failures, oldest first, by service and spec version. */
   readonly #failures = new Map<string, Millis[]>();
 
-  constructor(id: string) {
+  readonly #onActive: (info: NodeInfo, before: number) => void;
+
+  /** `onActive` is told when `activeTasks` has changed, and from what. */
+  constructor(id: string, onActive: (info: NodeInfo, before: number) => void = () => {}) {
     this.id = id;
+    this.#onActive = onActive;
   }
 
   get taskCount(): number {
     return this.#tasks.size;
   }
 
+  /** Wanted tasks of the service here; tasks without a service are on their own. */
   activeTasksOf(serviceId: string): number {
+    if (serviceId === "") return 0;
     return this.#activeByService.get(serviceId) ?? 0;
   }
 
@@ -123,6 +129,8 @@ export class NodeInfo {
   #countActive(serviceId: string, by: number): void {
     if (by === 0) return;
     this.activeTasks += by;
+    this.#onActive(this, this.activeTasks - by);
+    if (serviceId === "") return;
     const left = this.activeTasksOf(serviceId) + by;
     if (left > 0) this.#activeByService.set(serviceId, left);
     else this.#activeByService.delete(serviceId);

@@ -3,6 +3,7 @@ import { labelOf, type PlacementPreference, type Task } from "@starling/api";
 import type { Millis } from "@starling/base";
 import { Heap } from "./heap.ts";
 import type { NodeInfo } from "./node-info.ts";
+import type { NodeSet } from "./node-set.ts";
 import { Pipeline } from "./pipeline.ts";
 
 /** A task and the node that is to run it; the node's books hold `task` already. */
@@ -49,21 +50,24 @@ const NODES_PER_STEP = 512;
  */
 export function* placeGroup(
   group: readonly Task[],
-  nodes: readonly NodeInfo[],
+  nodes: NodeSet,
   now: Millis,
 ): Generator<Placement | undefined, Unplaced> {
   const [model] = group;
   if (model === undefined) return { tasks: [], explanation: "" };
   const pipeline = new Pipeline(model);
   const root = newBranch();
-  for (const [at, info] of nodes.entries()) {
-    if (info.node !== undefined) enlist(root, info, model, pipeline, group.length, now);
-    if (at % NODES_PER_STEP === NODES_PER_STEP - 1) yield undefined;
+  if (!gatherFresh(root, model, nodes, pipeline, group.length, now)) {
+    let seen = 0;
+    for (const info of nodes.values()) {
+      if (info.node !== undefined) enlist(root, info, model, pipeline, group.length, now);
+      if (++seen % NODES_PER_STEP === 0) yield undefined;
+    }
   }
   rank(root);
   for (const [at, task] of group.entries()) {
     const placement = placeOne(root, task, pipeline);
-    if (placement === undefined) return { tasks: group.slice(at), explanation: pipeline.explain(nodes) };
+    if (placement === undefined) return { tasks: group.slice(at), explanation: pipeline.explain(nodes.values()) };
     yield placement;
   }
   return { tasks: [], explanation: "" };
@@ -71,6 +75,38 @@ export function* placeGroup(
 
 function newBranch(): Branch {
   return { tasks: 0, children: new Map(), order: new Heap<Branch>(() => false), candidates: new Heap(worse) };
+}
+
+/** Groups up to this size are placed without looking at all nodes, if nodes new to the service can be found. */
+const FRESH_GROUP_MAX = 64;
+/** Nodes looked at before that is given up. */
+const FRESH_NODES_MAX = 256;
+
+/**
+ * Gathers the best nodes from the short end: nodes without tasks of the service, fewest tasks first, come before all
+ * others. False, with nothing gathered, when there are not enough of them early on or the group has preferences.
+ */
+function gatherFresh(
+  root: Branch,
+  model: Task,
+  nodes: NodeSet,
+  pipeline: Pipeline,
+  wanted: number,
+  now: Millis,
+): boolean {
+  const preferences = model.spec.placement?.preferences ?? noPreferences;
+  if (wanted > FRESH_GROUP_MAX || preferences.length > 0) return false;
+  const fresh: Candidate[] = [];
+  let seen = 0;
+  for (const info of nodes.leastActiveFirst()) {
+    if (++seen > FRESH_NODES_MAX) return false;
+    if (info.activeTasksOf(model.serviceId) > 0 || info.failuresOf(model, now) > 0 || !pipeline.fits(info)) continue;
+    fresh.push({ info, failures: 0, ofService: 0, total: info.activeTasks, stale: false });
+    if (fresh.length < wanted) continue;
+    for (const candidate of fresh) root.candidates.push(candidate);
+    return true;
+  }
+  return false;
 }
 
 /** Files a node under its branch, if it fits and is among the `limit` best there. */

@@ -113,9 +113,8 @@ class Scheduler {
       if (this.#pacer.due) await this.#pacer.turn();
     }
     if (this.#view.waiting.size === 0) return;
-    const nodes = this.#view.nodes;
     for (const group of groupBySpec([...this.#view.waiting.values()])) {
-      const placing = placeGroup(group, nodes, this.#clock.now());
+      const placing = placeGroup(group, this.#view.nodes, this.#clock.now());
       let step = placing.next();
       for (; !step.done; step = placing.next()) {
         if (step.value !== undefined) {
@@ -136,7 +135,7 @@ class Scheduler {
   }
 
   #decidePreassigned(task: Task): Decision | undefined {
-    const info = this.#view.node(task.nodeId);
+    const info = this.#view.nodes.get(task.nodeId);
     if (info?.node === undefined) return undefined;
     const pipeline = new Pipeline(task);
     if (!pipeline.fits(info)) {

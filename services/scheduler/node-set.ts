@@ -1,0 +1,52 @@
+/** Pure: no clock, no I/O, no randomness. */
+import { NodeInfo } from "./node-info.ts";
+
+/** All nodes, by id and in order of their active tasks. */
+export class NodeSet {
+  readonly #byId = new Map<string, NodeInfo>();
+  /** `#byActive[n]`: nodes with n active tasks, in the order in which they came to have that many. */
+  readonly #byActive: Set<NodeInfo>[] = [];
+
+  get size(): number {
+    return this.#byId.size;
+  }
+
+  get(id: string): NodeInfo | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** The node of this id, new and without an object if it was not known. */
+  ensure(id: string): NodeInfo {
+    let info = this.#byId.get(id);
+    if (info === undefined) {
+      info = new NodeInfo(id, (node, before) => this.#move(node, before));
+      this.#byId.set(id, info);
+      this.#bucket(0).add(info);
+    }
+    return info;
+  }
+
+  delete(info: NodeInfo): void {
+    this.#byId.delete(info.id);
+    this.#byActive[info.activeTasks]?.delete(info);
+  }
+
+  values(): Iterable<NodeInfo> {
+    return this.#byId.values();
+  }
+
+  /** Nodes with few active tasks first. No task may be booked during the iteration. */
+  *leastActiveFirst(): Generator<NodeInfo> {
+    for (const bucket of this.#byActive) yield* bucket;
+  }
+
+  #move(info: NodeInfo, before: number): void {
+    this.#byActive[before]?.delete(info);
+    this.#bucket(info.activeTasks).add(info);
+  }
+
+  #bucket(activeTasks: number): Set<NodeInfo> {
+    for (let count = this.#byActive.length; count <= activeTasks; count++) this.#byActive.push(new Set());
+    return this.#byActive[activeTasks]!;
+  }
+}
