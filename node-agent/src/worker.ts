@@ -70,6 +70,7 @@ export class Worker {
     this.#stopping.abort();
     await Promise.all([...this.#managers.values()].map((manager) => manager.close()));
     await Promise.all(this.#removals);
+    for (const { controller } of this.#managers.values()) controller.close?.();
     await this.#db.flush();
   }
 
@@ -166,6 +167,7 @@ export class Worker {
         if (!isTerminal(status.state) && status.state >= TaskState.PREPARING)
           await manager.controller.terminate(signal);
         await manager.controller.remove(signal);
+        manager.controller.close?.();
         return;
       } catch (error) {
         if (signal.aborted) return;

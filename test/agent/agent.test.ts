@@ -13,19 +13,21 @@ import {
   NodeStatus_State,
   Secret,
   SecretReference,
+  type ServiceTable,
   SubscribeLogsRequest,
   Task,
   TaskSpec,
   TaskState,
   TaskStatus,
 } from "@starling/api";
-import { addService, RpcClient } from "@starling/api/rpc";
+import { addService, forwardToLeader, type Handlers, type LeaderRoute, RpcClient } from "@starling/api/rpc";
 import { nullLogger, seededRandom, systemClock } from "@starling/base";
 import {
   bootstrapIdentity,
   clientCredentials,
   createCaServer,
   joinCluster,
+  type NodeIdentity,
   newCluster,
   serverCredentials,
 } from "@starling/ca";
@@ -85,12 +87,7 @@ async function startManager() {
   const broker = createLogBroker({ store, log });
   addService(server, LogBroker, broker.logBroker, options);
   addService(server, Logs, broker.logs, options);
-  const port = await new Promise<number>((resolve, reject) =>
-    server.bindAsync("127.0.0.1:0", serverCredentials(identity), (error, bound) =>
-      error ? reject(error) : resolve(bound),
-    ),
-  );
-  address.value = `127.0.0.1:${port}`;
+  address.value = await listen(server, identity);
   let lead = new AbortController();
   const run = () => Promise.all([dispatcher.run(lead.signal), broker.run(lead.signal)]);
   let running = run();
@@ -98,6 +95,7 @@ async function startManager() {
     identity,
     address: address.value,
     token: cluster.rootCa.joinTokens.worker,
+    managerToken: cluster.rootCa.joinTokens.manager,
     step: async () => {
       lead.abort();
       await running;
@@ -112,9 +110,40 @@ async function startManager() {
   };
 }
 
-async function joinAs(name: string) {
-  const stateDir = join(dir, name);
-  return await joinCluster({ addresses: [manager.address], token: manager.token, stateDir, clock, log });
+async function joinAs(name: string, address = manager.address, token = manager.token) {
+  return await joinCluster({ addresses: [address], token, stateDir: join(dir, name), clock, log });
+}
+
+async function listen(server: grpc.Server, identity: NodeIdentity): Promise<string> {
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync("127.0.0.1:0", serverCredentials(identity), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    ),
+  );
+  return `127.0.0.1:${port}`;
+}
+
+/** A second manager, which does not lead: it relays to the first. Returns its address. */
+async function startRelay(): Promise<string> {
+  const identity = await joinAs("m2", manager.address, manager.managerToken);
+  const client = new RpcClient(manager.address, clientCredentials(identity));
+  const never = new AbortController().signal;
+  const route: LeaderRoute = {
+    isLeader: () => false,
+    leadingSignal: () => never,
+    resolve: async () => ({ client, signal: never }),
+    ownAddress: "m2",
+  };
+  const server = new grpc.Server();
+  const options = { authorize: "roles", organization: () => identity.organization } as const;
+  const relay = <S extends ServiceTable>(table: S) =>
+    addService(server, table, forwardToLeader(table, {} as Handlers<S>, route), options);
+  for (const table of [CA, NodeCA, Dispatcher, LogBroker]) relay<ServiceTable>(table);
+  cleanups.push(() => {
+    server.forceShutdown();
+    client.close();
+  });
+  return await listen(server, identity);
 }
 
 /** An agent of a node that joined; `stop` leaves its containers (the executor's controllers) as they are. */
@@ -242,6 +271,19 @@ describe("an agent", () => {
     await store.update((tx) => tx.tasks.delete("t1"));
     await startAgent({ identity, executor });
     await expect.poll(() => executor.controllers.get("t1")?.calls.slice(-2)).toEqual(["terminate", "remove"]);
+  });
+
+  it("is served the same through a manager that relays to the leader", async () => {
+    const relay = await startRelay();
+    const identity = await joinAs("w1", relay);
+    const { nodeId, executor } = await startAgent({ identity, managers: [relay] });
+    await assign(nodeId, "t1");
+    await inState("t1", TaskState.RUNNING);
+    expect(node(nodeId).status).toMatchObject({ state: NodeStatus_State.READY, addr: "127.0.0.1" });
+    await manager.step();
+    await desire("t1", TaskState.SHUTDOWN);
+    await inState("t1", TaskState.SHUTDOWN);
+    expect(executor.controllers.get("t1")?.calls.filter((call) => call === "start")).toHaveLength(1);
   });
 
   it("sends its tasks' output to who subscribes at the managers", async () => {

@@ -25,6 +25,8 @@ export interface Controller {
   portStatus(): Promise<PortStatus | undefined>;
   /** Output kept so far and, with `follow`, what comes. */
   logs(options: LogSubscriptionOptions, signal: AbortSignal): AsyncIterable<LogChunk>;
+  /** Lets go of what this process holds of the container (sockets, watches); the container goes on. */
+  close?(): void;
 }
 
 /** A piece of a task's output. */
