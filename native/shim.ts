@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { closeSync, constants, openSync } from "node:fs";
 import { readFile, rmdir, stat, writeFile } from "node:fs/promises";
 import { createConnection, type Socket } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { type ExitStatus, type ProcessSpec, readShimState } from "./bundle.ts";
 import { nativeTool } from "./paths.ts";
 
@@ -221,7 +221,10 @@ export async function killLeftovers(bundle: string): Promise<void> {
   const isAlive = await isShimOf(shimPid, bundle);
   for (let waitedMs = 0; ; waitedMs += pollMs) {
     const gone = !isAlive || (await hasEnded(shimPid));
-    if (gone && (await removeGroups(cgroups))) return;
+    if (gone && (await removeGroups(cgroups))) {
+      await Promise.all(cgroups.map(removeEmptyParents));
+      return;
+    }
     if (!gone && waitedMs >= shimEndMs) killQuietly(shimPid);
     if (waitedMs > 3 * shimEndMs) {
       throw new ShimError(`cgroups of ${bundle} cannot be removed: processes inside do not end`);
@@ -234,6 +237,13 @@ export async function killLeftovers(bundle: string): Promise<void> {
 async function hasEnded(pid: number): Promise<boolean> {
   const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
   return stat === "" || /\) [ZX] /.test(stat);
+}
+
+/** The groups of shims and of all containers go with the last of them; refused while there are others. */
+async function removeEmptyParents(group: string): Promise<void> {
+  const containers = dirname(group);
+  await rmdir(join(containers, "shims")).catch(() => {});
+  await rmdir(containers).catch(() => {});
 }
 
 /** True when all are gone. Kills what is inside first. */

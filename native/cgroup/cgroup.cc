@@ -13,6 +13,7 @@ namespace starling::cgroup {
 namespace {
 
 constexpr int64_t kCpuPeriodUs = 100'000;
+constexpr int kCreateAttempts = 20;
 
 bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
@@ -86,9 +87,11 @@ const Cgroup::Group* Cgroup::Unified() const {
 }
 
 Status Cgroup::CreateFolder(const Group& group, const std::string& containers_folder) const {
-  if (mkdir(group.folder.c_str(), 0755) != 0 && errno != EEXIST) {
-    if (errno != ENOENT) return Error::Errno("mkdir", group.folder);
-    STARLING_TRY(fs::MakeFolders(group.folder));
+  // The folder of all containers goes with the last of them, perhaps while this one comes.
+  for (int attempt = 0;; attempt++) {
+    if (mkdir(group.folder.c_str(), 0755) == 0 || errno == EEXIST) break;
+    if (errno != ENOENT || attempt == kCreateAttempts) return Error::Errno("mkdir", group.folder);
+    (void)fs::MakeFolders(containers_folder).ok();
   }
   if (!group.hierarchy.v2) return {};
   // Controllers are handed down level by level; a level that has them already takes the write as no change. A level
