@@ -226,7 +226,11 @@ export class MemoryStore implements StateMachine {
     layer.committed.promise.catch(() => {}); // Its users await it; one that a no-op update waits for may have none.
     this.#lastVersion = version;
     this.#inFlight.push(layer);
-    proposer.propose(actions, (index) => this.#commit(layer, index)).catch((error) => this.#fail(layer, error));
+    try {
+      proposer.propose(actions, (index) => this.#commit(layer, index)).catch((error) => this.#fail(layer, error));
+    } catch (error) {
+      this.#fail(layer, error);
+    }
     return layer.committed.promise;
   }
 

@@ -6,7 +6,8 @@ import type { SwarmError } from "@starling/base";
  *
  * Guarantees the store relies on:
  * 1. Transactions are appended to the log in the order of their `propose` calls.
- * 2. When one is refused, those proposed after it are refused too (they were made on top of it).
+ * 2. When one is refused, those proposed after it are refused too (they were made on top of it). The easy way: throw
+ *    what is refused at once, for then nothing is ever proposed on top of it; reject only when leadership is lost.
  * 3. `apply` is called at most once, in log order, on the event loop; never after `abandonInFlight`'s entries were
  *    applied through `applyActions`.
  */
@@ -14,8 +15,8 @@ export interface Proposer {
   /** Index after which the next proposal will stand at the earliest (commit index): versions are chosen above it. */
   readonly committedIndex: number;
   /**
-   * Proposes one transaction. `apply(index)` is called in log order when it is committed; resolves after that. Rejects
-   * with Unavailable when it was not accepted or its outcome is unknown.
+   * Proposes one transaction. `apply(index)` is called in log order when it is committed; resolves after that. Throws
+   * or rejects with Unavailable when it was not accepted, rejects so when its outcome is unknown.
    */
   propose(actions: readonly StoreAction[], apply: (index: number) => void): Promise<void>;
 }

@@ -117,7 +117,7 @@ export class Table<K extends Kind> implements ReadTable<K> {
     return this.#indexes[at]!;
   }
 
-  #collect(by: By, found: { push(object: ObjectOf[K]): void }): void {
+  #collect(by: By, found: Sink<ObjectOf[K]>): void {
     switch (by.t) {
       case "all":
         this.#byId.forEachPair((_id, object) => found.push(object));
@@ -183,7 +183,12 @@ function meets(by: { readonly key: string; readonly prefix: boolean }, keys: rea
   return keys.some((key) => (by.prefix ? key.startsWith(by.key) : key === by.key));
 }
 
-function filtered<T>(found: T[], accept: (object: T) => boolean): { push(object: T): void } {
+/** Where found objects go: an array, or what stands before one. */
+interface Sink<T> {
+  push(object: T): unknown;
+}
+
+function filtered<T>(found: Sink<T>, accept: (object: T) => boolean): Sink<T> {
   return {
     push(object) {
       if (accept(object)) found.push(object);
