@@ -131,6 +131,24 @@ export class MemoryStore implements StateMachine {
     return { value, events: this.#feed.watch(options) };
   }
 
+  /**
+   * As `watch`, but starts with what was committed after `version` (of a "commit" event). Undefined when that is not
+   * remembered: about the last 10,000 changes are, of those since this store was last restored from a snapshot. Throws
+   * Unavailable for a version that this store has not reached.
+   */
+  watchFrom<K extends EventKind = EventKind>(
+    version: number,
+    options: WatchOptions<K> = {},
+  ): Watcher<EventOf<K>> | undefined {
+    if (version > this.#committedIndex) {
+      throw new SwarmError(
+        "Unavailable",
+        `version ${version} is ahead of this manager, which is at ${this.#committedIndex}: try again or ask another`,
+      );
+    }
+    return this.#feed.watchFrom(version, options);
+  }
+
   applyActions(actions: readonly StoreAction[], index: number): void {
     if (this.#inFlight.length > 0) {
       this.abandonInFlight(new SwarmError("Unavailable", "outcome unknown: another manager leads now"));
@@ -168,7 +186,8 @@ export class MemoryStore implements StateMachine {
     this.#interner = new Interner();
     const root = rootFromSnapshot(snapshot, this.#interner);
     const index = Math.max(this.#committedIndex, newestVersion(root));
-    this.#publish(root, diffRoots(before, root), index);
+    this.#setRoot(root, index);
+    this.#feed.replace(diffRoots(before, root), index);
   }
 
   /** Applies a change from the log; throws when the table disagrees with what the change presumes. */
@@ -195,7 +214,8 @@ export class MemoryStore implements StateMachine {
     assert(!this.#updating, "update called within an update's callback");
     const last = this.#inFlight.at(-1);
     const version = Math.max(this.#lastVersion, this.#proposer?.committedIndex ?? 0) + 1;
-    const tx = new Transaction(last?.root ?? this.#root, version, timestampOfMs(this.#clock.now()));
+    const now = timestampOfMs(this.#clock.now());
+    const tx = new Transaction(last?.root ?? this.#root, version, now, this.#metrics.timeLookup);
     this.#updating = true;
     let result: T;
     try {
@@ -260,10 +280,14 @@ export class MemoryStore implements StateMachine {
   }
 
   #publish(root: Root, changes: readonly ObjectEvent[], index: number): void {
+    this.#setRoot(root, index);
+    this.#feed.publish(changes, index);
+  }
+
+  #setRoot(root: Root, index: number): void {
     this.#root = root;
     this.#committedIndex = index;
     this.#lastVersion = Math.max(this.#lastVersion, index);
-    this.#feed.publish(changes, index);
   }
 }
 

@@ -22,19 +22,24 @@ export interface WriteTable<K extends Kind> extends ReadTable<K> {
 /** What `update` hands out; valid only within its callback. */
 export type WriteTx = { readonly [K in Kind as `${K}s`]: WriteTable<K> };
 
+/** Runs a lookup and may note how long it took. */
+export type LookupTimer = <T>(lookup: () => T) => T;
+
 /** The changes of one callback on top of `base`, which stays as it is. */
 export class Transaction implements WriteTx {
   readonly changes: ObjectEvent[] = [];
   readonly #base: Root;
   readonly #version: Version;
   readonly #now: Timestamp;
+  readonly #timeLookup: LookupTimer;
   readonly #open = new Map<Kind, OpenTable<Kind>>();
   #closed = false;
 
-  constructor(base: Root, version: number, now: Timestamp) {
+  constructor(base: Root, version: number, now: Timestamp, timeLookup: LookupTimer = (lookup) => lookup()) {
     this.#base = base;
     this.#version = Version.create({ index: version });
     this.#now = now;
+    this.#timeLookup = timeLookup;
   }
 
   get clusters(): WriteTable<"cluster"> {
@@ -90,7 +95,7 @@ export class Transaction implements WriteTx {
   #table<K extends Kind>(kind: K): WriteTable<K> {
     let table = this.#open.get(kind);
     if (table === undefined) {
-      table = new OpenTable<Kind>(this, this.#base[tableName(kind)] as unknown as Table<Kind>);
+      table = new OpenTable<Kind>(this, this.#base[tableName(kind)] as unknown as Table<Kind>, this.#timeLookup);
       this.#open.set(kind, table);
     }
     return table as unknown as WriteTable<K>;
@@ -100,12 +105,14 @@ export class Transaction implements WriteTx {
 class OpenTable<K extends Kind> implements WriteTable<K> {
   readonly #tx: Transaction;
   readonly #base: Table<K>;
+  readonly #timeLookup: LookupTimer;
   /** The fork, made at the first write. */
   #fork: Table<K> | undefined;
 
-  constructor(tx: Transaction, base: Table<K>) {
+  constructor(tx: Transaction, base: Table<K>, timeLookup: LookupTimer) {
     this.#tx = tx;
     this.#base = base;
+    this.#timeLookup = timeLookup;
   }
 
   get current(): Table<K> {
@@ -117,7 +124,7 @@ class OpenTable<K extends Kind> implements WriteTable<K> {
   }
 
   get(id: string): ObjectOf[K] | undefined {
-    return this.current.get(id);
+    return this.#timeLookup(() => this.current.get(id));
   }
 
   find(...by: readonly By<K>[]): readonly ObjectOf[K][] {

@@ -46,6 +46,34 @@ it("viewAndWatch gives a state and then exactly the changes that lead from it to
   );
 });
 
+it("watchFrom gives what was committed since a version, then what follows, and says when it does not know", async () => {
+  const store = new MemoryStore();
+  const put = (id: string) => store.update((tx) => void tx.tasks.create(Task.create({ id })));
+  await put("a");
+  const { version } = store;
+  await put("b");
+  const events = store.watchFrom(version, { kinds: ["task"] })!;
+  await put("c");
+  expect(await take(events, 2)).toEqual(["b", "c"]);
+  expect(() => store.watchFrom(store.version + 1)).toThrow(/ahead of this manager/);
+
+  const restored = new MemoryStore();
+  restored.restore(store.snapshot());
+  expect(restored.watchFrom(restored.version)).toBeUndefined();
+  await restored.update((tx) => tx.tasks.delete("a"));
+  expect(restored.watchFrom(version)).toBeUndefined();
+  expect(restored.watchFrom(restored.version)).toBeDefined();
+});
+
+async function take(events: AsyncIterable<StoreEvent>, count: number): Promise<string[]> {
+  const ids: string[] = [];
+  for await (const event of events) {
+    if (event.kind === "task") ids.push(event.object.id);
+    if (ids.length === count) break;
+  }
+  return ids;
+}
+
 function write(store: MemoryStore, id: string, remove: boolean): void {
   const update = store.update((tx) => {
     const old = tx.tasks.get(id);
