@@ -1,0 +1,33 @@
+import { Cluster, durationMs } from "@starling/api";
+import { formatFields } from "../format/table.ts";
+import { inspecting } from "../inspecting.ts";
+import { findCluster } from "./find.ts";
+
+const command = inspecting<Cluster>({
+  argument: "[cluster]",
+  codec: Cluster,
+  find: ({ client }, reference) => findCluster(client, reference || undefined),
+  pretty: ({ id, spec, rootCa, defaultAddressPool, subnetSize, vxlanUdpPort }) =>
+    formatFields([
+      ["ID", id],
+      ["Name", spec.annotations.name],
+      ["Orchestration", ""],
+      ["Task history", spec.orchestration.taskHistoryRetentionLimit, 1],
+      ["Dispatcher", ""],
+      ["Heartbeat", spec.dispatcher.heartbeatPeriod && `${durationMs(spec.dispatcher.heartbeatPeriod)}ms`, 1],
+      ["CA", ""],
+      ["Cert expiry", spec.caConfig.nodeCertExpiry && `${durationMs(spec.caConfig.nodeCertExpiry) / 3_600_000}h`, 1],
+      ["Root CA digest", rootCa.caCertHash, 1],
+      ["Join tokens", ""],
+      ["Worker", rootCa.joinTokens.worker, 1],
+      ["Manager", rootCa.joinTokens.manager, 1],
+      ["Address pools", `${defaultAddressPool.join(", ")}, subnets of /${subnetSize}`],
+      ["VXLAN port", vxlanUdpPort],
+    ]),
+});
+
+/** Without an argument: the only cluster. */
+export const inspect: typeof command = {
+  ...command,
+  run: (context, args, flags) => command.run(context, args.length > 0 ? args : [""], flags),
+};

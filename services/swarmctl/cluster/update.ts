@@ -1,0 +1,98 @@
+import { type ClusterSpec, Driver, type Duration, ExternalCA, ExternalCA_CAProtocol } from "@starling/api";
+import type { Command } from "../command.ts";
+import { choose, parseDuration, parseInteger, parsePairs, splitCommas } from "../flags/values.ts";
+import { UsageError } from "../usage-error.ts";
+import { changeCluster } from "./change.ts";
+
+interface UpdateFlags {
+  readonly autolock?: boolean;
+  readonly certexpiry?: Duration;
+  readonly certExpiry?: Duration;
+  readonly externalCa?: readonly ExternalCA[];
+  readonly heartbeatperiod?: Duration;
+  readonly dispatcherHeartbeat?: Duration;
+  readonly logDriver?: string;
+  readonly logOpt?: readonly string[];
+  readonly rotateJoinToken?: "worker" | "manager";
+  readonly rotateUnlockKey?: boolean;
+  readonly taskhistory?: number;
+  readonly taskHistoryLimit?: number;
+}
+
+export const update: Command<UpdateFlags> = {
+  arguments: "[cluster]",
+  flags: [
+    { flags: "--autolock", help: "Managers need an unlock key to start" },
+    { flags: "--no-autolock", help: "Managers start without an unlock key", hidden: true },
+    { flags: "--certexpiry <duration>", help: "Validity of node certificates (2160h)", parse: parseDuration },
+    { flags: "--cert-expiry <duration>", help: "As --certexpiry", parse: parseDuration, hidden: true },
+    {
+      flags: "--external-ca <spec>",
+      help: "Signing endpoint: protocol=cfssl,url=…",
+      parse: parseExternalCa,
+      list: true,
+    },
+    { flags: "--heartbeatperiod <duration>", help: "Period of agents' heartbeats", parse: parseDuration },
+    { flags: "--dispatcher-heartbeat <duration>", help: "As --heartbeatperiod", parse: parseDuration, hidden: true },
+    { flags: "--log-driver <driver>", help: "Default log driver of tasks" },
+    { flags: "--log-opt <key=value>", help: "Option of the default log driver", list: true },
+    {
+      flags: "--rotate-join-token <role>",
+      help: "Make a new join token for worker or manager",
+      parse: choose({ worker: "worker", manager: "manager" }),
+    },
+    { flags: "--rotate-unlock-key", help: "Make a new unlock key" },
+    { flags: "--taskhistory <count>", help: "Ended tasks to keep per slot or node", parse: parseInteger },
+    { flags: "--task-history-limit <count>", help: "As --taskhistory", parse: parseInteger, hidden: true },
+  ],
+  async run(context, [reference], flags) {
+    const cluster = await changeCluster(context, reference, {
+      change: (spec) => withFlags(spec, flags),
+      rotation: {
+        workerJoinToken: flags.rotateJoinToken === "worker",
+        managerJoinToken: flags.rotateJoinToken === "manager",
+        managerUnlockKey: flags.rotateUnlockKey ?? false,
+      },
+    });
+    context.out(`${cluster.spec.annotations.name}\n`);
+  },
+};
+
+export function withFlags(spec: ClusterSpec, flags: UpdateFlags): ClusterSpec {
+  const { logDriver } = spec.taskDefaults;
+  const history = flags.taskhistory ?? flags.taskHistoryLimit;
+  return {
+    ...spec,
+    orchestration:
+      history === undefined ? spec.orchestration : { ...spec.orchestration, taskHistoryRetentionLimit: history },
+    dispatcher: {
+      ...spec.dispatcher,
+      heartbeatPeriod: flags.heartbeatperiod ?? flags.dispatcherHeartbeat ?? spec.dispatcher.heartbeatPeriod,
+    },
+    caConfig: {
+      ...spec.caConfig,
+      nodeCertExpiry: flags.certexpiry ?? flags.certExpiry ?? spec.caConfig.nodeCertExpiry,
+      externalCas: flags.externalCa ?? spec.caConfig.externalCas,
+    },
+    encryptionConfig: {
+      ...spec.encryptionConfig,
+      autoLockManagers: flags.autolock ?? spec.encryptionConfig.autoLockManagers,
+    },
+    taskDefaults: {
+      ...spec.taskDefaults,
+      logDriver:
+        flags.logDriver === undefined && flags.logOpt === undefined
+          ? logDriver
+          : Driver.create({
+              name: flags.logDriver ?? logDriver?.name ?? "",
+              options: flags.logOpt ? parsePairs(flags.logOpt) : (logDriver?.options ?? {}),
+            }),
+    },
+  };
+}
+
+function parseExternalCa(text: string): ExternalCA {
+  const { protocol = "cfssl", url = "", ...options } = parsePairs(splitCommas(text));
+  if (url === "") throw new UsageError(`"${text}" is not an external CA: url=https://… is missing`);
+  return ExternalCA.create({ protocol: choose({ cfssl: ExternalCA_CAProtocol.CFSSL })(protocol), url, options });
+}

@@ -1,0 +1,33 @@
+import {
+  Control,
+  ListConfigsRequest,
+  ListNetworksRequest,
+  ListNodesRequest,
+  ListSecretsRequest,
+  ListServicesRequest,
+  ListTasksRequest,
+} from "@starling/api";
+import type { GrpcClient } from "../client/grpc-client.ts";
+
+const named = ({ spec }: { readonly spec: { readonly annotations: { readonly name: string } } }) =>
+  spec.annotations.name;
+const { methods } = Control;
+
+const lists: Readonly<Record<string, (client: GrpcClient) => Promise<string[]>>> = {
+  service: async (client) =>
+    (await client.call(methods.listServices, ListServicesRequest.create())).services.map(named),
+  network: async (client) =>
+    (await client.call(methods.listNetworks, ListNetworksRequest.create())).networks.map(named),
+  secret: async (client) => (await client.call(methods.listSecrets, ListSecretsRequest.create())).secrets.map(named),
+  config: async (client) => (await client.call(methods.listConfigs, ListConfigsRequest.create())).configs.map(named),
+  task: async (client) => (await client.call(methods.listTasks, ListTasksRequest.create())).tasks.map(({ id }) => id),
+  node: async (client) =>
+    (await client.call(methods.listNodes, ListNodesRequest.create())).nodes.map(
+      ({ id, description }) => description?.hostname || id,
+    ),
+};
+
+/** Names of all objects of a noun; none for a noun without names. Throws SwarmError. */
+export async function objectNames(client: GrpcClient, noun: string): Promise<string[]> {
+  return (await lists[noun]?.(client)) ?? [];
+}

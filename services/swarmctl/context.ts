@@ -1,0 +1,21 @@
+import type { Clock } from "@starling/base";
+import type { GrpcClient } from "./client/grpc-client.ts";
+
+/** What a command works with; made once per process, or by a test. */
+export interface Context {
+  /** The manager; connects at the first call. */
+  readonly client: GrpcClient;
+  readonly clock: Clock;
+  /** Aborts on Ctrl-C. */
+  readonly signal: AbortSignal;
+  /** Standard output; whoever reads it may go away (`| head`). */
+  out(text: string): void;
+  /** Standard error: progress notes and warnings. */
+  err(text: string): void;
+  /** Standard input, whole. */
+  readInput(): Promise<Uint8Array>;
+  /** Whether standard output is a terminal, on which progress may be drawn over. */
+  readonly terminal: boolean;
+  /** False with `--no-resolve`: ids are shown instead of names. */
+  readonly resolveNames: boolean;
+}

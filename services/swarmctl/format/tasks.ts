@@ -1,0 +1,106 @@
+/** Pure: no clock, no I/O, no randomness. */
+
+import { type Node, type Service, type Task, TaskState, taskName, taskStateName, timestampMs } from "@starling/api";
+import type { ListView } from "./list.ts";
+import { formatAge, formatTimestamp } from "./time.ts";
+import { formatPort, shortId, shortImage, shortTaskName, titled } from "./words.ts";
+
+/** Names for the ids in tasks; an id without a name stands for itself. */
+export interface TaskNames {
+  service(id: string): string;
+  node(id: string): string;
+}
+
+export function namesOf(services: readonly Service[], nodes: readonly Node[]): TaskNames {
+  const byService = new Map(services.map(({ id, spec }) => [id, spec.annotations.name]));
+  const byNode = new Map(nodes.map(({ id, description }) => [id, description?.hostname]));
+  return { service: (id) => byService.get(id) || id, node: (id) => byNode.get(id) || id };
+}
+
+export const idsAsNames: TaskNames = { service: (id) => id, node: (id) => id };
+
+/** By slot; within one the newest first, so that history hangs below what is current. */
+export function sortTasks(tasks: readonly Task[], names: TaskNames): Task[] {
+  const key = (task: Task) => `${names.service(task.serviceId)}.${task.slot ? "" : names.node(task.nodeId)}`;
+  const created = ({ meta, status }: Task) => {
+    const time = meta.createdAt ?? status.timestamp;
+    return time ? timestampMs(time) : 0;
+  };
+  return tasks.toSorted(
+    (a, b) =>
+      key(a).localeCompare(key(b)) ||
+      a.slot - b.slot ||
+      created(b) - created(a) ||
+      b.meta.version.index - a.meta.version.index,
+  );
+}
+
+/** A table of tasks as `service ps` shows it; `tasks` must be sorted by `sortTasks`. */
+export function taskView(
+  tasks: readonly Task[],
+  names: TaskNames,
+  options: { readonly nowMs: number; readonly whole?: boolean },
+): ListView<Task> {
+  const { nowMs, whole = false } = options;
+  const isHistory = new Set(
+    tasks.filter((task, i) => i > 0 && slotKey(task) === slotKey(tasks[i - 1]!)).map(({ id }) => id),
+  );
+  return {
+    heading: ["ID", "NAME", "IMAGE", "NODE", "DESIRED STATE", "CURRENT STATE", "ERROR", "PORTS"],
+    id: (task) => task.id,
+    row: (task) => {
+      const error = errorOf(task);
+      return [
+        shortId(task.id, whole),
+        `${isHistory.has(task.id) ? " \\_ " : ""}${nameOf(task, names)}`,
+        whole ? imageOf(task) : shortImage(imageOf(task)),
+        names.node(task.nodeId),
+        titled(taskStateName(task.desiredState)),
+        `${titled(taskStateName(task.status.state))} ${formatAge(task.status.timestamp, nowMs)}`,
+        error && `"${whole || error.length <= errorLengthMax ? error : `${error.slice(0, errorLengthMax)}…`}"`,
+        (task.status.portStatus?.ports ?? []).map(formatPort).join(","),
+      ];
+    },
+    json: (task) => taskToJson(task, names),
+  };
+}
+
+const errorLengthMax = 60;
+
+export function taskToJson(task: Task, names: TaskNames): Record<string, unknown> {
+  return {
+    id: task.id,
+    name: nameOf(task, names),
+    image: imageOf(task),
+    service: names.service(task.serviceId),
+    serviceId: task.serviceId,
+    node: names.node(task.nodeId),
+    nodeId: task.nodeId,
+    slot: task.slot,
+    desiredState: taskStateName(task.desiredState),
+    currentState: taskStateName(task.status.state),
+    message: task.status.message,
+    error: errorOf(task),
+    exitCode: task.status.state > TaskState.RUNNING ? (task.status.container?.exitCode ?? null) : null,
+    updatedAt: formatTimestamp(task.status.timestamp),
+  };
+}
+
+/** Why the task is where it is: its error; for one that waits, what it waits for. */
+export function errorOf({ status }: Task): string {
+  return status.err;
+}
+
+function imageOf(task: Task): string {
+  return task.spec.container?.image ?? "";
+}
+
+function nameOf(task: Task, names: TaskNames): string {
+  if (task.serviceId === "") return taskName(task);
+  if (task.slot) return shortTaskName(task, names.service(task.serviceId));
+  return `${names.service(task.serviceId)}.${task.nodeId}`;
+}
+
+function slotKey(task: Task): string {
+  return `${task.serviceId} ${task.slot || task.nodeId}`;
+}

@@ -1,0 +1,51 @@
+/** Pure: no clock, no I/O, no randomness. */
+
+import {
+  type PortConfig,
+  PortConfig_Protocol_names,
+  PortConfig_PublishMode,
+  type Service,
+  type Task,
+} from "@starling/api";
+
+const idDigitsShown = 12;
+
+/** The start of an id, enough to name its object at a prompt. */
+export function shortId(id: string, whole = false): string {
+  return whole ? id : id.slice(0, idDigitsShown);
+}
+
+/** `READY` → `Ready`. */
+export function titled(word: string | undefined): string {
+  return word ? word[0]!.toUpperCase() + word.slice(1).toLowerCase() : "";
+}
+
+/** An image without the digest that its tag was resolved to. */
+export function shortImage(image: string): string {
+  const at = image.indexOf("@");
+  return at > 0 && image.slice(0, at).lastIndexOf(":") > image.lastIndexOf("/", at) ? image.slice(0, at) : image;
+}
+
+/** `*:8080->80/tcp` for the routing mesh, `:8080->80/tcp` on the host. */
+export function formatPort({ publishedPort, targetPort, protocol, publishMode }: PortConfig): string {
+  const every = publishMode === PortConfig_PublishMode.INGRESS ? "*" : "";
+  const published = publishedPort === 0 ? "" : `${every}:${publishedPort}->`;
+  return `${published}${targetPort}/${(PortConfig_Protocol_names[protocol] ?? "").toLowerCase()}`;
+}
+
+/** The ports that a service got, else those it asked for. */
+export function portsOf(service: Service): readonly PortConfig[] {
+  return service.endpoint?.ports.length ? service.endpoint.ports : (service.spec.endpoint?.ports ?? []);
+}
+
+export function modeOf({ spec }: Pick<Service, "spec">): string {
+  if (spec.replicated) return "replicated";
+  if (spec.global) return "global";
+  if (spec.replicatedJob) return "replicated job";
+  return spec.globalJob ? "global job" : "";
+}
+
+/** `web.1`; tasks of global services have their node's id for a slot. */
+export function shortTaskName(task: Task, serviceName: string): string {
+  return `${serviceName || task.serviceId}.${task.slot || task.nodeId}`;
+}

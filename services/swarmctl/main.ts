@@ -1,0 +1,27 @@
+#!/usr/bin/env node
+import { enableCompileCache } from "node:module";
+
+// Before anything else is loaded: half of the run time would be compilation.
+enableCompileCache();
+const { run } = await import("./program.ts");
+
+const interrupted = new AbortController();
+process.once("SIGINT", () => interrupted.abort());
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // The reader has gone (`| head`): nothing is left to do.
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+process.exitCode = await run(process.argv.slice(2), {
+  env: process.env,
+  signal: interrupted.signal,
+  terminal: process.stdout.isTTY === true,
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+  async readInput() {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
+    return Buffer.concat(chunks);
+  },
+});

@@ -1,0 +1,108 @@
+import {
+  Annotations,
+  Control,
+  CreateNetworkRequest,
+  cidrContains,
+  Driver,
+  IPAMConfig,
+  IPAMConfig_AddressFamily,
+  IPAMOptions,
+  NetworkSpec,
+  parseAddress,
+  parseCidr,
+} from "@starling/api";
+import type { Command } from "../command.ts";
+import { parsePairs, splitCommas } from "../flags/values.ts";
+import { UsageError } from "../usage-error.ts";
+
+export interface CreateFlags {
+  readonly name?: string;
+  readonly driver?: string;
+  readonly ipamDriver?: string;
+  readonly subnet?: readonly string[];
+  readonly gateway?: readonly string[];
+  readonly ipRange?: readonly string[];
+  readonly opt?: readonly string[];
+  readonly opts?: readonly string[];
+  readonly label?: readonly string[];
+  readonly attachable?: boolean;
+  readonly internal?: boolean;
+  readonly ingress?: boolean;
+  readonly ipv6?: boolean;
+  readonly scope?: string;
+}
+
+export const create: Command<CreateFlags> = {
+  arguments: "[network]",
+  flags: [
+    { flags: "--name <name>", help: "Network name, instead of the argument", hidden: true },
+    { flags: "-d, --driver <driver>", help: "Network driver (overlay)" },
+    { flags: "--ipam-driver <driver>", help: "IPAM driver (default)" },
+    { flags: "--subnet <cidr>", help: "Subnet of the network", parse: splitCommas, list: true },
+    { flags: "--gateway <address>", help: "Gateway of a subnet", parse: splitCommas, list: true },
+    { flags: "--ip-range <cidr>", help: "Range of a subnet to take addresses from", parse: splitCommas, list: true },
+    { flags: "-o, --opt <key=value>", help: "Driver option", list: true },
+    { flags: "--opts <key=value>", help: "As --opt", parse: splitCommas, list: true, hidden: true },
+    { flags: "--label <key=value>", help: "Network label", list: true },
+    { flags: "--attachable", help: "Single containers may attach" },
+    { flags: "--internal", help: "No way out of the network" },
+    { flags: "--ingress", help: "The network of the routing mesh" },
+    { flags: "--ipv6", help: "Give IPv6 addresses too" },
+    { flags: "--scope <scope>", help: "swarm, the only scope there is", hidden: true },
+  ],
+  async run({ client, out }, args, flags) {
+    const request = CreateNetworkRequest.create({ spec: networkSpec(args[0], flags) });
+    const { network } = await client.call(Control.methods.createNetwork, request);
+    out(`${network!.id}\n`);
+  },
+};
+
+/** What the flags ask for. Throws UsageError when a gateway or range fits no subnet. */
+export function networkSpec(argument: string | undefined, flags: CreateFlags): NetworkSpec {
+  const name = flags.name ?? argument;
+  if (name === undefined) throw new UsageError("network create needs a name: swarmctl network create NETWORK");
+  if (flags.scope !== undefined && flags.scope !== "swarm") {
+    throw new UsageError(`--scope "${flags.scope}" is not offered: networks are swarm-wide`);
+  }
+  const options = [...(flags.opt ?? []), ...(flags.opts ?? [])];
+  return NetworkSpec.create({
+    annotations: Annotations.create({ name, labels: parsePairs(flags.label ?? []) }),
+    driverConfig: Driver.create({ name: flags.driver ?? "overlay", options: parsePairs(options) }),
+    attachable: flags.attachable ?? false,
+    internal: flags.internal ?? false,
+    ingress: flags.ingress ?? false,
+    ipv6Enabled: flags.ipv6 ?? false,
+    ipam: IPAMOptions.create({
+      driver: Driver.create({ name: flags.ipamDriver ?? "default" }),
+      configs: ipamConfigs(flags),
+    }),
+  });
+}
+
+/** One config per subnet, each with the gateway and range that lie within. */
+function ipamConfigs({ subnet = [], gateway = [], ipRange = [] }: CreateFlags): IPAMConfig[] {
+  const gateways = new Set(gateway);
+  const ranges = new Set(ipRange);
+  const configs = subnet.map((text) => {
+    const cidr = parseCidr(text);
+    if (!cidr) throw new UsageError(`--subnet "${text}" is not a subnet: write it as in 10.1.0.0/24`);
+    const inside = (values: Set<string>, parse: (value: string) => ReturnType<typeof parseAddress>) => {
+      const fitting = [...values].find((value) => {
+        const address = parse(value);
+        return address !== undefined && cidrContains(cidr, address);
+      });
+      if (fitting !== undefined) values.delete(fitting);
+      return fitting ?? "";
+    };
+    return IPAMConfig.create({
+      family: cidr.bits === 32 ? IPAMConfig_AddressFamily.IPV4 : IPAMConfig_AddressFamily.IPV6,
+      subnet: text,
+      gateway: inside(gateways, parseAddress),
+      range: inside(ranges, parseCidr),
+    });
+  });
+  for (const left of gateways)
+    throw new UsageError(`--gateway "${left}" lies in none of the subnets: add its --subnet`);
+  for (const left of ranges) throw new UsageError(`--ip-range "${left}" lies in none of the subnets: add its --subnet`);
+  return configs;
+}

@@ -1,0 +1,29 @@
+import { Control, type Node, type NodeSpec, UpdateNodeRequest } from "@starling/api";
+import { SwarmError } from "@starling/base";
+import type { Context } from "../context.ts";
+import { resolveNodeOrSelf } from "./self.ts";
+
+/** Tries before we say that someone else keeps changing the node; status reports change it too. */
+const triesMax = 10;
+
+/** Reads the node, changes its spec, writes it back; anew when another write came between. */
+export async function changeNode(
+  { client }: Context,
+  reference: string,
+  change: (spec: NodeSpec) => NodeSpec,
+): Promise<Node> {
+  for (let attempt = 1; ; attempt++) {
+    const present = await resolveNodeOrSelf(client, reference);
+    const request = UpdateNodeRequest.create({
+      nodeId: present.id,
+      nodeVersion: present.meta.version,
+      spec: change(present.spec),
+    });
+    try {
+      return (await client.call(Control.methods.updateNode, request)).node!;
+    } catch (thrown) {
+      const error = SwarmError.from(thrown);
+      if (!error.message.includes("update out of sequence") || attempt === triesMax) throw error;
+    }
+  }
+}

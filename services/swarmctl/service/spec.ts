@@ -1,0 +1,192 @@
+/** Pure: no clock, no I/O, no randomness. */
+
+import {
+  Annotations,
+  ConfigReference,
+  Driver,
+  EndpointSpec,
+  type NetworkAttachmentConfig,
+  Placement,
+  PlacementPreference,
+  ReplicatedService,
+  ResourceRequirements,
+  Resources,
+  RestartPolicy,
+  RestartPolicy_RestartCondition,
+  SecretReference,
+  type ServiceSpec,
+  SpreadOver,
+  type TaskSpec,
+  UpdateConfig,
+} from "@starling/api";
+import { parsePairs } from "../flags/values.ts";
+import { UsageError } from "../usage-error.ts";
+import { withContainerFlags } from "./container-spec.ts";
+import type { ServiceFlags } from "./flags.ts";
+import type { Lookup } from "./lookup.ts";
+
+/** `base` with all that the flags set. What no flag names stays as it is. */
+export function withServiceFlags(base: ServiceSpec, flags: ServiceFlags, lookup: Lookup): ServiceSpec {
+  return {
+    ...base,
+    annotations: Annotations.create({
+      ...base.annotations,
+      name: flags.name ?? base.annotations.name,
+      labels: flags.label ? parsePairs(flags.label) : base.annotations.labels,
+    }),
+    ...withMode(base, flags),
+    task: withTaskFlags(base.task, flags, lookup),
+    update: withUpdateFlags(base.update, flags, "update"),
+    rollback: withUpdateFlags(base.rollback, flags, "rollback"),
+    endpoint: withEndpointFlags(base.endpoint, flags),
+  };
+}
+
+function withMode(base: ServiceSpec, flags: ServiceFlags): Partial<ServiceSpec> {
+  const { replicas, maxConcurrent } = flags;
+  if (replicas === undefined && maxConcurrent === undefined) return {};
+  if (base.replicatedJob) {
+    const { replicatedJob } = base;
+    const concurrent = maxConcurrent ?? (replicas !== undefined ? replicas : replicatedJob.maxConcurrent);
+    return {
+      replicatedJob: {
+        ...replicatedJob,
+        totalCompletions: replicas ?? replicatedJob.totalCompletions,
+        maxConcurrent: concurrent,
+      },
+    };
+  }
+  if (maxConcurrent !== undefined) throw new UsageError("--max-concurrent is for replicated jobs only");
+  if (!base.replicated)
+    throw new UsageError("--replicas is for replicated services only: a global one runs on every node");
+  return { replicated: ReplicatedService.create({ ...base.replicated, replicas: replicas! }) };
+}
+
+function withTaskFlags(base: TaskSpec, flags: ServiceFlags, lookup: Lookup): TaskSpec {
+  const { container } = base;
+  return {
+    ...base,
+    container: container && {
+      ...withContainerFlags(container, flags),
+      ...(flags.secret && {
+        secrets: flags.secret.map(({ source, file }) => {
+          const { id, name } = lookup.secrets.get(source)!;
+          return SecretReference.create({ secretId: id, secretName: name, file });
+        }),
+      }),
+      ...(flags.config && {
+        configs: flags.config.map(({ source, file }) => {
+          const { id, name } = lookup.configs.get(source)!;
+          return ConfigReference.create({ configId: id, configName: name, file });
+        }),
+      }),
+    },
+    resources: withResourceFlags(base.resources, flags),
+    restart: withRestartFlags(base.restart, flags),
+    placement: withPlacementFlags(base.placement, flags),
+    logDriver: withLogFlags(base.logDriver, flags),
+    networks: flags.network ? withNetworkIds(flags.network, lookup) : base.networks,
+  };
+}
+
+export function withNetworkIds(
+  attachments: readonly NetworkAttachmentConfig[],
+  lookup: Lookup,
+): readonly NetworkAttachmentConfig[] {
+  return attachments.map((attachment) => ({ ...attachment, target: lookup.networks.get(attachment.target)! }));
+}
+
+function withResourceFlags(
+  base: ResourceRequirements | undefined,
+  flags: ServiceFlags,
+): ResourceRequirements | undefined {
+  const limits = withAmounts(base?.limits, {
+    nanoCpus: flags.limitCpu ?? flags.cpuLimit,
+    memoryBytes: flags.limitMemory ?? flags.memoryLimit,
+  });
+  const reservations = withAmounts(base?.reservations, {
+    nanoCpus: flags.reserveCpu ?? flags.cpuReservation,
+    memoryBytes: flags.reserveMemory ?? flags.memoryReservation,
+    generic: flags.genericResource ?? flags.genericResources,
+  });
+  if (!limits && !reservations) return base;
+  return ResourceRequirements.create({ ...base, limits, reservations });
+}
+
+function withAmounts(
+  base: Resources | undefined,
+  amounts: { readonly [K in keyof Resources]?: Resources[K] | undefined },
+): Resources | undefined {
+  const given = Object.fromEntries(Object.entries(amounts).filter(([, amount]) => amount !== undefined));
+  return Object.keys(given).length === 0 ? base : Resources.create({ ...base, ...given });
+}
+
+function withRestartFlags(base: RestartPolicy | undefined, flags: ServiceFlags): RestartPolicy | undefined {
+  const { restartCondition, restartDelay, restartMaxAttempts, restartWindow } = flags;
+  if ([restartCondition, restartDelay, restartMaxAttempts, restartWindow].every((flag) => flag === undefined))
+    return base;
+  return RestartPolicy.create({
+    ...base,
+    condition: restartCondition ?? base?.condition ?? RestartPolicy_RestartCondition.ANY,
+    delay: restartDelay ?? base?.delay,
+    maxAttempts: restartMaxAttempts ?? base?.maxAttempts ?? 0,
+    window: restartWindow ?? base?.window,
+  });
+}
+
+function withPlacementFlags(base: Placement | undefined, flags: ServiceFlags): Placement | undefined {
+  const { constraint, placementPref, replicasMaxPerNode } = flags;
+  if (constraint === undefined && placementPref === undefined && replicasMaxPerNode === undefined) return base;
+  return Placement.create({
+    ...base,
+    constraints: constraint ?? base?.constraints ?? [],
+    preferences: placementPref?.map(parsePreference) ?? base?.preferences ?? [],
+    maxReplicas: replicasMaxPerNode ?? base?.maxReplicas ?? 0,
+  });
+}
+
+/** `spread=node.labels.zone`. */
+export function parsePreference(text: string): PlacementPreference {
+  const [strategy, spreadDescriptor = ""] = text.split("=");
+  if (strategy !== "spread" || spreadDescriptor === "") {
+    throw new UsageError(`"${text}" is not a placement preference: write spread=node.labels.KEY`);
+  }
+  return PlacementPreference.create({ spread: SpreadOver.create({ spreadDescriptor }) });
+}
+
+function withUpdateFlags(
+  base: UpdateConfig | undefined,
+  flags: ServiceFlags,
+  what: "update" | "rollback",
+): UpdateConfig | undefined {
+  const given: { [K in keyof UpdateConfig]?: UpdateConfig[K] | undefined } = {
+    parallelism: flags[`${what}Parallelism`],
+    delay: flags[`${what}Delay`],
+    monitor: flags[`${what}Monitor`],
+    maxFailureRatio: flags[`${what}MaxFailureRatio`],
+    failureAction: flags[`${what}FailureAction`] ?? flags[`${what}OnFailure`],
+    order: flags[`${what}Order`],
+  };
+  const set = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined));
+  if (Object.keys(set).length === 0) return base;
+  return UpdateConfig.create({ parallelism: 1, ...base, ...set });
+}
+
+function withEndpointFlags(base: EndpointSpec | undefined, flags: ServiceFlags): EndpointSpec | undefined {
+  const { publish, ports, endpointMode } = flags;
+  if (publish === undefined && ports === undefined && endpointMode === undefined) return base;
+  const given = publish || ports ? [...(publish ?? []), ...(ports ?? [])] : undefined;
+  return EndpointSpec.create({
+    ...base,
+    ...(endpointMode === undefined ? {} : { mode: endpointMode }),
+    ports: given ?? base?.ports ?? [],
+  });
+}
+
+function withLogFlags(base: Driver | undefined, flags: ServiceFlags): Driver | undefined {
+  if (flags.logDriver === undefined && flags.logOpt === undefined) return base;
+  return Driver.create({
+    name: flags.logDriver ?? base?.name ?? "",
+    options: flags.logOpt ? parsePairs(flags.logOpt) : (base?.options ?? {}),
+  });
+}

@@ -1,0 +1,3 @@
+/** Pure: no clock, no I/O, no randomness. */
+
+export const version = "0.1.0";
