@@ -25,9 +25,14 @@ export class WatchQueue<T> {
     for (const sink of this.#sinks) sink(value);
   }
 
-  /** Starts at once: values published after this call are seen, filtered by `accept` at the time of publishing. */
-  watch(options: { readonly accept?: (value: T) => boolean; readonly signal?: AbortSignal } = {}): Watcher<T> {
-    const limit = this.#limit;
+  /**
+   * Starts at once: values published after this call are seen, filtered by `accept` at the time of publishing. `limit`
+   * replaces the queue's for this watcher.
+   */
+  watch(
+    options: { readonly accept?: (value: T) => boolean; readonly signal?: AbortSignal; readonly limit?: number } = {},
+  ): Watcher<T> {
+    const limit = options.limit ?? this.#limit;
     const sinks = this.#sinks;
     const buffer: T[] = [];
     let head = 0;
