@@ -247,6 +247,12 @@ describe("changes", () => {
     expect(await nodes[0]!.audit()).toBe(0);
   });
 
+  it("repairs a task's own rules without holding up anyone", async () => {
+    hosts.run("c1", "nft delete table ip starling");
+    expect(await nodes[0]!.audit()).toBe(1);
+    expect(asked("c1", "10.0.1.2", 80).servers).toEqual(["c1", "c2"]);
+  });
+
   it("takes over what a former process left, without touching it", async () => {
     await nodes[1]!.close();
     const before = hosts.run("h2", "ip -o link; ip route");

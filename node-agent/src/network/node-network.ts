@@ -16,21 +16,16 @@ import { type LocalTask, type NodeInputs, overlayMtu, recoveredTasks, virtualSer
 import { NameServer } from "./dns/name-server.ts";
 import { parseResolvConf, type ResolverConfig, renderResolvConf } from "./dns/resolv-conf.ts";
 import { Upstream } from "./dns/upstream.ts";
-import { Zone } from "./dns/zone.ts";
 import { converse, HostApplier } from "./host-applier.ts";
 import { LocalAddresses } from "./local-addresses.ts";
 import { bridgeOf, portOf, routedOf, routedPrefix } from "./names.ts";
-import { applyMessage, emptyView, ingressOf, type NetworkView } from "./state.ts";
 import { interfacesOf } from "./task-interfaces.ts";
 import { InterfacesMissing, type NameServerSockets, TaskNetwork } from "./task-network.ts";
 import { Turn } from "./turn.ts";
+import { ViewHolder } from "./view-holder.ts";
 
-const stateTimeoutMs = 10_000;
 const retryMs = 1_000;
 const auditPeriodMs = 30_000;
-/** How long clients of a task that is gone are reset rather than left hanging; addresses rest longer than this. */
-const deadMs = 60_000;
-
 export interface NodeNetworkOptions {
   readonly nodeId: string;
   readonly clock: Clock;
@@ -71,13 +66,8 @@ export class NodeNetwork implements NetworkAttacher {
   /** Tasks to be detached. */
   readonly #cancelled = new Set<string>();
   readonly #leaving = new Set<string>();
-  /** Ingress addresses of tasks that are gone, with the time until which they count. */
-  readonly #dead = new Map<string, number>();
+  readonly #state: ViewHolder;
   readonly #turn = new Turn(() => this.#apply());
-  #view: NetworkView = emptyView;
-  #ready = false;
-  #waiters: (() => void)[] = [];
-  #zone: Zone | undefined;
   #retry: Timer | undefined;
   #nextAudit: Timer | undefined;
   #claimed = false;
@@ -86,6 +76,7 @@ export class NodeNetwork implements NetworkAttacher {
   constructor(options: NodeNetworkOptions) {
     this.#nodeId = options.nodeId;
     this.#clock = options.clock;
+    this.#state = new ViewHolder(options.clock);
     this.#log = options.log;
     this.#netns = options.netns;
     this.#applier = new HostApplier(options.log, options.netns);
@@ -96,12 +87,7 @@ export class NodeNetwork implements NetworkAttacher {
 
   /** Takes in a message of the managers' stream and applies it; resolves when the kernel has it. Failures are logged and tried again. */
   async receive(message: NetworkStateMessage): Promise<void> {
-    const before = this.#view;
-    this.#view = applyMessage(before, message);
-    this.#noteDead(before, this.#view);
-    this.#zone = undefined;
-    this.#ready = true;
-    for (const wake of this.#waiters.splice(0)) wake();
+    this.#state.receive(message);
     await this.#settle();
   }
 
@@ -112,14 +98,14 @@ export class NodeNetwork implements NetworkAttacher {
   async leave(taskId: string): Promise<void> {
     if (this.#leaving.has(taskId)) return;
     this.#leaving.add(taskId);
-    this.#zone = undefined;
+    this.#state.forgetNames();
     await this.#settle();
   }
 
   async detach(taskId: string): Promise<void> {
     // An attach that waits for the managers gives up.
     this.#cancelled.add(taskId);
-    for (const wake of this.#waiters.splice(0)) wake();
+    this.#state.wake();
     await this.#inTurn(taskId, async () => {
       this.#cancelled.delete(taskId);
       this.#release(taskId);
@@ -145,7 +131,7 @@ export class NodeNetwork implements NetworkAttacher {
    * tables whose rules or elements were touched.
    */
   async audit(): Promise<number> {
-    if (!this.#ready || this.#closed) return 0;
+    if (!this.#state.ready || this.#closed) return 0;
     this.#applier.forget();
     const wrong = await auditTables(this.#netns, this.#applier.tables);
     if (wrong > 0) this.#applier.forgetTables();
@@ -199,7 +185,10 @@ export class NodeNetwork implements NetworkAttacher {
   async #attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
     const planned = planAttachment(task);
     if ("refused" in planned) throw new FatalTaskError(planned.refused);
-    await this.#until(task.id, () => this.#knows(planned.attachment));
+    await this.#state.until(
+      () => this.#knows(planned.attachment),
+      () => this.#cancelled.has(task.id),
+    );
     this.#release(task.id);
     let network: TaskNetwork | undefined;
     let made = false;
@@ -251,7 +240,7 @@ export class NodeNetwork implements NetworkAttacher {
   async #open(task: Task, attachment: Attachment, netns: NetnsRef): Promise<TaskNetwork> {
     const routed = attachment.wayOut ? (attachment.ingressAddress ?? (await this.#localAddress(task.id))) : undefined;
     const { mtus } = await this.#applier.observation();
-    const mtu = mtus.get(this.#view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
+    const mtu = mtus.get(this.#state.view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
     const local: LocalTask = {
       taskId: task.id,
       serviceId: task.serviceId,
@@ -263,7 +252,7 @@ export class NodeNetwork implements NetworkAttacher {
     const interfaces = interfacesOf(task.id, attachment, {
       routed,
       routedMtu: mtu,
-      overlayMtu: (networkId) => overlayMtu(this.#view.networks.get(networkId)!, mtu),
+      overlayMtu: (networkId) => overlayMtu(this.#state.view.networks.get(networkId)!, mtu),
     });
     return new TaskNetwork({ netnsPath: netns.path, hostNetns: this.#netns, local, attachment, interfaces });
   }
@@ -305,35 +294,16 @@ export class NodeNetwork implements NetworkAttacher {
   }
 
   #knows(attachment: Attachment): boolean {
-    if (!this.#ready) return false;
+    if (!this.#state.ready) return false;
     if (attachment.overlays.length === 0 && attachment.ingressAddress === undefined) return true;
-    const self = this.#view.nodes.get(this.#nodeId);
+    const self = this.#state.view.nodes.get(this.#nodeId);
     if (self === undefined || self.underlayAddress === "") return false;
-    return attachment.overlays.every(({ networkId }) => this.#view.networks.has(networkId));
-  }
-
-  async #until(taskId: string, condition: () => boolean): Promise<void> {
-    const deadline = this.#clock.monotonic() + stateTimeoutMs;
-    while (!condition()) {
-      if (this.#cancelled.has(taskId)) throw new TemporaryError("network: the task was detached meanwhile");
-      const left = deadline - this.#clock.monotonic();
-      if (left <= 0) throw new TemporaryError("network: the managers have not sent this node the task's networks yet");
-      await new Promise<void>((resolve) => {
-        const timer = this.#clock.setTimer(left, resolve);
-        this.#waiters.push(() => {
-          timer.cancel();
-          resolve();
-        });
-      });
-    }
+    return attachment.overlays.every(({ networkId }) => this.#state.view.networks.has(networkId));
   }
 
   #namesFor(local: LocalTask) {
     const networks = local.overlays.map((overlay) => overlay.networkId);
-    const zone = (): Zone => {
-      this.#zone ??= new Zone(this.#view, this.#leaving);
-      return this.#zone;
-    };
+    const zone = () => this.#state.names(this.#leaving);
     return {
       lookup: (name: string) => zone().lookup(networks, name),
       reverse: (address: string) => zone().reverse(networks, address),
@@ -355,26 +325,15 @@ export class NodeNetwork implements NetworkAttacher {
     };
   }
 
-  #noteDead(before: NetworkView, after: NetworkView): void {
-    const ingress = ingressOf(after)?.id;
-    const now = this.#clock.monotonic();
-    const live = new Set<string>();
-    for (const endpoint of after.endpoints.values()) if (endpoint.networkId === ingress) live.add(endpoint.address);
-    for (const [key, endpoint] of before.endpoints) {
-      if (endpoint.networkId === ingress && !after.endpoints.has(key)) this.#dead.set(endpoint.address, now + deadMs);
-    }
-    for (const [address, until] of this.#dead) if (until <= now || live.has(address)) this.#dead.delete(address);
-  }
-
   #inputs(): NodeInputs {
     const attached = [...this.#attached.values()].map(({ network }) => network.local);
     const attaching = [...this.#attaching.values()].map((network) => network.local);
     return {
       nodeId: this.#nodeId,
-      view: this.#view,
+      view: this.#state.view,
       tasks: [...attached, ...attaching],
       leaving: this.#leaving,
-      dead: [...this.#dead.keys()],
+      dead: this.#state.dead,
       underlayMtu: 1500,
       recovered: [],
     };
@@ -382,17 +341,30 @@ export class NodeNetwork implements NetworkAttacher {
 
   /** Applies what is wanted now, to the host and to each task's namespace. Returns how much of the host changed. */
   async #apply(): Promise<number> {
-    if (!this.#ready || this.#closed) return 0;
+    if (!this.#state.ready || this.#closed) return 0;
     const { mtus, network } = await this.#applier.observation();
-    const mtu = mtus.get(this.#view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
+    const mtu = mtus.get(this.#state.view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
     const wanted = this.#inputs();
-    const recovered = recoveredTasks(this.#view, wanted.tasks, network.routes.values());
+    const recovered = recoveredTasks(this.#state.view, wanted.tasks, network.routes.values());
     const inputs = { ...wanted, underlayMtu: mtu, recovered };
     const changed = await this.#applier.apply(inputs);
-    await Promise.all(
-      [...this.#attached.values()].map(({ network }) => network.setServices(virtualServices(inputs, network.local))),
-    );
+    await Promise.all([...this.#attached.values()].map(({ network }) => this.#applyTask(inputs, network)));
     return changed;
+  }
+
+  /** One task's namespace that refuses (its processes may have touched it) holds up no other: it is tried again, whole. */
+  async #applyTask(inputs: NodeInputs, task: TaskNetwork): Promise<void> {
+    try {
+      await task.setServices(virtualServices(inputs, task.local));
+    } catch (error) {
+      this.#log.warn("virtual IPs could not be set", { "task.id": task.local.taskId, error });
+      this.#retryLater();
+    }
+  }
+
+  #retryLater(): void {
+    this.#retry?.cancel();
+    this.#retry = this.#clock.setTimer(retryMs, () => void this.#settle());
   }
 
   /** Applies; a failure is logged and tried again later, for the kernel's state isn't the caller's concern. */
@@ -402,8 +374,7 @@ export class NodeNetwork implements NetworkAttacher {
       await this.#turn.run();
     } catch (error) {
       this.#log.error("network could not be applied", { error });
-      this.#retry?.cancel();
-      this.#retry = this.#clock.setTimer(retryMs, () => void this.#settle());
+      this.#retryLater();
     }
   }
 }
