@@ -14,7 +14,7 @@ const Value kEmptyObject = [] {
 Reader::Reader(const Value& value, std::string path, std::string* first_fault)
     : value_(&value), path_(std::move(path)), first_fault_(first_fault) {
   if (value.type != Value::Type::kObject && first_fault_->empty()) {
-    *first_fault_ = (path_.empty() ? "spec" : path_) + ": must be an object";
+    *first_fault_ = path_.empty() ? "must be an object" : path_ + ": must be an object";
   }
 }
 
