@@ -44,6 +44,8 @@ export interface RaftNodeOptions {
 
 /** A member as `node ls` shows it. */
 export interface MemberStatus extends Member {
+  /** False while it still catches up after its join. */
+  readonly voter: boolean;
   readonly leader: boolean;
   readonly reachability: RaftMemberStatus_Reachability;
 }

@@ -14,7 +14,9 @@ async function groupOf(count: number, options: Parameters<typeof TestGroup.creat
     await group.add(`n${i}`);
     await until("a leader is there", () => group.leader);
   }
-  await until("all know all", () => group.managers.every(({ raft }) => raft.members().length === count));
+  await until("all vote and know it", () =>
+    group.managers.every(({ raft }) => raft.members().filter(({ voter }) => voter).length === count),
+  );
   return group;
 }
 

@@ -32,6 +32,8 @@ import { Transport } from "./transport/transport.ts";
 const transferTimeoutMs = 1_000;
 /** A write to the log that takes longer makes a leader hand over. */
 const slowWriteMs = 1_000;
+/** Entries that a learner may lack when it gets its vote. */
+const promotionLagMax = 500;
 
 /** What exists once the log is open. */
 interface Parts {
@@ -56,6 +58,7 @@ export class RaftNode implements Proposer {
   #parts: Parts | undefined;
   #diskFull: string | undefined;
   #removed = false;
+  #promoting = false;
   #stopped: Promise<void> | undefined;
 
   constructor(options: RaftNodeOptions) {
@@ -95,6 +98,7 @@ export class RaftNode implements Proposer {
     });
     this.#changes = new MembershipChanges({
       membership: this.#membership,
+      voters: () => this.#membership.list().filter(({ raftId }) => this.#replica.confState.voters.includes(raftId)),
       mustLead: () => this.#mustLead(),
       reachable: (raftId) => this.#reachable(raftId),
       checkHealth: (addr) => checkHealth(addr, options.transportCredentials()),
@@ -216,6 +220,7 @@ export class RaftNode implements Proposer {
     const { REACHABLE, UNREACHABLE } = RaftMemberStatus_Reachability;
     return this.#membership.list().map((member) => ({
       ...member,
+      voter: this.#replica.confState.voters.includes(member.raftId),
       leader: member.raftId === this.#leadership.leaderId,
       reachability: this.#reachable(member.raftId) ? REACHABLE : UNREACHABLE,
     }));
@@ -437,11 +442,31 @@ export class RaftNode implements Proposer {
     peersGauge.set(
       this.#membership.list().filter(({ raftId }) => raftId !== this.raftId && this.#reachable(raftId)).length,
     );
+    this.#promoteLearners();
     if (!this.isLeader || append.busyMs < slowWriteMs || leadTransferee !== None) return;
     const heir = this.#heir();
     if (heir === undefined) return;
     this.#options.log.warn("raft: the log's disk stalls, handing leadership over", { ms: Math.round(append.busyMs) });
     raw.transferLeader(heir);
+  }
+
+  /** A learner that answers and has nearly the whole log becomes a voter. */
+  #promoteLearners(): void {
+    if (!this.isLeader || this.#promoting || this.#replica.confState.learners.length === 0) return;
+    const { driver, opened } = this.#parts!;
+    const { progress } = driver.raw.status();
+    const least = opened.storage.lastIndex() - promotionLagMax;
+    const ready = [...progress].find(
+      ([id, pr]) => pr.isLearner && pr.match > 0 && pr.match >= least && this.#reachable(id),
+    );
+    if (ready === undefined) return;
+    this.#promoting = true;
+    this.#changes
+      .maybePromote(ready[0])
+      .catch((error: unknown) => this.#options.log.warn("raft: learner not promoted, will try again", { error }))
+      .finally(() => {
+        this.#promoting = false;
+      });
   }
 
   #selfRemoved(): void {

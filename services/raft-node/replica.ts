@@ -42,6 +42,11 @@ export class Replica {
     return this.#applied;
   }
 
+  /** The committed configuration: who votes, who learns. */
+  get confState(): ConfState {
+    return this.#confState;
+  }
+
   get appliedTerm(): number {
     return this.#appliedTerm;
   }

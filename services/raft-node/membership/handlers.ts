@@ -4,11 +4,13 @@ import { SwarmError } from "@starling/base";
 import { type ConfChange, ConfChangeType } from "raft-ts";
 import { randomRaftId } from "../open-log.ts";
 import { memberAddress } from "./join.ts";
-import { keepsQuorumWithout, type Membership, memberChange } from "./membership.ts";
+import { keepsQuorumWithout, type Member, type Membership, memberChange } from "./membership.ts";
 
 /** What changing the membership needs of the leader's node. */
 export interface MembershipHost {
   readonly membership: Membership;
+  /** Members that vote; the others are learners until they have caught up. */
+  voters(): readonly Member[];
   /** Throws Unavailable or FailedPrecondition unless this node leads. */
   mustLead(): void;
   reachable(raftId: bigint): boolean;
@@ -18,7 +20,7 @@ export interface MembershipHost {
   changeConfig(change: ConfChange): Promise<void>;
 }
 
-/** Joins and removals, one at a time, on the leader. */
+/** Joins, promotions and removals, one at a time, on the leader. */
 export class MembershipChanges {
   readonly #host: MembershipHost;
   #last: Promise<unknown> = Promise.resolve();
@@ -42,8 +44,20 @@ export class MembershipChanges {
       }
       let raftId = randomRaftId();
       while (membership.get(raftId) || membership.isRemoved(raftId)) raftId = randomRaftId();
-      await this.#host.changeConfig(memberChange(ConfChangeType.ConfChangeAddNode, { raftId, nodeId, addr }));
+      // A learner first: a voter that still starts would count against the quorum, and the leader could lose it.
+      await this.#host.changeConfig(memberChange(ConfChangeType.ConfChangeAddLearnerNode, { raftId, nodeId, addr }));
       return raftId;
+    });
+  }
+
+  /** Gives a learner its vote. False when it is gone, or this node no longer leads. */
+  maybePromote(raftId: bigint): Promise<boolean> {
+    return this.#alone(async () => {
+      const member = this.#host.membership.get(raftId);
+      if (member === undefined || this.#host.voters().includes(member)) return false;
+      this.#host.mustLead();
+      await this.#host.changeConfig(memberChange(ConfChangeType.ConfChangeAddNode, member));
+      return true;
     });
   }
 
@@ -56,7 +70,7 @@ export class MembershipChanges {
       if (membership.get(raftId) === undefined) {
         throw new SwarmError("NotFound", `member ${raftId.toString(16)} not found`);
       }
-      if (!keepsQuorumWithout(membership.list(), raftId, (id) => this.#host.reachable(id))) {
+      if (!keepsQuorumWithout(this.#host.voters(), raftId, (id) => this.#host.reachable(id))) {
         const text = "raft: member cannot be removed, because removing it may result in loss of quorum";
         throw new SwarmError("FailedPrecondition", text);
       }

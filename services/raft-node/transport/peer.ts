@@ -37,7 +37,8 @@ const snapshotChunkBytes = 1024 * 1024;
 const connectTimeoutMs = 2_000;
 /** A batch not acknowledged for so long means that the peer hangs or the path is cut. */
 const ackTimeoutMs = 3_000;
-const idleHelloMs = 1_000;
+/** An empty batch asks for an acknowledgement when none came for so long. */
+const helloMs = 500;
 const firstBackoffMs = 50;
 const lastBackoffMs = 1_000;
 
@@ -56,6 +57,9 @@ export class Peer {
   #inflight: { readonly bytes: number; readonly at: Millis }[] = [];
   #inflightBytes = 0;
   #ackedBatches = 0;
+  #lastAckAt: Millis = 0;
+  /** An empty batch is to be sent. */
+  #hello = false;
   #wake: (() => void) | undefined;
   #client: RpcClient | undefined;
   #attempt = new AbortController();
@@ -153,13 +157,16 @@ export class Peer {
     await Promise.race([client.waitReady(connectTimeoutMs), rejectOnAbort(signal)]);
     this.#client = client;
     let timer: Timer | undefined;
+    this.#lastAckAt = clock.monotonic();
     const watch = () => {
       const oldest = this.#inflight[0];
       if (oldest !== undefined && clock.monotonic() - oldest.at > ackTimeoutMs) {
         this.#attempt.abort(new SwarmError("Unavailable", `no acknowledgement for ${ackTimeoutMs} ms`));
         return;
       }
-      timer = clock.setTimer(idleHelloMs / 4, watch);
+      this.#hello ||= clock.monotonic() - this.#lastAckAt > helloMs;
+      if (this.#hello) this.#wake?.();
+      timer = clock.setTimer(helloMs / 2, watch);
     };
     watch();
     try {
@@ -179,7 +186,7 @@ export class Peer {
   async *#batches(signal: AbortSignal): AsyncGenerator<RaftBatch> {
     const { ownId: from, raftId: to, clock } = this.#options;
     this.#ackedBatches = 0;
-    let hello = true;
+    this.#hello = true;
     while (!signal.aborted) {
       const messages: Message[] = [];
       let bytes = 0;
@@ -188,30 +195,27 @@ export class Peer {
         messages.push(next);
         bytes += approximateBytes(next);
       }
-      if (messages.length > 0 || hello) {
-        this.#queue.splice(0, messages.length);
-        this.#queueBytes -= bytes;
-        this.#inflight.push({ bytes, at: clock.monotonic() });
-        this.#inflightBytes += bytes;
-        hello = false;
-        yield { from, to, messages: messages.map(toWire) };
+      if (messages.length === 0 && !this.#hello) {
+        await this.#woken(signal);
         continue;
       }
-      hello = (await this.#woken(signal)) === "idle" && this.#inflight.length === 0;
+      this.#hello &&= messages.length > 0;
+      this.#queue.splice(0, messages.length);
+      this.#queueBytes -= bytes;
+      this.#inflight.push({ bytes, at: clock.monotonic() });
+      this.#inflightBytes += bytes;
+      yield { from, to, messages: messages.map(toWire) };
     }
   }
 
-  /** Resolves on the next message or acknowledgement, or after a while without. */
-  #woken(signal: AbortSignal): Promise<"woken" | "idle"> {
+  /** Resolves when there is something to send: one turn of the event loop later, so that what comes together goes together. */
+  #woken(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      const end = (how: "woken" | "idle") => {
-        timer.cancel();
-        signal.removeEventListener("abort", wake);
+      const wake = () => {
         this.#wake = undefined;
-        resolve(how);
+        signal.removeEventListener("abort", wake);
+        setImmediate(resolve);
       };
-      const wake = () => end("woken");
-      const timer = this.#options.clock.setTimer(idleHelloMs, () => end("idle"));
       this.#wake = wake;
       signal.addEventListener("abort", wake, { once: true });
     });
@@ -222,7 +226,8 @@ export class Peer {
       const batch = this.#inflight.shift();
       this.#inflightBytes -= batch?.bytes ?? 0;
     }
-    this.#wake?.();
+    this.#lastAckAt = this.#options.clock.monotonic();
+    if (this.#queue.length > 0) this.#wake?.();
   }
 
   /** The stream is gone, and with it everything that was on its way. */

@@ -28,12 +28,19 @@ export interface Receiver {
   readonly stopping: AbortSignal;
 }
 
-/** One peer's messages: stepped in order, each batch acknowledged. */
+/** An acknowledgement stands for so many batches or bytes at most, so that the sender's window never runs dry. */
+const ackBatches = 64;
+const ackMessages = 512;
+const ackBytes = 64 * 1024;
+
+/** One peer's messages, stepped in order. An empty batch asks for an acknowledgement at once. */
 export function peerHandlers(receiver: Receiver): Handlers<typeof RaftPeer> {
   return {
     async *messages(requests, context) {
       let from: bigint | undefined;
       let batches = 0;
+      let acked = 0;
+      let messages = 0;
       try {
         for await (const batch of untilAborted(requests, receiver.stopping, context)) {
           checkBatch(receiver, batch);
@@ -42,7 +49,13 @@ export function peerHandlers(receiver: Receiver): Handlers<typeof RaftPeer> {
             receiver.streamOpened(from);
           }
           for (const message of batch.messages) stepFromPeer(receiver, message);
-          yield { batches: ++batches };
+          batches++;
+          messages += batch.messages.length;
+          const asked = batch.messages.length === 0;
+          if (!asked && batches - acked < ackBatches && messages < ackMessages && !isLarge(batch)) continue;
+          acked = batches;
+          messages = 0;
+          yield { batches };
         }
       } finally {
         if (from !== undefined) receiver.streamEnded(from);
@@ -74,6 +87,13 @@ export function raftHandlers(receiver: Receiver): Handlers<typeof Raft> {
       return ResolveAddressResponse.create({ addr });
     },
   };
+}
+
+/** Does the batch carry so much that it should be acknowledged by itself? */
+function isLarge(batch: RaftBatch): boolean {
+  let bytes = 0;
+  for (const { entries } of batch.messages) for (const { data } of entries) bytes += data.length;
+  return bytes >= ackBytes;
 }
 
 function checkBatch(receiver: Receiver, { from, to }: RaftBatch): void {

@@ -60,6 +60,8 @@ interface Segment {
 
 const defaultSegmentBytes = 16 * 1024 * 1024;
 const smallestSegmentBytes = 256 * 1024;
+/** Size of a file that is made while a write waits for it. */
+const inlineSegmentBytes = 1024 * 1024;
 const diskFullRetryMs = 200;
 
 const writeLatency = metrics.histogram("swarm_raft_wal_write_seconds", "Time of one synced write to the raft log.");
@@ -232,7 +234,8 @@ export class Wal {
     const { dir, sealers } = this.#options;
     let spareBytes = this.#spare === undefined ? 0 : await this.#spare.catch(() => 0);
     this.#spare = undefined;
-    if (spareBytes < leastBytes) spareBytes = await this.#makeSpare(leastBytes);
+    // Somebody waits: a small file now, the next one in full size.
+    if (spareBytes < leastBytes) spareBytes = await this.#makeSpare(inlineSegmentBytes, leastBytes);
     const header: SegmentHeader = {
       version: formatVersion,
       firstSequence: this.#nextSequence,
@@ -251,16 +254,16 @@ export class Wal {
 
   /** Its failure shows when the spare is needed: until then there is room in the current segment. */
   #prepareSpare(): void {
-    this.#spare = this.#makeSpare(0);
+    this.#spare = this.#makeSpare(defaultSegmentBytes, 0);
     this.#spare.catch((thrown: unknown) => {
       this.#options.log.warn("raft log: cannot prepare the next segment", { error: thrown });
     });
   }
 
-  /** Makes the spare as large as configured, or as the disk allows. Returns its size. */
-  async #makeSpare(leastBytes: number): Promise<number> {
+  /** Makes a spare as large as `bytes` and the configuration say, or as the disk allows. Returns its size. */
+  async #makeSpare(bytes: number, leastBytes: number): Promise<number> {
     const { dir, segmentBytes = defaultSegmentBytes } = this.#options;
-    const wanted = Math.max(segmentBytes, leastBytes);
+    const wanted = Math.max(Math.min(bytes, segmentBytes), leastBytes);
     try {
       await createSpare(dir, wanted);
       return wanted;
