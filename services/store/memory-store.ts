@@ -1,6 +1,7 @@
 import { type StoreAction, type StoreSnapshot, timestampOfMs } from "@starling/api";
 import { assert, type Clock, type Metrics, metrics, SwarmError, systemClock, type Watcher } from "@starling/base";
 import { actionBytes, BATCH_CHANGES_MAX, fromAction, TRANSACTION_BYTES_MAX, toAction } from "./actions.ts";
+import { InFlight, type Layer, settle } from "./in-flight.ts";
 import { Interner } from "./intern.ts";
 import { StoreMetrics } from "./metrics.ts";
 import { type EventKind, type EventOf, type Kind, type ObjectEvent, type StoreObject, tableName } from "./objects.ts";
@@ -11,25 +12,8 @@ import { Transaction, type WriteTx } from "./transaction.ts";
 import { diffRoots, EventFeed, type WatchOptions } from "./watch.ts";
 
 /**
- * A transaction that was proposed and is not committed yet.
- * - in-flight: waits in `#inFlight`; left by `#commit`, `#fail` or `abandonInFlight`
- * - settled: committed, or its promise has rejected; if it commits nevertheless, it is applied as an entry of others
- */
-interface Layer {
-  readonly version: number;
-  readonly changes: readonly ObjectEvent[];
-  readonly actions: readonly StoreAction[];
-  /** State after it, and after all before it. */
-  readonly root: Root;
-  readonly committed: PromiseWithResolvers<void>;
-  settled: boolean;
-}
-
-/**
  * The cluster's objects in memory, replicated through a Proposer. Everything runs on the event loop, so a callback sees
  * a consistent state without locks.
- *
- * Invariant: `#inFlight[0].root` is `#root` plus its changes, and each layer's root is its predecessor's plus its own.
  */
 export class MemoryStore implements StateMachine {
   readonly #clock: Clock;
@@ -42,7 +26,7 @@ export class MemoryStore implements StateMachine {
   /** Log index (without a proposer: version) of the last commit. */
   #committedIndex = 0;
   #lastVersion = 0;
-  #inFlight: Layer[] = [];
+  readonly #inFlight = new InFlight();
   #updating = false;
 
   /** Without a proposer, updates commit at once (tests, tools). */
@@ -56,7 +40,7 @@ export class MemoryStore implements StateMachine {
 
   /** Sets the proposer that updates go through from now on: raft-node needs the store before it can be one. */
   attachProposer(proposer: Proposer): void {
-    assert(this.#inFlight.length === 0, "proposer attached while transactions are in flight");
+    assert(this.#inFlight.size === 0, "proposer attached while transactions are in flight");
     this.#proposer = proposer;
   }
 
@@ -67,7 +51,7 @@ export class MemoryStore implements StateMachine {
 
   /** Transactions proposed and not yet committed. */
   get inFlightCount(): number {
-    return this.#inFlight.length;
+    return this.#inFlight.size;
   }
 
   /** Gives `read` the committed state. The `tx` may be kept: it is a snapshot that never changes. */
@@ -150,7 +134,7 @@ export class MemoryStore implements StateMachine {
   }
 
   applyActions(actions: readonly StoreAction[], index: number): void {
-    if (this.#inFlight.length > 0) {
+    if (this.#inFlight.size > 0) {
       this.abandonInFlight(new SwarmError("Unavailable", "outcome unknown: another manager leads now"));
     }
     const forks = new Map<Kind, Table<Kind>>();
@@ -169,10 +153,8 @@ export class MemoryStore implements StateMachine {
   }
 
   abandonInFlight(reason: SwarmError): void {
-    const abandoned = this.#inFlight;
-    this.#inFlight = [];
+    this.#inFlight.abandon(reason);
     this.#lastVersion = this.#committedIndex;
-    for (const layer of abandoned) settle(layer, reason);
   }
 
   snapshot(): StoreSnapshot {
@@ -212,10 +194,10 @@ export class MemoryStore implements StateMachine {
   /** Runs one callback on the newest state and proposes its changes. */
   #run<T>(write: (tx: Transaction) => T): { readonly result: T; readonly committed: Promise<void> } {
     assert(!this.#updating, "update called within an update's callback");
-    const last = this.#inFlight.at(-1);
+    const { newest } = this.#inFlight;
     const version = Math.max(this.#lastVersion, this.#proposer?.committedIndex ?? 0) + 1;
     const now = timestampOfMs(this.#clock.now());
-    const tx = new Transaction(last?.root ?? this.#root, version, now, this.#metrics.timeLookup);
+    const tx = new Transaction(newest?.root ?? this.#root, version, now, this.#metrics.timeLookup);
     this.#updating = true;
     let result: T;
     try {
@@ -223,8 +205,9 @@ export class MemoryStore implements StateMachine {
     } finally {
       this.#updating = false;
     }
+    assert(!(result instanceof Promise), "update's callback is asynchronous: it must be done when it returns");
     const root = tx.close();
-    if (tx.changes.length === 0) return { result, committed: last?.committed.promise ?? Promise.resolve() };
+    if (tx.changes.length === 0) return { result, committed: newest?.outcome.promise ?? Promise.resolve() };
     if (this.#proposer === undefined) {
       this.#lastVersion = version;
       this.#publish(root, tx.changes, version);
@@ -242,8 +225,7 @@ export class MemoryStore implements StateMachine {
         `transaction of ${bytes} bytes exceeds the limit of ${TRANSACTION_BYTES_MAX} bytes: split it`,
       );
     }
-    const layer: Layer = { version, changes, actions, root, committed: Promise.withResolvers(), settled: false };
-    layer.committed.promise.catch(() => {}); // Its users await it; one that a no-op update waits for may have none.
+    const layer: Layer = { version, changes, actions, root, outcome: Promise.withResolvers(), settled: false };
     this.#lastVersion = version;
     this.#inFlight.push(layer);
     try {
@@ -251,7 +233,7 @@ export class MemoryStore implements StateMachine {
     } catch (error) {
       this.#fail(layer, error);
     }
-    return layer.committed.promise;
+    return layer.outcome.promise;
   }
 
   /** The proposer's word that `layer` is the next entry of the log. */
@@ -260,9 +242,7 @@ export class MemoryStore implements StateMachine {
       this.applyActions(layer.actions, index);
       return;
     }
-    assert(this.#inFlight[0] === layer, () => `transaction ${layer.version} is committed out of order at ${index}`);
-    assert(layer.version <= index, () => `version ${layer.version} is beyond its log index ${index}`);
-    this.#inFlight.shift();
+    this.#inFlight.shift(layer, index);
     this.#publish(layer.root, layer.changes, index);
     settle(layer);
   }
@@ -270,13 +250,8 @@ export class MemoryStore implements StateMachine {
   /** `layer` was refused: those made on top of it end too. */
   #fail(layer: Layer, error: unknown): void {
     if (layer.settled) return;
-    const at = this.#inFlight.indexOf(layer);
-    const [refused, ...dependent] = this.#inFlight.splice(at);
-    this.#lastVersion = this.#inFlight.at(-1)?.version ?? this.#committedIndex;
-    const cause = SwarmError.from(error);
-    settle(refused!, cause);
-    const reason = `outcome unknown: based on a transaction that failed (${cause.message})`;
-    for (const each of dependent) settle(each, new SwarmError("Unavailable", reason, { cause }));
+    this.#inFlight.refuse(layer, SwarmError.from(error));
+    this.#lastVersion = this.#inFlight.newest?.version ?? this.#committedIndex;
   }
 
   #publish(root: Root, changes: readonly ObjectEvent[], index: number): void {
@@ -289,12 +264,6 @@ export class MemoryStore implements StateMachine {
     this.#committedIndex = index;
     this.#lastVersion = Math.max(this.#lastVersion, index);
   }
-}
-
-function settle(layer: Layer, error?: SwarmError): void {
-  layer.settled = true;
-  if (error === undefined) layer.committed.resolve();
-  else layer.committed.reject(error);
 }
 
 function newestVersion(root: Root): number {
