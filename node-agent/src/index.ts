@@ -1,4 +1,6 @@
 export { Agent, type AgentOptions } from "./agent.ts";
+export { ContainerExecutor, type ContainerExecutorOptions } from "./container/executor.ts";
+export { Dependencies } from "./dependencies/dependencies.ts";
 export {
   type Controller,
   type Executor,
@@ -8,6 +10,7 @@ export {
   TemporaryError,
 } from "./exec/controller.ts";
 export { type NetnsRef, type NetworkAttacher, type NetworkFiles, noNetwork } from "./exec/network-attacher.ts";
+export { collectTaskMetrics } from "./metrics.ts";
 export { type FollowOptions, followNetworkState, NodeNetwork, type NodeNetworkOptions } from "./network/index.ts";
 export { Remotes } from "./remotes.ts";
 export type { Session } from "./session.ts";

@@ -1,5 +1,5 @@
 import type { Server } from "@grpc/grpc-js";
-import { createAllocator } from "@starling/allocator";
+import { createAllocator, ingressNetwork } from "@starling/allocator";
 import {
   CA,
   Control,
@@ -17,7 +17,7 @@ import {
   RaftPeer,
 } from "@starling/api";
 import { forwardToLeader } from "@starling/api/rpc";
-import { type Clock, type Logger, type Metrics, type Random, SwarmError } from "@starling/base";
+import { type Clock, type Logger, type Metrics, newId, type Random, SwarmError } from "@starling/base";
 import {
   clientCredentials,
   createCaServer,
@@ -225,6 +225,7 @@ export class Manager {
         ["scheduler", createScheduler(shared)] as const,
         ["dispatcher", dispatcher] as const,
         ["ca", ca] as const,
+        ["log-broker", logBroker] as const,
         ["role-manager", createRoleManager({ store, group: roles, clock, log })] as const,
       ],
       remote: [
@@ -249,6 +250,7 @@ export class Manager {
       await this.#store.update((tx) => {
         if (tx.clusters.get(identity.organization)) return;
         tx.clusters.create(newCluster({ clusterId: identity.organization, rootCA: root }));
+        tx.networks.create(ingressNetwork(newId()));
         tx.nodes.create(firstManagerNode(identity.nodeId, identity.chainPem));
       });
       await identity.forgetRootKey();

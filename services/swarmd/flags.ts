@@ -20,7 +20,7 @@ export interface NodeOptions {
   readonly logLevel: LogLevel;
   readonly insecureRegistries: readonly string[];
   readonly cgroupParent: string | undefined;
-  readonly genericResources: string | undefined;
+  readonly runDir: string;
 }
 
 export type Command =
@@ -38,7 +38,6 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --check                            says what this host lacks, and ends
       --election-tick N                  raft ticks without a leader before an election (default 8, of 100 ms each)
       --force-new-cluster                makes this manager the only one again, when the others are lost for ever
-      --generic-node-resources LIST      resources to offer, e.g. gpu=UUID1,gpu=UUID2,fpga=2
       --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 1)
       --hostname NAME                    name of this node (default: the host's)
       --insecure-registry HOST[:PORT]    registry or CIDR that is spoken to without TLS (repeatable)
@@ -48,6 +47,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --listen-metrics HOST:PORT         address that serves Prometheus metrics at /metrics
       --listen-remote-api HOST:PORT      address that managers listen on (default 0.0.0.0:4242)
   -l, --log-level LEVEL                  debug, info, warn, error or fatal (default info)
+      --run-dir DIR                      sockets and secrets of containers, on a tmpfs (default /run/starling)
   -d, --state-dir DIR                    where the node keeps its state (default /var/lib/swarmd)
   -h, --help
   -v, --version
@@ -57,6 +57,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
 const notOffered: Readonly<Record<string, string>> = {
   autolock: "encryption of the state folder under an unlock key is not available yet",
   "unlock-key": "encryption of the state folder under an unlock key is not available yet",
+  "generic-node-resources": "generic resources of a node are not available yet",
   "external-ca": "external certificate authorities are not available yet",
   "engine-addr": "containers are run by swarmd itself, no Docker Engine is needed: leave the flag out",
   "listen-debug": "use --log-level debug and --listen-metrics",
@@ -108,7 +109,7 @@ export function parseCommand(args: readonly string[]): Command {
       logLevel,
       insecureRegistries: values["insecure-registry"],
       cgroupParent: values["cgroup-parent"],
-      genericResources: values["generic-node-resources"],
+      runDir: values["run-dir"],
     },
   };
 }
@@ -124,7 +125,6 @@ function parseFlags(args: readonly string[]) {
         check: { type: "boolean", default: false },
         "election-tick": { type: "string", default: "8" },
         "force-new-cluster": { type: "boolean", default: false },
-        "generic-node-resources": { type: "string" },
         "heartbeat-tick": { type: "string", default: "1" },
         help: { type: "boolean", short: "h", default: false },
         hostname: { type: "string" },
@@ -135,6 +135,7 @@ function parseFlags(args: readonly string[]) {
         "listen-metrics": { type: "string" },
         "listen-remote-api": { type: "string", default: "0.0.0.0:4242" },
         "log-level": { type: "string", short: "l", default: "info" },
+        "run-dir": { type: "string", default: "/run/starling" },
         "state-dir": { type: "string", short: "d", default: "/var/lib/swarmd" },
         version: { type: "boolean", short: "v", default: false },
       },

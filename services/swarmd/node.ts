@@ -12,7 +12,14 @@ import {
   NodeIdentity,
   wantsRenewal,
 } from "@starling/ca";
-import { Agent, ContainerExecutor, Dependencies, followNetworkState, NodeNetwork } from "@starling/node-agent";
+import {
+  Agent,
+  ContainerExecutor,
+  collectTaskMetrics,
+  Dependencies,
+  followNetworkState,
+  NodeNetwork,
+} from "@starling/node-agent";
 import { advertisedAddress } from "./advertise.ts";
 import type { NodeOptions } from "./flags.ts";
 import { ManagerPart } from "./manager-part.ts";
@@ -51,12 +58,12 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const dependencies = new Dependencies();
   const executor = new ContainerExecutor({
     stateDir,
+    runDir: options.runDir,
     hostname: options.hostname ?? ownHostname(),
     network,
     dependencies,
     insecureRegistries: options.insecureRegistries,
     cgroupParent: options.cgroupParent,
-    genericResources: options.genericResources,
     ...surroundings,
   });
   const initial = new Set([...remembered.managers, ...(options.joinAddr ? [options.joinAddr] : [])]);
@@ -124,7 +131,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
               .set({ swarm_id: identity.organization, node_id: identity.nodeId }, 1);
             metrics.gauge("swarm_node_manager", "Whether this node is a manager.").set(managers.manager ? 1 : 0);
             managers.manager?.collect(metrics);
-            await executor.collect(metrics);
+            collectTaskMetrics(metrics, agent.tasks);
           },
         });
   try {
@@ -143,6 +150,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   } finally {
     stop.abort();
     await managers.stop();
+    await executor.close();
     await network.close();
     await metricsServer?.close();
   }

@@ -82,6 +82,7 @@ export class Swarm {
       ...["--advertise-remote-api", remoteApi],
       ...["--listen-control-api", controlSocket],
       ...["--listen-metrics", `${host.address}:${ports.metrics}`],
+      ...["--insecure-registry", "10.99.0.0/24"],
       ...join_,
     ]);
     this.#daemons.set(host.name, pid);
