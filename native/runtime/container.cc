@@ -11,7 +11,6 @@
 
 #include "../sys/clone.h"
 #include "../sys/fs.h"
-#include "init.h"
 #include "sync_socket.h"
 
 namespace starling {
@@ -69,6 +68,7 @@ Result<InitState> SetUp(const Spec& spec, const cgroup::Cgroup& cgroup) {
   InitState state;
   STARLING_ASSIGN(process, PrepareProcess(spec.process));
   state.process = std::move(process);
+  state.process.under_init = spec.init;
   if (spec.process.tty) {
     STARLING_ASSIGN(terminal, OpenTerminal());
     state.terminal = std::move(terminal);
@@ -85,7 +85,6 @@ Result<InitState> SetUp(const Spec& spec, const cgroup::Cgroup& cgroup) {
   if (spec.process.tty) stdio = {state->terminal.slave.get(), state->terminal.slave.get(), state->terminal.slave.get()};
   auto start = ReceiveMessage(sync);
   if (!start.ok() || start->text != "S") _exit(kChildFailed);
-  if (spec.init) ForkFromInit(sync);
   FailChild(sync, Become(state->process, stdio));
 }
 

@@ -7,7 +7,7 @@
 
 namespace starling {
 
-void ForkFromInit(int sync) {
+void ForkFromInit() {
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -19,7 +19,7 @@ void ForkFromInit(int sync) {
     sigprocmask(SIG_SETMASK, &before, nullptr);
     return;
   }
-  close(sync);
+  close_range(3, ~0U, 0);
   for (;;) {
     int number = 0;
     if (sigwait(&all, &number) != 0) continue;

@@ -3,8 +3,9 @@
 
 namespace starling {
 
-// Returns in a new child, which goes on to become the program. PID 1 stays here: it closes `sync`, passes every signal
-// on to the child's process group, reaps whatever ends, and ends with the child's exit code (128 + n for signal n).
-void ForkFromInit(int sync);
+// Returns in a new child, which goes on to become the program. PID 1 stays here: it closes every descriptor above 2,
+// passes every signal on to the child's process group, reaps whatever ends, and ends with the child's exit code (128 + n
+// for signal n).
+void ForkFromInit();
 
 }  // namespace starling

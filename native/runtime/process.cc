@@ -13,6 +13,7 @@
 
 #include "../sys/fs.h"
 #include "capabilities.h"
+#include "init.h"
 #include "seccomp.h"
 
 namespace starling {
@@ -180,6 +181,8 @@ Error Become(const PreparedProcess& process, const Stdio& stdio) {
   STARLING_TRY(ChangeUser(process.identity));
   STARLING_TRY(SetCapabilities(process.identity.uid == 0 ? spec.capabilities : 0));
   DieWithParent();
+  // Only now, so that the init has no more privileges than the program.
+  if (process.under_init) ForkFromInit();
   execve(process.program.c_str(), args.data(), env.data());
   return ExecError(process);
 }

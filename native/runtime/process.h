@@ -23,6 +23,8 @@ struct PreparedProcess {
   Identity identity;
   // Path for execve, found in PATH.
   std::string program;
+  // This process stays as a small init, its child becomes the program (see init.h).
+  bool under_init = false;
 };
 
 // Looks up user, groups and program. REQUIRES: the container's root is this process's root.

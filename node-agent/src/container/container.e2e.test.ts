@@ -2,6 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  BoolValue,
   Config,
   ConfigReference,
   ConfigSpec,
@@ -149,6 +150,19 @@ describe("a container", () => {
     expect(text).toBe(
       "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)\nCapEff:\t0000000000000000\n/home/app\n/work/a\n",
     );
+  });
+
+  it("has an init that reaps and forwards when asked", async () => {
+    const controller = await started(
+      task("(sleep 0.05 &) ; trap 'ps; exit 9' TERM; echo up; sleep 0.3 & wait; wait", {
+        init: BoolValue.create({ value: true }),
+      }),
+    );
+    await speaks(controller);
+    await controller.shutdown(signal);
+    expect(await outputOf(controller)).toMatch(/^up\nPID {3}USER {5}COMMAND\n {4}1 root/);
+    expect(await outputOf(controller)).not.toContain("[sleep]");
+    expect((await controller.containerStatus())?.exitCode).toBe(9);
   });
 
   it("tells its exit code, and why the kernel killed it", async () => {
