@@ -1,4 +1,5 @@
 export type { ControlDeps, RaftView } from "./deps.ts";
 export { createControlHandlers } from "./handlers.ts";
 export { createHealthHandlers } from "./health.ts";
+export { createResourceAllocatorHandlers } from "./resource-allocator.ts";
 export { createWatchHandlers } from "./watch.ts";

@@ -210,8 +210,14 @@ describe("resuming", () => {
     store = new MemoryStore();
     store.restore(snapshot);
     const refused = (index: number) => watching({ entries: [entry("task")], resumeFrom: { index } }).next();
-    await expect(refused(0)).rejects.toMatchObject({ code: "OutOfRange", message: /read the objects again/ });
-    await expect(refused(99)).rejects.toMatchObject({ code: "Unavailable", message: /ahead of this manager/ });
+    await expect(refused(0)).rejects.toMatchObject({
+      code: "OutOfRange",
+      message: expect.stringMatching(/read the objects again/),
+    });
+    await expect(refused(99)).rejects.toMatchObject({
+      code: "Unavailable",
+      message: expect.stringMatching(/ahead of this manager/),
+    });
   });
 });
 
