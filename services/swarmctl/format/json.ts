@@ -15,11 +15,12 @@ export function formatJson(value: unknown): string {
  */
 export function messageToJson<T extends object>(codec: api.MessageCodec<T>, message: T): Record<string, unknown> {
   const values = message as Readonly<Record<string, unknown>>;
+  const keys = new Map(Object.keys(values).map((key) => [plain(key), key]));
   const json: Record<string, unknown> = {};
   for (const field of codec.fields) {
-    const key = field.name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
-    const value = values[key];
-    if (value === undefined) continue;
+    const key = keys.get(plain(field.name));
+    const value = key === undefined ? undefined : values[key];
+    if (key === undefined || value === undefined) continue;
     if (field.mapKey !== undefined) {
       json[key] = Object.fromEntries(
         Object.entries(value as object).map(([name, item]) => [name, valueToJson(field.type, item)]),
@@ -28,6 +29,11 @@ export function messageToJson<T extends object>(codec: api.MessageCodec<T>, mess
     else json[key] = valueToJson(field.type, value);
   }
   return json;
+}
+
+/** What a field's name in the .proto and its key in a message have in common. */
+function plain(name: string): string {
+  return name.replaceAll("_", "").toLowerCase();
 }
 
 function valueToJson(type: api.FieldInfo["type"], value: unknown): unknown {

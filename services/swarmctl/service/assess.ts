@@ -59,7 +59,7 @@ export function assess({ service, tasks, wanted }: Sighting, expectation: Expect
   const states = [...slots].map(([key, slot]) => stateOf(service, key, slot));
   const progress = { done, wanted, slots: states };
   const update = updateVerdict(service, expectation);
-  if (update.verdict === "failed") return { ...progress, ...update };
+  if (update.verdict === "failed") return { ...progress, verdict: "failed", reason: update.reason };
   const failing = [...slots.entries()].find(
     ([, slot]) => !isJob && slot.filter((task) => hasEndedSince(task, expectation.sinceMs)).length >= endsMax,
   );

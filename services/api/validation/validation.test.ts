@@ -1,0 +1,242 @@
+import { SwarmError } from "@starling/base";
+import { describe, expect, it } from "vitest";
+import {
+  Annotations,
+  ClusterSpec,
+  ConfigSpec,
+  ContainerSpec,
+  Driver,
+  EndpointSpec,
+  EndpointSpec_ResolutionMode,
+  FileTarget,
+  GenericRuntimeSpec,
+  GlobalJob,
+  HealthConfig,
+  IPAMConfig,
+  IPAMOptions,
+  Mount,
+  Mount_Type,
+  NetworkSpec,
+  Placement,
+  PortConfig,
+  PortConfig_PublishMode,
+  ReplicatedService,
+  ResourceRequirements,
+  Resources,
+  RestartPolicy,
+  SecretReference,
+  SecretSpec,
+  ServiceSpec,
+  TaskSpec,
+  UpdateConfig,
+} from "../index.ts";
+import {
+  validateClusterSpec,
+  validateConfigSpec,
+  validateNetworkSpec,
+  validateSecretSpec,
+  validateServiceSpec,
+} from "./index.ts";
+
+const annotations = (name: string) => Annotations.create({ name });
+const container = (init: Partial<ContainerSpec>) =>
+  service({ task: TaskSpec.create({ container: ContainerSpec.create({ image: "nginx", ...init }) }) });
+const task = (init: Partial<TaskSpec>) =>
+  service({ task: TaskSpec.create({ container: ContainerSpec.create({ image: "nginx" }), ...init }) });
+const port = (init: Partial<PortConfig>) => PortConfig.create({ targetPort: 80, publishedPort: 8080, ...init });
+const endpoint = (...ports: PortConfig[]) => service({ endpoint: EndpointSpec.create({ ports }) });
+const mount = (init: Partial<Mount>) => Mount.create({ type: Mount_Type.VOLUME, target: "/data", ...init });
+const secret = (name: string, file: string) =>
+  SecretReference.create({ secretId: name, secretName: name, file: FileTarget.create({ name: file }) });
+const negative = { seconds: -1, nanos: 0 };
+
+function service(init: Partial<ServiceSpec>): ServiceSpec {
+  return ServiceSpec.create({
+    annotations: annotations("web"),
+    task: TaskSpec.create({ container: ContainerSpec.create({ image: "nginx" }) }),
+    replicated: ReplicatedService.create({ replicas: 1 }),
+    ...init,
+  });
+}
+
+function refusal(check: () => unknown): string {
+  try {
+    check();
+  } catch (thrown) {
+    if (thrown instanceof SwarmError) return `${thrown.code}: ${thrown.message}`;
+    throw thrown;
+  }
+  return "accepted";
+}
+
+describe("validateServiceSpec", () => {
+  it.each<[string, ServiceSpec | undefined, string]>([
+    ["no spec", undefined, "InvalidArgument: service spec must be provided"],
+    ["no name", service({ annotations: annotations("") }), "InvalidArgument: meta: name must be provided"],
+    ["a name with a dot", service({ annotations: annotations("a.b") }), "name must be valid as a DNS name component"],
+    ["a long name", service({ annotations: annotations("a".repeat(64)) }), "name must be 63 characters or fewer"],
+    ["a name of many joints", service({ annotations: annotations(`${"a-".repeat(30)}!`) }), "DNS name component"],
+    ["no image", container({ image: "" }), "ContainerSpec: image reference must be provided"],
+    ["an image with capitals", container({ image: "Nginx" }), '"Nginx" is not a valid repository/tag'],
+    ["an image with an empty tag", container({ image: "nginx:" }), "the tag must be"],
+    ["a cut digest", container({ image: "nginx@sha256:12" }), "the digest must look like"],
+    [
+      "a relative mount target",
+      container({ mounts: [mount({ target: "data" })] }),
+      'target "data" must be an absolute',
+    ],
+    ["two mounts in one place", container({ mounts: [mount({}), mount({})] }), "duplicate mount point: /data"],
+    [
+      "a bind without source",
+      container({ mounts: [mount({ type: Mount_Type.BIND })] }),
+      'bind mount source "" must be',
+    ],
+    ["a nameless variable", container({ env: ["=1"] }), 'environment variable "=1" has no name'],
+    [
+      "a hasty health check",
+      container({ healthcheck: HealthConfig.create({ interval: { seconds: 0, nanos: 1 } }) }),
+      "Interval in HealthConfig cannot be less than 1ms",
+    ],
+    ["secrets in one file", container({ secrets: [secret("a", "f"), secret("b", "f")] }), "conflicting target: 'f'"],
+    ["a secret without id", container({ secrets: [SecretReference.create({ secretName: "a" })] }), "malformed secret"],
+    [
+      "too little memory",
+      task({ resources: ResourceRequirements.create({ limits: Resources.create({ memoryBytes: 4095 }) }) }),
+      "invalid memory value 4095 (limit): Must be at least 4MiB",
+    ],
+    [
+      "too little CPU",
+      task({ resources: ResourceRequirements.create({ reservations: Resources.create({ nanoCpus: 1000 }) }) }),
+      "invalid cpu value 0.000001 (reservation)",
+    ],
+    ["a bad constraint", task({ placement: Placement.create({ constraints: ["node.role=x"] }) }), "node.role=x"],
+    [
+      "a negative delay",
+      task({ restart: RestartPolicy.create({ delay: negative }) }),
+      "restart-delay cannot be negative",
+    ],
+    ["no runtime", service({ task: TaskSpec.create() }), "TaskSpec: missing runtime"],
+    [
+      "a reserved runtime",
+      service({ task: TaskSpec.create({ generic: GenericRuntimeSpec.create({ kind: "Container" }) }) }),
+      '"Container" is a reserved name',
+    ],
+    ["no mode", service({ replicated: undefined }), "Unrecognized service mode"],
+    ["two modes", service({ globalJob: GlobalJob.create() }), "Unrecognized service mode"],
+    [
+      "a job with updates",
+      service({ replicated: undefined, globalJob: GlobalJob.create(), update: UpdateConfig.create() }),
+      "Jobs may not have an update config",
+    ],
+    [
+      "a ratio above one",
+      service({ update: UpdateConfig.create({ maxFailureRatio: 1.5 }) }),
+      "bigger than 1: it is 1.5",
+    ],
+    ["a rollback into the past", service({ rollback: UpdateConfig.create({ delay: negative }) }), "rollback-delay"],
+    ["no target port", endpoint(port({ targetPort: 0 })), "target port 0 must be between 1 and 65535"],
+    ["a port beyond", endpoint(port({ publishedPort: 70000 })), "published port 70000"],
+    ["a port twice", endpoint(port({}), port({ targetPort: 81 })), "duplicate published ports provided: 8080/tcp"],
+    [
+      "ingress with dnsrr",
+      service({
+        endpoint: EndpointSpec.create({ mode: EndpointSpec_ResolutionMode.DNSRR, ports: [port({})] }),
+      }),
+      "port published with ingress mode can't be used with dnsrr mode",
+    ],
+  ])("refuses %s", (_what, spec, message) => {
+    expect(refusal(() => validateServiceSpec(spec))).toContain(message);
+  });
+
+  it.each<[string, ServiceSpec]>([
+    ["a whole reference", container({ image: `reg.example:5000/team/web:1.2@sha256:${"a".repeat(64)}` })],
+    ["templates in mounts", container({ mounts: [mount({ target: "{{.Node.Hostname}}" })] })],
+    ["a dynamic port twice", endpoint(port({ publishedPort: 0 }), port({ publishedPort: 0 }))],
+    [
+      "dnsrr with host ports",
+      service({
+        endpoint: EndpointSpec.create({
+          mode: EndpointSpec_ResolutionMode.DNSRR,
+          ports: [port({ publishMode: PortConfig_PublishMode.HOST })],
+        }),
+      }),
+    ],
+  ])("accepts %s", (_what, spec) => {
+    expect(validateServiceSpec(spec)).toBe(spec);
+  });
+});
+
+describe("validateNetworkSpec", () => {
+  const network = (init: Partial<NetworkSpec>) => NetworkSpec.create({ annotations: annotations("net"), ...init });
+  const ipam = (...configs: Partial<IPAMConfig>[]) =>
+    network({ ipam: IPAMOptions.create({ configs: configs.map((config) => IPAMConfig.create(config)) }) });
+  const driver = (name: string, options = {}) => network({ driverConfig: Driver.create({ name, options }) });
+
+  it.each<[string, NetworkSpec, string]>([
+    ["a foreign driver", driver("macvlan"), 'InvalidArgument: network driver "macvlan" is unknown: use "overlay"'],
+    ["encryption", driver("overlay", { encrypted: "" }), "FailedPrecondition: network option encrypted"],
+    ["no subnet", ipam({ subnet: "10.1.0.0" }), "invalid subnet 10.1.0.0"],
+    ["a tiny subnet", ipam({ subnet: "10.1.0.0/30" }), "subnet 10.1.0.0/30 is too small"],
+    ["a gateway outside", ipam({ subnet: "10.1.0.0/24", gateway: "10.2.0.1" }), "does not contain gateway 10.2.0.1"],
+    ["a range outside", ipam({ subnet: "10.1.0.0/24", range: "10.1.0.0/16" }), "does not contain range 10.1.0.0/16"],
+    ["overlapping subnets", ipam({ subnet: "10.1.0.0/16" }, { subnet: "10.1.2.0/24" }), "overlaps another subnet"],
+    ["an attachable ingress", network({ ingress: true, attachable: true }), "ingress network cannot be attachable"],
+    [
+      "the label of predefined networks",
+      network({ annotations: Annotations.create({ name: "n", labels: { "com.docker.swarm.predefined": "true" } }) }),
+      "PermissionDenied: label com.docker.swarm.predefined",
+    ],
+  ])("refuses %s", (_what, spec, message) => {
+    expect(refusal(() => validateNetworkSpec(spec))).toContain(message);
+  });
+
+  it("accepts a subnet with gateway and range", () => {
+    const spec = ipam({ subnet: "10.1.0.0/24", gateway: "10.1.0.254", range: "10.1.0.128/25" });
+    expect(validateNetworkSpec(spec)).toBe(spec);
+  });
+});
+
+describe("validateClusterSpec", () => {
+  const cluster = (init: Partial<ClusterSpec>) => ClusterSpec.create({ annotations: annotations("default"), ...init });
+  const empty = ClusterSpec.create();
+
+  it.each<[string, ClusterSpec, string]>([
+    ["another name", cluster({ annotations: annotations("x") }), "modification of cluster name is not allowed"],
+    [
+      "certificates for minutes",
+      cluster({ caConfig: { ...empty.caConfig, nodeCertExpiry: { seconds: 60, nanos: 0 } } }),
+      "minimum certificate expiry time is: 1h0m0s",
+    ],
+    [
+      "a negative heartbeat",
+      cluster({ dispatcher: { ...empty.dispatcher, heartbeatPeriod: negative } }),
+      "heartbeat time period cannot be a negative duration",
+    ],
+  ])("refuses %s", (_what, spec, message) => {
+    expect(refusal(() => validateClusterSpec(spec))).toContain(message);
+  });
+});
+
+describe("secrets and configs", () => {
+  const bytes = (length: number) => new Uint8Array(length);
+  it.each<[string, () => unknown, string]>([
+    ["empty secret", () => validateSecretSpec(SecretSpec.create({ annotations: annotations("s") })), "it has 0"],
+    [
+      "secret of 500 KiB",
+      () => validateSecretSpec(SecretSpec.create({ annotations: annotations("s"), data: bytes(512000) })),
+      "less than 512000 bytes",
+    ],
+    [
+      "config of 1000 KiB",
+      () => validateConfigSpec(ConfigSpec.create({ annotations: annotations("c"), data: bytes(1024000) })),
+      "less than 1024000 bytes",
+    ],
+    [
+      "config with a slash",
+      () => validateConfigSpec(ConfigSpec.create({ annotations: annotations("a/b"), data: bytes(1) })),
+      'invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end character must be [a-zA-Z0-9]: "a/b"',
+    ],
+  ])("refuses an %s", (_what, check, message) => {
+    expect(refusal(check)).toContain(message);
+  });
+});
