@@ -15,6 +15,8 @@ import {
   RaftMemberStatus_Reachability,
   RaftMembership,
   RaftPeer,
+  ResourceAllocator,
+  Watch,
 } from "@starling/api";
 import { forwardToLeader } from "@starling/api/rpc";
 import { type Clock, type Logger, type Metrics, newId, type Random, SwarmError } from "@starling/base";
@@ -26,7 +28,12 @@ import {
   refuseRemovedNodes,
   serverCredentials,
 } from "@starling/ca";
-import { createControlHandlers, createHealthHandlers } from "@starling/control-api";
+import {
+  createControlHandlers,
+  createHealthHandlers,
+  createResourceAllocatorHandlers,
+  createWatchHandlers,
+} from "@starling/control-api";
 import { createDispatcher, createNetworkStateHandlers, weightedPeers } from "@starling/dispatcher";
 import { createLogBroker } from "@starling/log-broker";
 import { createOrchestrator } from "@starling/orchestrator";
@@ -208,7 +215,12 @@ export class Manager {
       serve(NodeCA, forwardToLeader(NodeCA, ca.nodeCa, this.#route)),
       serve(Dispatcher, forwardToLeader(Dispatcher, dispatcher.handlers, this.#route)),
       serve(LogBroker, forwardToLeader(LogBroker, logBroker.logBroker, this.#route)),
+      serve(
+        ResourceAllocator,
+        forwardToLeader(ResourceAllocator, createResourceAllocatorHandlers(shared), this.#route),
+      ),
     ];
+    const answeredHere = [serve(Watch, createWatchHandlers(shared)), serve(Health, health)];
     const logs = serve(Logs, forwardToLeader(Logs, logBroker.logs, this.#route));
     const controlRelayed = serve(Control, forwardToLeader(Control, control, this.#route));
     const roles = {
@@ -234,11 +246,11 @@ export class Manager {
         serve(RaftMembership, forwardToLeader(RaftMembership, this.#raft.handlers.membership, this.#route)),
         serve(Raft, this.#raft.handlers.raft),
         serve(RaftPeer, this.#raft.handlers.peer),
-        serve(Health, health),
+        ...answeredHere,
         controlRelayed,
         logs,
       ],
-      local: [...relayed, controlRelayed, logs, serve(Health, health)],
+      local: [...relayed, ...answeredHere, controlRelayed, logs],
     };
   }
 
