@@ -15,6 +15,8 @@ export class TestRegistry {
   readonly #server: Server;
   readonly #blobs = new Map<string, Buffer>();
   #manifest = Buffer.alloc(0);
+  #layers: readonly Buffer[] = [];
+  #damaged: Buffer | undefined;
 
   private constructor(server: Server) {
     this.#server = server;
@@ -33,7 +35,17 @@ export class TestRegistry {
     return `127.0.0.1:${(this.#server.address() as AddressInfo).port}/box:1`;
   }
 
+  /** From now on layers are others than their digests say. */
+  damageLayers(): void {
+    this.#damaged = gzipSync(Buffer.alloc(1024));
+  }
+
+  repairLayers(): void {
+    this.#damaged = undefined;
+  }
+
   async stop(): Promise<void> {
+    if (!this.#server.listening) return;
     this.#server.closeAllConnections();
     await new Promise((resolve) => this.#server.close(resolve));
   }
@@ -42,7 +54,9 @@ export class TestRegistry {
     this.requests.push(url);
     const [, kind, name] = /^\/v2\/box\/(manifests|blobs)\/(.+)$/.exec(url) ?? [];
     const known = name === "1" || name === sha256(this.#manifest);
-    const body = kind === "manifests" ? (known ? this.#manifest : undefined) : this.#blobs.get(name ?? "");
+    const blob = this.#blobs.get(name ?? "");
+    const isLayer = blob !== undefined && this.#layers.includes(blob);
+    const body = kind === "manifests" ? (known ? this.#manifest : undefined) : isLayer ? (this.#damaged ?? blob) : blob;
     if (body === undefined) {
       response.writeHead(404).end();
       return;
@@ -59,6 +73,7 @@ export class TestRegistry {
       config: { Env: ["PATH=/bin", "FROM_IMAGE=yes"], Cmd: ["sh"], ...config },
       rootfs: { type: "layers", diff_ids: layers.map((layer) => sha256(gunzipSync(layer))) },
     };
+    this.#layers = layers;
     const configBlob = Buffer.from(JSON.stringify(image));
     for (const blob of [...layers, configBlob]) this.#blobs.set(sha256(blob), blob);
     this.#manifest = Buffer.from(

@@ -129,7 +129,10 @@ export class ImagePuller {
       throw new BadImageError(`manifest has ${layers.length} layers, its config ${config.diffIds.length}`);
     }
     this.#log.info("pulling image", { image: name, digest, layers: layers.length });
-    await Promise.all(layers.map((blob, i) => this.#layer(image, { blob, diffId: config.diffIds[i]! }, options)));
+    const downloads = layers.map((blob, i) => this.#layer(image, { blob, diffId: config.diffIds[i]! }, options));
+    // All are waited for, so that a second try does not meet the rest of the first.
+    const failed = (await Promise.allSettled(downloads)).find((outcome) => outcome.status === "rejected");
+    if (failed !== undefined) throw failed.reason;
     await this.#store.putConfig(digest, configText);
     const stored = await this.#store.image(digest);
     if (stored === undefined) throw new TemporaryError(`image ${name}: a layer vanished while it was pulled`);

@@ -1,0 +1,170 @@
+import {
+  Annotations,
+  ContainerSpec,
+  ContainerSpec_Ulimit,
+  Driver,
+  Mount,
+  Mount_TmpfsOptions,
+  Mount_Type,
+  ResourceRequirements,
+  Resources,
+  Task,
+  TaskSpec,
+} from "@starling/api";
+import { describe, expect, it } from "vitest";
+import type { ImageConfig } from "./image/manifest.ts";
+import { logRotationOf } from "./log-driver.ts";
+import { capabilitiesOf } from "./privileges.ts";
+import { signalNumber } from "./signals.ts";
+import { bundleSpecOf } from "./spec.ts";
+
+const image: ImageConfig = {
+  user: "www",
+  env: ["PATH=/image/bin", "A=image", "B=image"],
+  entrypoint: ["/entry"],
+  cmd: ["serve"],
+  workingDir: "/srv",
+  stopSignal: "",
+  labels: {},
+  volumes: [],
+  diffIds: [],
+};
+
+function specOf(container: Partial<ContainerSpec>, task: Partial<Task> = {}) {
+  const spec = TaskSpec.create({ container: ContainerSpec.create({ image: "x", ...container }) });
+  return bundleSpecOf({
+    task: Task.create({
+      id: "abcdefghijklmnopqrstuvwxy",
+      serviceId: "s1",
+      slot: 3,
+      serviceAnnotations: Annotations.create({ name: "web", labels: { tier: "front" } }),
+      spec,
+      ...task,
+    }),
+    node: { id: "n1", hostname: "host1", os: "linux", architecture: "amd64" },
+    image,
+    files: [{ source: "/run/f", target: "/run/secrets/key" }],
+    paths: {
+      layers: ["/l2", "/l1"],
+      upper: "/u",
+      work: "/w",
+      root: "/r",
+      log: "/log",
+      hostname: "/f/hostname",
+      hosts: "/f/hosts",
+      resolvConf: "/f/resolv",
+      volume: (name) => `/volumes/${name}`,
+    },
+  });
+}
+
+describe("command line", () => {
+  it.each<[why: string, spec: Partial<ContainerSpec>, args: readonly string[]]>([
+    ["the image's own", {}, ["/entry", "serve"]],
+    ["arguments replace CMD", { args: ["-v"] }, ["/entry", "-v"]],
+    ["a command replaces ENTRYPOINT and CMD", { command: ["sh"] }, ["sh"]],
+    ["both", { command: ["sh"], args: ["-c", "true"] }, ["sh", "-c", "true"]],
+  ])("%s", (_why, spec, args) => expect(specOf(spec).process.args).toEqual(args));
+});
+
+describe("environment", () => {
+  it("lays the service's over the image's, expands templates, takes away names without a value", () => {
+    expect(
+      specOf({ env: ["A={{.Service.Name}}.{{.Task.Slot}}", "B", 'C={{ index .Service.Labels "tier" }}'] }).process.env,
+    ).toEqual(["PATH=/image/bin", "HOSTNAME=abcdefghijkl", "A=web.3", "C=front"]);
+  });
+
+  it("refuses a template that it does not know", () => {
+    expect(() => specOf({ env: ["A={{.Nope}}"] })).toThrow('template "A={{.Nope}}": {{.Nope}} is not known here');
+  });
+});
+
+describe("mounts", () => {
+  it("puts parents before what is below them, own files first", () => {
+    const mounts = [
+      Mount.create({ type: Mount_Type.BIND, source: "/host", target: "/data/in/", readonly: true }),
+      Mount.create({ type: Mount_Type.VOLUME, source: "db-{{.Task.Slot}}", target: "/data" }),
+      Mount.create({
+        type: Mount_Type.TMPFS,
+        target: "/tmp",
+        tmpfsOptions: Mount_TmpfsOptions.create({ sizeBytes: 9 }),
+      }),
+    ];
+    expect(specOf({ mounts }).mounts?.map(({ source, target }) => `${source ?? "tmpfs"} ${target}`)).toEqual([
+      "/f/hostname /etc/hostname",
+      "/f/hosts /etc/hosts",
+      "/f/resolv /etc/resolv.conf",
+      "/volumes/db-3 /data",
+      "tmpfs /tmp",
+      "/host /data/in",
+      "/run/f /run/secrets/key",
+    ]);
+  });
+
+  it.each<[why: string, mount: Partial<Mount>, error: RegExp]>([
+    ["relative target", { type: Mount_Type.TMPFS, target: "tmp" }, /the target must be an absolute path below \//],
+    ["root as target", { type: Mount_Type.TMPFS, target: "/" }, /the target must be an absolute path below \//],
+    ["relative bind source", { type: Mount_Type.BIND, source: "a", target: "/a" }, /must be an absolute path/],
+    [
+      "volume name that climbs",
+      { type: Mount_Type.VOLUME, source: "../x", target: "/a" },
+      /"..\/x" is not a volume's name/,
+    ],
+    ["cluster volume", { type: Mount_Type.CLUSTER, source: "v", target: "/a" }, /only bind, volume and tmpfs/],
+  ])("refuses a %s", (_why, mount, error) => expect(() => specOf({ mounts: [Mount.create(mount)] })).toThrow(error));
+});
+
+it("turns limits into what cgroups take", () => {
+  const resources = ResourceRequirements.create({
+    limits: Resources.create({ nanoCpus: 1.5e9, memoryBytes: 1 << 26 }),
+    reservations: Resources.create({ memoryBytes: 1 << 25 }),
+  });
+  const container = ContainerSpec.create({
+    image: "x",
+    pidsLimit: 50,
+    ulimits: [ContainerSpec_Ulimit.create({ name: "nofile", soft: 10, hard: -1 })],
+  });
+  const spec = specOf({}, { spec: TaskSpec.create({ container, resources }) });
+  expect(spec.resources).toEqual({
+    memoryBytes: 1 << 26,
+    memoryReservationBytes: 1 << 25,
+    cpuQuotaUs: 150_000,
+    pids: 50,
+  });
+  expect(spec.process.rlimits).toEqual([{ name: "nofile", soft: 10, hard: -1 }]);
+});
+
+describe("capabilities", () => {
+  const of = (add: readonly string[], drop: readonly string[]) =>
+    capabilitiesOf({ capabilityAdd: add, capabilityDrop: drop });
+  it("adds to and drops from Docker's", () => {
+    expect(of([], [])).toHaveLength(14);
+    expect(of(["net_admin"], ["CAP_CHOWN"])).toContain("CAP_NET_ADMIN");
+    expect(of([], ["chown"])).not.toContain("CAP_CHOWN");
+    expect(of(["CAP_KILL"], ["ALL"])).toEqual(["CAP_KILL"]);
+    expect(of(["ALL"], [])).toHaveLength(41);
+  });
+});
+
+describe("signals", () => {
+  it.each([
+    ["SIGTERM", 15],
+    ["quit", 3],
+    ["9", 9],
+    ["SIGRTMIN+3", 37],
+  ])("%s is %i", (name, number) => expect(signalNumber(name)).toBe(number));
+  it.each(["SIGNOPE", "0", "65", ""])("refuses %j", (name) => expect(() => signalNumber(name)).toThrow(/stop signal/));
+});
+
+describe("log driver", () => {
+  const of = (name: string, options: Record<string, string> = {}) =>
+    logRotationOf(Task.create({ logDriver: Driver.create({ name, options }) }));
+  it("reads json-file's options", () => {
+    expect(of("json-file", { "max-size": "1.5m", "max-file": "5" })).toEqual({ maxBytes: 1572864, maxFiles: 5 });
+    expect(of("none")).toBeUndefined();
+  });
+  it("refuses what it cannot do", () => {
+    expect(() => of("syslog")).toThrow('log driver "syslog": not here, use json-file, local or none');
+    expect(() => of("", { "max-size": "lots" })).toThrow(/max-size=lots/);
+  });
+});
