@@ -74,13 +74,13 @@ export class MainJob {
       ...["--publish", `${published}:80`, this.#image("web1")],
     ]);
     await this.#running("web", 3);
-    const shown = [
+    for (const args of [
       ["service", "ls"],
       ["service", "ps", "web"],
       ["node", "ls"],
-    ];
-    const texts: string[] = [];
-    for (const args of shown) texts.push(await this.#show(args));
+    ]) {
+      await this.#show(args);
+    }
     return "";
   }
 

@@ -6,6 +6,8 @@ export interface Traces {
   readonly devices: readonly string[];
   readonly mounts: readonly string[];
   readonly cgroups: readonly string[];
+  /** Folders of containers: sockets, writable layers, logs. */
+  readonly folders: readonly string[];
   readonly rules: readonly string[];
 }
 
@@ -13,18 +15,21 @@ export interface Traces {
 export async function tracesOf(host: Host): Promise<Traces> {
   const lines = async (script: string) =>
     (await host.mustExec(script)).split("\n").filter((line) => line.trim() !== "");
-  const daemons = /swarmd|docker-registry|starling-host|writer\.ts|^ps |^sh -c|\[/;
+  const daemons = /swarmd\/main\.ts|docker-registry|\.cache\/test-host|writer\.ts|^ps -eo|^sh -c ps -eo/;
   return {
     processes: (await lines("ps -eo args --no-headers")).filter((line) => !daemons.test(line)),
     devices: await lines("ip -o link | sed -E 's/^[0-9]+: ([^:@]+).*/\\1/' | sort"),
     mounts: await lines("cut -d' ' -f2 /proc/self/mounts | sort"),
+    folders: await lines("ls -d /run/starling/containers/* /var/lib/swarmd/containers/* 2>/dev/null || true"),
     cgroups: (
       await Promise.all(
         host.cgroups.map((folder) =>
           lines(`find ${folder} -mindepth 1 -type d -printf '%P\\n' 2>/dev/null | sort || true`),
         ),
       )
-    ).flat(),
+    )
+      .flat()
+      .filter((folder) => folder !== "writer"),
     rules: (await lines("nft list ruleset 2>/dev/null | grep -E 'dnat|: goto' || true")).map((line) => line.trim()),
   };
 }
