@@ -1,3 +1,5 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -218,6 +220,22 @@ describe("a container", () => {
     expect(isAlive(shimPid)).toBe(false);
     expect(existsSync(bundle) || existsSync(join(folder, "state", "containers", of.id))).toBe(false);
     expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(folder);
+  });
+
+  it("outlives a swarmd that is killed", async () => {
+    const of = task("trap 'echo told; exit 4' TERM; while :; do sleep 0.02; done");
+    const fixture = join(import.meta.dirname, "survive.fixture.ts");
+    const words = [fixture, folder, Buffer.from(Task.encode(of)).toString("base64")];
+    // A session of its own, as a service manager gives it.
+    const swarmd = spawn(process.execPath, words, { stdio: ["ignore", "pipe", "inherit"], detached: true });
+    await once(swarmd.stdout, "data");
+    process.kill(-swarmd.pid!, "SIGKILL");
+    await once(swarmd, "close");
+    const controller = executor.controller(of);
+    expect(isAlive((await controller.containerStatus())!.pid)).toBe(true);
+    await controller.shutdown(signal);
+    expect(await outputOf(controller)).toBe("told\n");
+    expect((await controller.containerStatus())?.exitCode).toBe(4);
   });
 
   it("ends with its shim", async () => {
