@@ -185,7 +185,7 @@ function meets(by: { readonly key: string; readonly prefix: boolean }, keys: rea
 
 /** Where found objects go: an array, or what stands before one. */
 interface Sink<T> {
-  push(object: T): unknown;
+  push(object: T): void;
 }
 
 function filtered<T>(found: Sink<T>, accept: (object: T) => boolean): Sink<T> {
