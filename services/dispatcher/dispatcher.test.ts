@@ -178,12 +178,12 @@ describe("heartbeats", () => {
     await expect(beat("n1", sessionId)).rejects.toMatchObject({ code: "NotFound", message: "node not registered" });
   });
 
-  it("are awaited for six periods after a change of leader", async () => {
+  it("are awaited for four periods after a change of leader", async () => {
     await register("n1");
     stop.abort();
     await running;
     lead();
-    await clock.advance(5_900);
+    await clock.advance(3_900);
     expect(node("n1").status).toMatchObject({ state: UNKNOWN, message: expect.stringContaining("leadership change") });
     await clock.advance(200);
     expect(node("n1").status.state).toBe(DOWN);

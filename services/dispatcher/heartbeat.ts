@@ -19,9 +19,9 @@ export type NodeLiveness =
     }
   | { readonly t: "down"; readonly deadline: Millis };
 
-/** Periods missed until a node counts as down; twice as many right after a change of leader. */
+/** Periods missed until a node counts as down; one more right after a change of leader, for the time of its election. */
 export const gracePeriods = 3;
-export const unknownGracePeriods = 2 * gracePeriods;
+export const unknownGracePeriods = gracePeriods + 1;
 /** How long tasks of a node that is down keep their last state (Swarm: defaultNodeDownPeriod). */
 export const orphanAfterMs = 24 * 3_600_000;
 /** Swarm's limit is 3 in 8 s at a heartbeat period of 5 s. */
