@@ -1,9 +1,10 @@
 import { SwarmError, systemClock } from "@starling/base";
-import { Command as Commander, CommanderError, Option } from "commander";
+import { Command as Commander, CommanderError } from "commander";
 import { GrpcClient } from "./client/grpc-client.ts";
-import type { AnyCommand, FlagDefinition } from "./command.ts";
-import { longName, type NounEntry, namedCommand, nouns } from "./commands.ts";
+import type { AnyCommand } from "./command.ts";
+import { type NounEntry, namedCommand, nouns } from "./commands.ts";
 import type { Context } from "./context.ts";
+import { configure, givenFlags, plainBooleans } from "./parse-flags.ts";
 import { UsageError } from "./usage-error.ts";
 import { version } from "./version.ts";
 
@@ -12,13 +13,20 @@ export interface Surroundings extends Pick<Context, "out" | "err" | "readInput" 
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
+/** Flags that every command takes, before its noun or behind its verb. */
+interface Globals {
+  readonly socket?: string;
+  /** False with `--no-resolve`. */
+  readonly resolve?: boolean;
+}
+
 export const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 const defaultSocket = "/var/run/swarmd.sock";
 
 /** Runs one command line (without interpreter and script) and gives its exit code. Never throws. */
 export async function run(argv: readonly string[], surroundings: Surroundings): Promise<number> {
   let client: GrpcClient | undefined;
-  const start = (globals: { readonly socket?: string; readonly resolve?: boolean }): Context => {
+  const start = (globals: Globals): Context => {
     client = new GrpcClient(globals.socket || surroundings.env["SWARM_SOCKET"] || defaultSocket);
     return { ...surroundings, client, clock: systemClock, resolveNames: globals.resolve !== false };
   };
@@ -39,9 +47,9 @@ export async function run(argv: readonly string[], surroundings: Surroundings): 
 async function parse(
   argv: readonly string[],
   surroundings: Surroundings,
-  start: (globals: { readonly socket?: string; readonly resolve?: boolean }) => Context,
+  start: (globals: Globals) => Context,
 ): Promise<void> {
-  const { noun, verb } = namedCommand(argv);
+  const { noun, verb, rest } = namedCommand(argv);
   const loaded = await verb?.load();
   const program = new Commander("swarmctl")
     .description("Control a Swarm cluster")
@@ -76,7 +84,8 @@ async function parse(
     .command("version")
     .description("Print the version")
     .action(() => surroundings.out(`swarmctl ${version}\n`));
-  const given = loaded ? plainBooleans(argv, loaded) : [...argv];
+  const head = argv.slice(0, argv.length - rest.length);
+  const given = [...head, ...(loaded ? plainBooleans(rest, loaded) : rest)];
   await program.parseAsync(given.length === 0 ? ["--help"] : given, { from: "user" });
 }
 
@@ -95,51 +104,14 @@ function addGlobals(command: Commander): void {
     .option("-n, --no-resolve", "Do not map IDs to names when displaying them");
 }
 
-function define(command: Commander, loaded: AnyCommand, start: (globals: object) => Context): void {
-  for (const argument of loaded.arguments?.split(" ") ?? []) command.argument(argument);
-  for (const flag of loaded.flags) command.addOption(optionOf(flag));
-  addGlobals(command);
-  if (loaded.passThrough) command.passThroughOptions();
-  if (loaded.notes) command.addHelpText("after", `\n${loaded.notes}`);
-  command.action(async () => {
-    const globals = command.optsWithGlobals<{ socket?: string; resolve?: boolean }>();
-    const noResolve = [command, command.parent?.parent].some((each) => each?.opts()["resolve"] === false);
-    await loaded.run(start({ ...globals, resolve: !noResolve }), command.args, command.opts());
-  });
-}
-
-function optionOf({ flags, help, parse, list, hidden }: FlagDefinition): Option {
-  const option = new Option(flags, help);
-  if (hidden) option.hideHelp();
-  if (list) {
-    option.argParser((text: string, previous: unknown) => {
-      const value = parse ? named(option, text, parse) : text;
-      return [...((previous as unknown[] | undefined) ?? []), ...(Array.isArray(value) ? value : [value])];
-    });
-  } else if (parse) option.argParser((text: string) => named(option, text, parse));
-  return option;
-}
-
-/** A parser's refusal with the flag's name before it. */
-function named(option: Option, text: string, parse: (text: string) => unknown): unknown {
-  try {
-    return parse(text);
-  } catch (thrown) {
-    if (!(thrown instanceof UsageError || thrown instanceof SwarmError)) throw thrown;
-    throw new UsageError(`${option.long}: ${thrown.message}`);
-  }
-}
-
-/** `--tty=false` → `--no-tty` (or nothing when there is no such flag), `--tty=true` → `--tty`, as Go programs take them. */
-function plainBooleans(argv: readonly string[], { flags }: AnyCommand): string[] {
-  const longs = new Set(
-    flags.filter(({ flags: text }) => !text.includes("<")).map(({ flags: text }) => longName(text)),
-  );
-  return argv.flatMap((word) => {
-    const match = /^--([a-z-]+)=(true|false|1|0)$/.exec(word);
-    if (!match || !longs.has(match[1]!)) return [word];
-    if (match[2] === "true" || match[2] === "1") return [`--${match[1]}`];
-    return longs.has(`no-${match[1]}`) ? [`--no-${match[1]}`] : [];
+function define(target: Commander, command: AnyCommand, start: (globals: Globals) => Context): void {
+  configure(target, command);
+  addGlobals(target);
+  target.action(async () => {
+    const levels = [target, target.parent?.parent].map((level) => level?.opts<Globals>());
+    const socket = levels.find((level) => level?.socket)?.socket;
+    const resolve = levels.every((level) => level?.resolve !== false);
+    await command.run(start({ ...(socket && { socket }), resolve }), target.args, givenFlags(target));
   });
 }
 

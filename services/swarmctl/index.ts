@@ -1,0 +1,1 @@
+export { exitCodes, run, type Surroundings } from "./program.ts";

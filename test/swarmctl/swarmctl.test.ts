@@ -1,0 +1,337 @@
+import {
+  Annotations,
+  ContainerSpec,
+  ContainerStatus,
+  LogContext,
+  LogMessage,
+  LogStream,
+  type Service,
+  SubscribeLogsMessage,
+  type SubscribeLogsRequest,
+  Task,
+  TaskSpec,
+  TaskState,
+  TaskStatus,
+  timestampOfMs,
+  UpdateStatus,
+  UpdateStatus_UpdateState,
+} from "@starling/api";
+import { newId } from "@starling/base";
+import { all, byName } from "@starling/store";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { TestCluster } from "./test-cluster.ts";
+
+let subscribed: SubscribeLogsRequest | undefined;
+const logs = {
+  async *subscribeLogs(request: SubscribeLogsRequest) {
+    subscribed = request;
+    const line = (text: string, stream: LogStream) =>
+      LogMessage.create({
+        context: LogContext.create({ taskId: "task-1", nodeId: "node-a", serviceId: request.selector!.serviceIds[0]! }),
+        stream,
+        data: Buffer.from(text),
+      });
+    yield SubscribeLogsMessage.create({ messages: [line("hello\nwor", LogStream.LOG_STREAM_STDOUT)] });
+    yield SubscribeLogsMessage.create({
+      messages: [line("oops\n", LogStream.LOG_STREAM_STDERR), line("ld\nrest", LogStream.LOG_STREAM_STDOUT)],
+    });
+  },
+};
+
+let cluster: TestCluster;
+beforeEach(async () => {
+  cluster = await TestCluster.start({ logs });
+});
+afterEach(() => cluster.stop());
+
+const serviceNamed = (name: string): Service => cluster.store.view((tx) => tx.services.find(byName(name))[0]!);
+
+/** Makes a task of the service's present spec, as the orchestrator and an agent would together. */
+async function addTask(service: Service, slot: number, state: TaskState, init: Partial<Task> = {}): Promise<string> {
+  const id = newId();
+  await cluster.store.update((tx) => {
+    tx.tasks.create(
+      Task.create({
+        id,
+        serviceId: service.id,
+        slot,
+        nodeId: slot % 2 === 1 ? "node-a" : "node-b",
+        spec: service.spec.task,
+        specVersion: service.specVersion,
+        serviceAnnotations: service.spec.annotations,
+        desiredState: TaskState.RUNNING,
+        status: TaskStatus.create({ state, timestamp: timestampOfMs(Date.now()) }),
+        ...init,
+      }),
+    );
+  });
+  return id;
+}
+
+describe("errors", () => {
+  it.each<[string, string[], number, RegExp]>([
+    [
+      "an unknown command",
+      ["service", "crate"],
+      2,
+      /^Error: swarmctl service has no command "crate": use one of create/,
+    ],
+    ["an unknown noun", ["sevice"], 2, /^Error: unknown command 'sevice'.*did you mean service/],
+    ["an unknown flag", ["service", "ls", "--quite"], 2, /^Error: unknown option '--quite'.*--quiet/],
+    ["a missing argument", ["service", "rm"], 2, /^Error: missing required argument 'service'/],
+    ["a malformed value", ["service", "scale", "web=x"], 2, /^Error: "x" is not a whole number/],
+    ["an unknown format", ["node", "ls", "--format", "yaml"], 2, /^Error: --format "yaml" is not one of/],
+    ["an unknown object", ["service", "rm", "web"], 1, /^Error: service "web" not found: see swarmctl service ls\n$/],
+    [
+      "a missing socket",
+      ["-s", "/nowhere", "node", "ls"],
+      1,
+      /^Error: cannot reach the Swarm manager at \/nowhere: is swarmd running\?/,
+    ],
+    ["a refused value", ["network", "create", "a.b"], 1, /^Error: name must be valid as a DNS name component/],
+  ])("%s: one line and an exit code", async (_what, words, code, message) => {
+    const result = await cluster.run(...words);
+    expect(result.code).toBe(code);
+    expect(result.err).toMatch(message);
+    expect(result.err.match(/\n/g)).toHaveLength(1);
+    expect(result.out).toBe("");
+  });
+
+  it("an ambiguous id lists the candidates", async () => {
+    expect((await cluster.run("node", "inspect", "node-")).err).toBe(
+      'Error: node "node-" is ambiguous: give the id of one of node-a (m1), node-b (w1)\n',
+    );
+  });
+});
+
+describe("lists", () => {
+  it("node ls: table, JSON and ids", async () => {
+    expect((await cluster.run("node", "ls")).out).toBe(
+      [
+        "ID       HOSTNAME   STATUS   AVAILABILITY   MANAGER STATUS   ENGINE VERSION",
+        "node-a   m1         Ready    Active",
+        "node-b   w1         Ready    Active",
+        "",
+      ].join("\n"),
+    );
+    expect(JSON.parse((await cluster.run("node", "ls", "--format", "json")).out)[1]).toMatchObject({
+      id: "node-b",
+      hostname: "w1",
+      status: "READY",
+      availability: "ACTIVE",
+      managerStatus: null,
+    });
+    expect((await cluster.run("node", "ls", "-q", "--filter", "role=worker")).out).toBe("node-b\n");
+  });
+
+  it("service ls and ps show what runs and why something does not", async () => {
+    const create = ["service", "create", "-d", "--name", "web", "--replicas", "2", "-p", "8080:80", "reg:5000/web:1"];
+    expect((await cluster.run(...create)).code).toBe(0);
+    const service = serviceNamed("web");
+    await addTask(service, 1, TaskState.RUNNING);
+    await addTask(service, 2, TaskState.REJECTED, {
+      desiredState: TaskState.SHUTDOWN,
+      status: TaskStatus.create({ state: TaskState.REJECTED, err: "no such image: web:1" }),
+    });
+    const [row] = JSON.parse((await cluster.run("service", "ls", "--format", "json")).out);
+    expect(row).toMatchObject({ name: "web", mode: "replicated", replicas: "1/2", running: 1, desired: 2 });
+    expect((await cluster.run("service", "ls")).out).toContain("1/2        reg:5000/web:1   *:8080->80/tcp");
+    const ps = await cluster.run("service", "ps", "web");
+    expect(ps.out).toMatch(/web\.1 +reg:5000\/web:1 +m1 +Running +Running .* ago/);
+    expect(ps.out).toMatch(/web\.2 +reg:5000\/web:1 +w1 +Shutdown +Rejected +"no such image: web:1"/);
+    const tasks = JSON.parse((await cluster.run("service", "ps", "web", "--format", "json")).out);
+    expect(
+      tasks.map((task: Record<string, unknown>) => [task["name"], task["node"], task["currentState"], task["error"]]),
+    ).toEqual([
+      ["web.1", "m1", "RUNNING", ""],
+      ["web.2", "w1", "REJECTED", "no such image: web:1"],
+    ]);
+    expect((await cluster.run("-n", "service", "ps", "web")).out).toContain("node-a");
+  });
+
+  it("service inspect: one object, states as words", async () => {
+    await cluster.run("service", "create", "-d", "--name", "web", "web:1");
+    expect(JSON.parse((await cluster.run("service", "inspect", "web")).out)).toMatchObject({
+      spec: { annotations: { name: "web" }, replicated: { replicas: 1 }, task: { container: { image: "web:1" } } },
+    });
+    expect((await cluster.run("service", "inspect", "--pretty", "web")).out).toContain("Service Mode:      replicated");
+  });
+});
+
+describe("changes", () => {
+  it("scale, update and rollback reach the spec; history hangs below", async () => {
+    await cluster.run("service", "create", "-d", "--name", "web", "web:1");
+    expect(await cluster.run("service", "scale", "-d", "web=4")).toMatchObject({ code: 0, out: "web scaled to 4\n" });
+    await cluster.run("service", "update", "-d", "--image", "web:2", "web");
+    expect(serviceNamed("web").spec).toMatchObject({
+      replicated: { replicas: 4 },
+      task: { container: { image: "web:2" } },
+    });
+    expect((await cluster.run("service", "update", "--rollback", "-d", "web")).code).toBe(0);
+    expect(serviceNamed("web").spec.task.container?.image).toBe("web:1");
+    expect((await cluster.run("service", "rm", "web", "nope")).err).toContain('service "nope" not found');
+    expect(cluster.store.view((tx) => tx.services.find(all))).toEqual([]);
+  });
+
+  it("names a network and a secret by name, sends ids", async () => {
+    const network = (await cluster.run("network", "create", "--subnet", "10.5.0.0/24", "net")).out.trim();
+    const secret = (await cluster.runWith({ input: "s3cret" }, "secret", "create", "key")).out.trim();
+    await cluster.run("service", "create", "-d", "--name", "web", "--network", "net", "--secret", "key", "web:1");
+    const { task } = serviceNamed("web").spec;
+    expect(task.networks[0]?.target).toBe(network);
+    expect(task.container?.secrets[0]).toMatchObject({ secretId: secret, secretName: "key", file: { name: "key" } });
+    expect(cluster.store.view((tx) => Buffer.from(tx.secrets.get(secret)!.spec.data).toString())).toBe("s3cret");
+  });
+
+  it("nodes are drained and labelled", async () => {
+    expect(await cluster.run("node", "drain", "w1")).toMatchObject({ code: 0, out: "w1\n" });
+    await cluster.run("node", "update", "--availability", "active", "--label-add", "zone=b", "w1");
+    expect(cluster.store.view((tx) => tx.nodes.get("node-b")!.spec)).toMatchObject({
+      availability: 0,
+      annotations: { labels: { zone: "b" } },
+    });
+  });
+
+  it("join tokens are shown and rotated", async () => {
+    expect((await cluster.run("cluster", "join-token", "worker", "-q")).out).toBe("SWMTKN-1-d-w\n");
+    const rotated = (await cluster.run("cluster", "join-token", "worker", "-q", "--rotate")).out;
+    expect(rotated).toMatch(/^SWMTKN-1-d-[0-9a-z]{25}\n$/);
+    expect((await cluster.run("cluster", "join-token", "worker", "-q")).out).toBe(rotated);
+    expect((await cluster.run("cluster", "join-token", "manager")).out).toContain("--join-token SWMTKN-1-d-m");
+  });
+});
+
+describe("waiting", () => {
+  const setUpdateStatus = (name: string, state: UpdateStatus_UpdateState, message: string) =>
+    cluster.store.update((tx) => {
+      tx.services.update({
+        ...tx.services.find(byName(name))[0]!,
+        updateStatus: UpdateStatus.create({ state, message }),
+      });
+    });
+
+  it("create: shows each change and ends once the tasks run", async () => {
+    const steps: string[] = [];
+    const created = cluster.runWith(
+      {
+        async onOut(text) {
+          steps.push(text.trim());
+          const service = serviceNamed("web");
+          if (text.includes("0 of 2")) await addTask(service, 1, TaskState.RUNNING);
+          if (text.includes("1 of 2")) await addTask(service, 2, TaskState.RUNNING);
+        },
+      },
+      "service",
+      "create",
+      "--name",
+      "web",
+      "--replicas",
+      "2",
+      "web:1",
+    );
+    expect((await created).code).toBe(0);
+    expect(steps.slice(1)).toEqual([
+      "overall progress: 0 of 2 tasks",
+      "overall progress: 1 of 2 tasks",
+      "overall progress: 2 of 2 tasks",
+      "verify: Service web converged",
+    ]);
+  });
+
+  it("create: fails with the reason when a task keeps being rejected, and the service stays", async () => {
+    const status = TaskStatus.create({ state: TaskState.REJECTED, err: "no such image" });
+    const result = await cluster.runWith(
+      {
+        async onOut(text) {
+          if (!text.includes("0 of 1")) return;
+          for (let i = 0; i < 3; i++) await addTask(serviceNamed("web"), 1, TaskState.REJECTED, { status });
+        },
+      },
+      "service",
+      "create",
+      "--name",
+      "web",
+      "nope:1",
+    );
+    expect(result.code).toBe(1);
+    expect(result.err).toBe(
+      "Error: service web does not converge: task web.1 has ended 3 times: no such image: see swarmctl service ps web\n",
+    );
+    expect(serviceNamed("web").spec.task.container?.image).toBe("nope:1");
+  });
+
+  it("update: fails when the update is paused or rolled back", async () => {
+    await cluster.run("service", "create", "-d", "--name", "web", "web:1");
+    for (const [state, message] of [
+      [UpdateStatus_UpdateState.PAUSED, "service update paused: because of t1"],
+      [UpdateStatus_UpdateState.ROLLBACK_COMPLETED, "service rolled back: because of t1"],
+    ] as const) {
+      const result = await cluster.runWith(
+        { onOut: (text) => void (text === "web\n" && setUpdateStatus("web", state, "because of t1")) },
+        "service",
+        "update",
+        "--image",
+        "web:2",
+        "web",
+      );
+      expect([result.code, result.err]).toEqual([
+        1,
+        `Error: service web does not converge: ${message}: see swarmctl service ps web\n`,
+      ]);
+    }
+  });
+
+  it("Ctrl-C leaves the service being deployed and says so", async () => {
+    const interrupt = new AbortController();
+    const result = await cluster.runWith(
+      { signal: interrupt.signal, onOut: (text) => void (text.includes("0 of 1") && interrupt.abort()) },
+      "service",
+      "create",
+      "--name",
+      "web",
+      "web:1",
+    );
+    expect(result.code).toBe(130);
+    expect(result.err).toContain("Operation continuing in background.");
+    expect(serviceNamed("web").spec.annotations.name).toBe("web");
+  });
+});
+
+it("logs: lines under the task's name, unfinished ones put together, standard error apart", async () => {
+  await cluster.run("service", "create", "-d", "--name", "web", "web:1");
+  await addTask(serviceNamed("web"), 1, TaskState.RUNNING, { id: "task-1" });
+  const result = await cluster.run("service", "logs", "--tail", "10", "web");
+  expect(result.out).toBe(["hello", "world", "rest"].map((line) => `web.1.task-1@m1    | ${line}\n`).join(""));
+  expect(result.err).toBe("web.1.task-1@m1    | oops\n");
+  expect(subscribed?.options).toMatchObject({ tail: -11, follow: false });
+  expect((await cluster.run("service", "logs", "--raw", "web")).out).toBe("hello\nworld\nrest");
+});
+
+it("completion offers nouns, verbs, flags and names", async () => {
+  const complete = async (...words: string[]) =>
+    (await cluster.run("__complete", "--", ...words)).out.trim().split("\n");
+  expect(await complete("ser")).toEqual(["service"]);
+  expect(await complete("service", "r")).toEqual(["rm", "rollback"]);
+  expect(await complete("service", "create", "--repl")).toEqual(["--replicas", "--replicas-max-per-node"]);
+  expect(await complete("node", "inspect", "")).toEqual(["m1", "w1"]);
+  expect(await complete("service", "create", "--network", "in")).toEqual(["ingress"]);
+  expect((await cluster.run("completion", "tcsh")).err).toContain('"tcsh" is not one of bash, zsh, fish');
+});
+
+it("tasks that ended show their exit code", async () => {
+  await cluster.run("service", "create", "-d", "--name", "web", "web:1");
+  const status = TaskStatus.create({
+    state: TaskState.FAILED,
+    err: "task: non-zero exit (3)",
+    container: ContainerStatus.create({ exitCode: 3 }),
+  });
+  const spec = TaskSpec.create({ container: ContainerSpec.create({ image: "web:1" }) });
+  const id = await addTask(serviceNamed("web"), 1, TaskState.FAILED, {
+    status,
+    spec,
+    annotations: Annotations.create(),
+  });
+  const [task] = JSON.parse((await cluster.run("task", "ls", "-a", "--format", "json")).out);
+  expect(task).toMatchObject({ id, exitCode: 3, error: "task: non-zero exit (3)" });
+  expect((await cluster.run("task", "inspect", "--pretty", id.slice(0, 8))).out).toContain("Exit code:        3");
+});
