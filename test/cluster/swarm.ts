@@ -8,8 +8,15 @@ import type { ExecOptions, ExecResult } from "./run.ts";
 import { until } from "./until.ts";
 
 const node = join(repositoryRoot, "node_modules/.bin/node");
-const swarmdProgram = join(repositoryRoot, "services/swarmd/main.ts");
-const swarmctlProgram = join(repositoryRoot, "services/swarmctl/main.ts");
+
+/** The working tree as it is, or what `npm run build` made of it: starts faster and takes less memory. */
+export type Programs = "sources" | "distribution";
+
+function commandOf(program: "swarmd" | "swarmctl", programs: Programs): readonly string[] {
+  if (programs === "distribution") return [join(repositoryRoot, "dist/bin", program)];
+  return [node, join(repositoryRoot, "services", program, "main.ts")];
+}
+
 const ports = { remoteApi: 4242, metrics: 9090 };
 const controlSocket = "/run/swarmd.sock";
 
@@ -36,8 +43,11 @@ export class Swarm {
   /** swarmd's pid inside each host where this object started it. */
   readonly #daemons = new Map<string, number>();
 
-  constructor(cluster: TestCluster) {
+  readonly #programs: Programs;
+
+  constructor(cluster: TestCluster, programs: Programs = "sources") {
     this.cluster = cluster;
+    this.#programs = programs;
   }
 
   /** Hosts that are swarm nodes, managers first. */
@@ -74,8 +84,7 @@ export class Swarm {
     }
     const remoteApi = `${host.address}:${ports.remoteApi}`;
     const pid = await host.daemon("swarmd", [
-      node,
-      swarmdProgram,
+      ...commandOf("swarmd", this.#programs),
       ...["--state-dir", "/var/lib/swarmd"],
       ...["--hostname", host.name],
       ...["--listen-remote-api", remoteApi],
@@ -87,6 +96,21 @@ export class Swarm {
     ]);
     this.#daemons.set(host.name, pid);
     return pid;
+  }
+
+  /**
+   * Ends swarmd alone, as a crash does (or "TERM": as an operator does); containers and the host stay. Resolves when its
+   * process is gone. Throws FailedPrecondition when this object has not started it.
+   */
+  async endNode(host: Host, signal: "KILL" | "TERM" = "KILL"): Promise<void> {
+    const pid = this.#daemons.get(host.name);
+    if (pid === undefined) throw new SwarmError("FailedPrecondition", `swarmd on ${host.name}: not started from here`);
+    this.#daemons.delete(host.name);
+    await host.exec(["kill", `-${signal}`, String(pid)]);
+    await until(
+      `swarmd on ${host.name} has ended`,
+      async () => (await host.exec(["test", "-e", `/proc/${pid}`])).code !== 0,
+    );
   }
 
   /** Power on, and swarmd as before the cut. */
@@ -103,7 +127,7 @@ export class Swarm {
   /** Runs swarmctl on a manager: `on`, by default the first whose host is up. */
   async ctl(args: readonly string[], options: ExecOptions & { readonly on?: Host } = {}): Promise<ExecResult> {
     const { on = this.#someManager(), ...execOptions } = options;
-    return on.exec([node, swarmctlProgram, "--socket", controlSocket, ...args], execOptions);
+    return on.exec([...commandOf("swarmctl", this.#programs), "--socket", controlSocket, ...args], execOptions);
   }
 
   /** As `ctl`; returns what it prints, throws Internal with its error line when its exit status is not 0. */
