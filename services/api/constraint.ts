@@ -1,5 +1,5 @@
 import { BlockList, isIP } from "node:net";
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import { type Node, NodeRole } from "./gen/messages.js";
 
 /** One placement constraint, parsed: `key==value` or `key!=value`. */

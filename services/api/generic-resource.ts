@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import { DiscreteGenericResource, GenericResource, NamedGenericResource } from "./gen/messages.js";
 
 /**

@@ -1,4 +1,4 @@
-import type { Clock } from "@starling/base";
+import type { Clock } from "@starling/base/clock";
 import type { GrpcClient } from "./client/grpc-client.ts";
 
 /** What a command works with; made once per process, or by a test. */

@@ -1,4 +1,4 @@
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import { Command as Commander, Option } from "commander";
 import type { AnyCommand, Command, FlagDefinition } from "./command.ts";
 import { longName } from "./commands.ts";

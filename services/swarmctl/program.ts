@@ -1,4 +1,5 @@
-import { SwarmError, systemClock } from "@starling/base";
+import { systemClock } from "@starling/base/clock";
+import { SwarmError } from "@starling/base/errors";
 import { Command as Commander, CommanderError } from "commander";
 import { GrpcClient } from "./client/grpc-client.ts";
 import type { AnyCommand } from "./command.ts";

@@ -1,4 +1,4 @@
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import type { Command, FlagDefinition } from "./command.ts";
 import type { Context } from "./context.ts";
 

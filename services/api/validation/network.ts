@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import type { Driver, IPAMConfig, NetworkSpec } from "../gen/messages.js";
 import { type Cidr, cidrContains, cidrOverlaps, parseAddress, parseCidr } from "../ip.ts";
 import { validateAnnotations } from "./annotations.ts";

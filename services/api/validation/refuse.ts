@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 
 /** Ends validation: the client sent something that can't be, in words that name field, value and remedy. */
 export function refuse(message: string): never {

@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import { parseConstraints } from "../constraint.ts";
 import { durationMs } from "../duration.ts";
 import type { GenericRuntimeSpec, Placement, Resources, RestartPolicy, TaskSpec } from "../gen/messages.js";

@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 
 const headerBytes = 5;
 

@@ -1,7 +1,7 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
 import { createConnection } from "node:net";
 import type { MethodTable } from "@starling/api";
-import { codeName, SwarmError } from "@starling/base";
+import { codeName, SwarmError } from "@starling/base/errors";
 import { frame, Unframer } from "./framing.ts";
 
 export interface CallOptions {

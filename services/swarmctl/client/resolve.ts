@@ -23,7 +23,7 @@ import {
   type Task,
   taskName,
 } from "@starling/api";
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import type { GrpcClient } from "./grpc-client.ts";
 
 interface Filters {

@@ -1,5 +1,5 @@
 import { type Cluster, type ClusterSpec, Control, KeyRotation, UpdateClusterRequest } from "@starling/api";
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import type { Context } from "../context.ts";
 import { findCluster } from "./find.ts";
 

@@ -1,5 +1,5 @@
 import { type Cluster, Control, ListClustersRequest } from "@starling/api";
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import type { GrpcClient } from "../client/grpc-client.ts";
 import { resolveCluster } from "../client/resolve.ts";
 

@@ -1,5 +1,5 @@
 import { Control, type Node, type NodeSpec, UpdateNodeRequest } from "@starling/api";
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import type { Context } from "../context.ts";
 import { resolveNodeOrSelf } from "./self.ts";
 

@@ -5,7 +5,7 @@ import {
   UpdateServiceRequest,
   type UpdateServiceRequest_Rollback,
 } from "@starling/api";
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import { resolveService } from "../client/resolve.ts";
 import type { Context } from "../context.ts";
 

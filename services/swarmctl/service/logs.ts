@@ -11,7 +11,7 @@ import {
   type Timestamp,
   timestampOfMs,
 } from "@starling/api";
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import { taskNames } from "../client/names.ts";
 import { resolveService, resolveTask } from "../client/resolve.ts";
 import type { Command } from "../command.ts";

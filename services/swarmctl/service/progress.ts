@@ -7,7 +7,7 @@ import {
   type Service,
   timestampMs,
 } from "@starling/api";
-import { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base/errors";
 import type { FlagDefinition } from "../command.ts";
 import type { Context } from "../context.ts";
 import { type Assessment, assess, type Expectation, type Sighting } from "./assess.ts";
