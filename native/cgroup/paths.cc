@@ -81,6 +81,7 @@ std::vector<Hierarchy> ParseHierarchies(std::string_view mountinfo, std::string_
     });
     if (!known) found.push_back(std::move(hierarchy));
   }
+  if (found.size() == 1 && found[0].v2) found[0].pure_v2 = true;
   return found;
 }
 
@@ -88,6 +89,10 @@ std::string ContainersGroup(const Hierarchy& hierarchy, std::string_view parent)
   if (!parent.empty()) return std::string(parent);
   std::string_view own = hierarchy.own;
   if (own.ends_with(".service") || own.ends_with(".scope")) return "/starling.slice";
+  if (hierarchy.pure_v2 && own != "/") {
+    std::string beside = fs::Parent(own);
+    return beside == "/" ? "/starling" : beside + "/starling";
+  }
   return own == "/" ? "/starling" : std::string(own) + "/starling";
 }
 

@@ -17,6 +17,8 @@ struct Hierarchy {
   std::string mount_point;
   // This process's own group below mount_point: "/" or "/a/b".
   std::string own;
+  // v2 and no other: it has the resource controllers, and their rule that groups with processes hand none down.
+  bool pure_v2 = false;
 
   bool Has(std::string_view controller) const;
 };
@@ -25,8 +27,9 @@ struct Hierarchy {
 std::vector<Hierarchy> ParseHierarchies(std::string_view mountinfo, std::string_view self_cgroup);
 
 // The folder (below mount_point) that holds the groups of all containers.
-// parent empty: "<own>/starling", but "/starling.slice" when our own group is a systemd unit (.service or .scope), so
-// that stopping the unit ends no container. Else `parent` as given, from the hierarchy's root.
+// parent empty: "<own>/starling", beside our own group on pure v2 (which has processes: us), but "/starling.slice" when
+// our own group is a systemd unit (.service or .scope), so that stopping the unit ends no container. Else `parent` as
+// given, from the hierarchy's root.
 std::string ContainersGroup(const Hierarchy& hierarchy, std::string_view parent);
 
 // Refuses names that would leave the folder: empty parts, ".", "..", control characters.

@@ -34,6 +34,15 @@ TEST(cgroup_containers_stay_below_our_group_but_leave_a_systemd_unit) {
   CHECK_EQ(ContainersGroup(found[1], "/elsewhere"), "/elsewhere");
 }
 
+TEST(cgroup_containers_stand_beside_our_group_on_pure_v2) {
+  constexpr char kPure[] = "29 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+  auto group = [&](const char* own) { return ContainersGroup(ParseHierarchies(kPure, own)[0], ""); };
+  CHECK_EQ(group("0::/host/swarmd\n"), "/host/starling");
+  CHECK_EQ(group("0::/swarmd\n"), "/starling");
+  CHECK_EQ(group("0::/\n"), "/starling");
+  CHECK_EQ(group("0::/system.slice/swarmd.service\n"), "/starling.slice");
+}
+
 TEST(cgroup_paths_are_relative_to_the_root_that_a_mount_shows) {
   constexpr char kMount[] = "26 25 0:23 /docker/abc /sys/fs/cgroup/memory\\040x rw - cgroup cgroup rw,memory\n";
   CHECK_EQ(ParseHierarchies(kMount, "4:memory:/docker/abc/in\n")[0].own, "/in");

@@ -28,8 +28,9 @@ export interface ContainerExecutorOptions {
   /** Engine labels: `node.platform` constraints' `engine.labels.*`. */
   readonly labels?: Readonly<Record<string, string>>;
   /**
-   * Control group of all containers, from the root of each hierarchy. Default: `starling` below swarmd's own group, and
-   * `/starling.slice` when that is a systemd unit, which must not take containers along when it stops.
+   * Control group of all containers, from the root of each hierarchy. Default: `starling` below swarmd's own group
+   * (beside it on pure v2), and `/starling.slice` when that is a systemd unit, which must not take containers along when
+   * it stops.
    */
   readonly cgroupParent?: string | undefined;
 }
