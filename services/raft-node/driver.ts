@@ -1,11 +1,14 @@
 import { type Clock, type Logger, type Random, SwarmError, type Timer } from "@starling/base";
 import {
   type Entry,
+  EntryType,
   ErrProposalDropped,
   ErrStepPeerNotFound,
   LocalAppendThread,
   LocalApplyThread,
   type Message,
+  MessageType,
+  newMessage,
   RaftError,
   type Logger as RaftLogger,
   RawNode,
@@ -54,6 +57,8 @@ export class Driver {
   #timer: Timer | undefined;
   #scheduled = false;
   #stopped = false;
+  /** Of this turn of the event loop. */
+  #proposals: { readonly entry: Entry; readonly refused: () => void }[] = [];
 
   constructor(options: {
     readonly opened: OpenedLog;
@@ -120,6 +125,15 @@ export class Driver {
     this.schedule();
   }
 
+  /**
+   * Proposes `data`. All that is proposed in one turn of the event loop goes to the peers in one message; raft takes all of
+   * it or none: then each `refused` is called.
+   */
+  propose(data: Uint8Array, refused: () => void): void {
+    this.#proposals.push({ entry: { term: 0, index: 0, type: EntryType.EntryNormal, data }, refused });
+    this.schedule();
+  }
+
   /** Handles raft's work soon: after everything else of this turn of the event loop. */
   schedule(): void {
     if (this.#scheduled || this.#stopped) return;
@@ -151,6 +165,7 @@ export class Driver {
   #turn(): void {
     this.#scheduled = false;
     try {
+      this.#proposeAll();
       while (!this.#stopped && this.raw.hasReady()) {
         const { softState, hardState, readStates, messages } = this.raw.ready();
         if (softState) this.#events.softState(softState);
@@ -160,6 +175,19 @@ export class Driver {
       }
     } catch (thrown) {
       this.#events.fatal(thrown);
+    }
+  }
+
+  #proposeAll(): void {
+    if (this.#proposals.length === 0 || this.#stopped) return;
+    const proposals = this.#proposals;
+    this.#proposals = [];
+    const entries = proposals.map(({ entry }) => entry);
+    try {
+      this.raw.step(newMessage({ type: MessageType.MsgProp, from: this.#ownId, entries }));
+    } catch (thrown) {
+      if (thrown !== ErrProposalDropped) throw thrown;
+      for (const { refused } of proposals) refused();
     }
   }
 

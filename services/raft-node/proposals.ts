@@ -1,6 +1,5 @@
 import { InternalRaftRequest, type StoreAction } from "@starling/api";
 import { type Clock, metrics, type Random, SwarmError } from "@starling/base";
-import { ErrProposalDropped } from "raft-ts";
 
 interface Waiting {
   readonly since: number;
@@ -10,7 +9,7 @@ interface Waiting {
 }
 
 /** One entry's data at most: larger ones would not pass a gRPC message. */
-const requestBytesMax = 3 * 1024 * 1024;
+const requestBytesMax = 2 * 1024 * 1024;
 const latency = metrics.histogram("swarm_raft_transaction_latency_seconds", "Time from a proposal to its application.");
 
 /** This leader's proposals on their way, by the id in their entry. */
@@ -28,11 +27,11 @@ export class Proposals {
     return this.#waiting.size;
   }
 
-  /** Encodes `actions` and hands the bytes to `append`. Rejects Unavailable when raft drops them. */
+  /** Encodes `actions` and hands the bytes to `append`. Rejects Unavailable when `refused` is called. */
   propose(
     actions: readonly StoreAction[],
     apply: (index: number) => void,
-    append: (data: Uint8Array) => void,
+    append: (data: Uint8Array, refused: () => void) => void,
   ): Promise<void> {
     const id = random64(this.#random);
     const data = InternalRaftRequest.encode({ id, action: actions });
@@ -42,13 +41,10 @@ export class Proposals {
     }
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { since: this.#clock.monotonic(), apply, resolve, reject });
-      try {
-        append(data);
-      } catch (thrown) {
+      append(data, () => {
         this.#waiting.delete(id);
-        const text = "raft does not take proposals now (leadership moves): try again";
-        reject(thrown === ErrProposalDropped ? new SwarmError("Unavailable", text) : SwarmError.from(thrown));
-      }
+        reject(new SwarmError("Unavailable", "raft does not take proposals now (leadership moves): try again"));
+      });
     });
   }
 

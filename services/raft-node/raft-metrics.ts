@@ -17,3 +17,8 @@ export const leaderChanges = metrics.counter(
   "swarm_raft_leader_changes_total",
   "Changes of the raft leader seen here.",
 );
+export const sentBatches = metrics.counter(
+  "swarm_raft_peer_batches_sent_total",
+  "Batches of messages sent to raft peers.",
+);
+export const sentMessages = metrics.counter("swarm_raft_peer_messages_sent_total", "Messages sent to raft peers.");

@@ -14,11 +14,14 @@ async function groupOf(count: number, options: Parameters<typeof TestGroup.creat
     await group.add(`n${i}`);
     await until("a leader is there", () => group.leader);
   }
-  await until("all vote and know it", () =>
-    group.managers.every(({ raft }) => raft.members().filter(({ voter }) => voter).length === count),
-  );
+  await allVote(count);
   return group;
 }
+
+const allVote = (count: number) =>
+  until("all vote and know it", () =>
+    group.managers.every(({ raft }) => raft.members().filter(({ voter }) => voter).length === count),
+  );
 
 const proposeMany = (manager: TestManager, count: number, prefix: string) =>
   Promise.all(Array.from({ length: count }, (_, i) => manager.propose(`${prefix}${i}`, 200)));
@@ -259,6 +262,7 @@ describe("a disk or an entry that fails", () => {
       execFileSync("mount", ["-t", "tmpfs", "-o", "size=1200k", "tmpfs", dir]);
       try {
         const full = await group.add("n3");
+        await allVote(3);
         const old = group.leader!;
         await old.propose("first");
         await allApplied([full], old.machine.applied);

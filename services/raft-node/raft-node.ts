@@ -25,7 +25,7 @@ import { appliedGauge, commitGauge, diskFullGauge, inflightGauge, peersGauge, te
 import { ReadIndex } from "./read-index.ts";
 import { Replica } from "./replica.ts";
 import { SealerRing } from "./seal.ts";
-import { defaultSnapshotPolicy, Snapshotter } from "./snapshotter.ts";
+import { defaultSnapshotPolicy, type SnapshotPolicy, Snapshotter } from "./snapshotter.ts";
 import { peerHandlers, type Receiver, raftHandlers } from "./transport/receiver.ts";
 import { Transport } from "./transport/transport.ts";
 
@@ -160,10 +160,11 @@ export class RaftNode implements Proposer {
       policy: { ...defaultSnapshotPolicy, ...this.#options.snapshots },
       log,
       lastIndex: opened.snapshot?.metadata.index ?? 0,
+      done: () => this.#maybeSnapshot(),
     });
     for (const peer of opened.peers) transport.setPeer(peer.raftId, peer.addr);
     if (opened.snapshot) this.#restore(opened.snapshot, transport);
-    const events = this.#events(transport, snapshotter);
+    const events = this.#events(transport);
     const driver = new Driver({ opened, timing: { ...defaultTiming, ...timing }, clock, random, log, events });
     this.#parts = { opened, transport, snapshotter, driver };
     driver.start();
@@ -191,10 +192,7 @@ export class RaftNode implements Proposer {
     try {
       const { driver } = this.#mustLead();
       if (this.#diskFull !== undefined) throw new SwarmError("Unavailable", `${this.#diskFull}: free some space`);
-      return this.#proposals.propose(actions, apply, (data) => {
-        driver.raw.propose(data);
-        driver.schedule();
-      });
+      return this.#proposals.propose(actions, apply, (data, refused) => driver.propose(data, refused));
     } catch (thrown) {
       return Promise.reject(thrown);
     }
@@ -242,6 +240,11 @@ export class RaftNode implements Proposer {
       lastIndex: opened.storage.lastIndex(),
       diskFull: this.#diskFull,
     };
+  }
+
+  /** Takes over what the cluster's spec says about snapshots (RaftConfig.snapshotInterval, logEntriesForSlowFollowers). */
+  setSnapshotPolicy(policy: Partial<SnapshotPolicy>): void {
+    this.#running().snapshotter.setPolicy(policy);
   }
 
   /** Leader only: removes a member for ever. Rejects FailedPrecondition when the rest would lose its quorum. */
@@ -368,7 +371,7 @@ export class RaftNode implements Proposer {
     };
   }
 
-  #events(transport: Transport, snapshotter: Snapshotter): DriverEvents {
+  #events(transport: Transport): DriverEvents {
     return {
       softState: (state) => this.#leadership.onSoftState(state, this.#parts!.driver.raw.basicStatus().hardState.term),
       term: (term) => this.#leadership.onTerm(term),
@@ -382,12 +385,17 @@ export class RaftNode implements Proposer {
         appliedGauge.set(this.#replica.applied);
         this.#maybeCampaignAlone();
         this.#leadership.onApplied(this.#replica.appliedTerm);
-        snapshotter.maybeSnapshot(this.#replica.applied, () => this.#replica.view());
+        this.#maybeSnapshot();
       },
       install: (snapshot) => this.#install(snapshot),
       tick: () => this.#onTick(),
       fatal: (error) => this.#fatal(error),
     };
+  }
+
+  #maybeSnapshot(): void {
+    if (this.#stopping.signal.aborted) return;
+    this.#parts!.snapshotter.maybeSnapshot(this.#replica.applied, () => this.#replica.view());
   }
 
   #onLeadershipLost(reason: SwarmError): void {

@@ -20,8 +20,9 @@ export class Snapshotter {
   readonly #wal: Wal;
   readonly #storage: MemoryStorage;
   readonly #store: SnapshotStore;
-  readonly #policy: SnapshotPolicy;
+  #policy: SnapshotPolicy;
   readonly #log: Logger;
+  readonly #done: () => void;
   #lastIndex: number;
   #running: Promise<void> | undefined;
 
@@ -33,6 +34,8 @@ export class Snapshotter {
     readonly log: Logger;
     /** Index of the newest snapshot, 0 without one. */
     readonly lastIndex: number;
+    /** A snapshot is finished; the next may be due already. */
+    readonly done: () => void;
   }) {
     this.#wal = options.wal;
     this.#storage = options.storage;
@@ -40,6 +43,12 @@ export class Snapshotter {
     this.#policy = options.policy;
     this.#log = options.log;
     this.#lastIndex = options.lastIndex;
+    this.#done = options.done;
+  }
+
+  /** From now on. */
+  setPolicy(policy: Partial<SnapshotPolicy>): void {
+    this.#policy = { ...this.#policy, ...policy };
   }
 
   /** A snapshot came from the leader. */
@@ -67,6 +76,7 @@ export class Snapshotter {
       })
       .finally(() => {
         this.#running = undefined;
+        this.#done();
       });
   }
 

@@ -3,6 +3,7 @@ import { Raft, type RaftBatch, RaftPeer, StreamRaftMessageRequest } from "@starl
 import { RpcClient } from "@starling/api/rpc";
 import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@starling/base";
 import { type Message, MessageType, SnapshotStatus } from "raft-ts";
+import { sentBatches, sentMessages } from "../raft-metrics.ts";
 import { approximateBytes, toWire } from "./message-codec.ts";
 import { memberRemovedText } from "./receiver.ts";
 
@@ -37,6 +38,8 @@ const snapshotChunkBytes = 1024 * 1024;
 const connectTimeoutMs = 2_000;
 /** A batch not acknowledged for so long means that the peer hangs or the path is cut. */
 const ackTimeoutMs = 3_000;
+/** News of the commit index alone may wait so long for company: a busy leader's next entries carry it for nothing. */
+const lazyMs = 2;
 /** An empty batch asks for an acknowledgement when none came for so long. */
 const helloMs = 500;
 const firstBackoffMs = 50;
@@ -61,6 +64,7 @@ export class Peer {
   /** An empty batch is to be sent. */
   #hello = false;
   #wake: (() => void) | undefined;
+  #lazy: Timer | undefined;
   #client: RpcClient | undefined;
   #attempt = new AbortController();
   #pause = new AbortController();
@@ -94,7 +98,9 @@ export class Peer {
     }
     this.#queue.push(message);
     this.#queueBytes += bytes;
-    this.#wake?.();
+    const carriesNothing = message.type === MessageType.MsgApp && message.entries.length === 0;
+    if (!carriesNothing) this.#wake?.();
+    else this.#lazy ??= this.#options.clock.setTimer(lazyMs, () => this.#sendLazily());
   }
 
   /** The peer gave a sign of life: connect now instead of after the delay. */
@@ -109,10 +115,13 @@ export class Peer {
     this.#attempt.abort(new SwarmError("Unavailable", "the peer's address changed"));
   }
 
-  /** Ends the stream, after what is queued is written or `drainMs` is over. */
+  /** Ends the stream, after what is queued is acknowledged or `drainMs` is over. */
   async stop(drainMs: Millis = 0): Promise<void> {
     const { clock } = this.#options;
     const deadline = clock.monotonic() + drainMs;
+    // An empty batch brings the acknowledgement of all before it.
+    this.#hello = true;
+    this.#wake?.();
     while ((this.#queue.length > 0 || this.#inflight.length > 0) && clock.monotonic() < deadline) await clock.sleep(10);
     this.#stop.abort(new SwarmError("Cancelled", "raft transport stops"));
     this.#attempt.abort(this.#stop.signal.reason);
@@ -204,6 +213,8 @@ export class Peer {
       this.#queueBytes -= bytes;
       this.#inflight.push({ bytes, at: clock.monotonic() });
       this.#inflightBytes += bytes;
+      sentBatches.inc();
+      sentMessages.inc(messages.length);
       yield { from, to, messages: messages.map(toWire) };
     }
   }
@@ -219,6 +230,11 @@ export class Peer {
       this.#wake = wake;
       signal.addEventListener("abort", wake, { once: true });
     });
+  }
+
+  #sendLazily(): void {
+    this.#lazy = undefined;
+    if (this.#queue.length > 0) this.#wake?.();
   }
 
   #acknowledged(batches: number): void {
