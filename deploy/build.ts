@@ -9,15 +9,15 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { build } from "esbuild";
 
 const root = join(import.meta.dirname, "..");
-const dist = join(root, "dist");
+const dist = resolve(process.argv[2] ?? join(root, "dist"));
 const programs = ["swarmd", "swarmctl"];
 
 /** Where compiled programs and addons are, and where code that looks for them beside itself finds them in dist/. */
-const nativeFolders = ["native/build/Release", "native/net/build/Release"];
+const nativeFolders = ["native/build/Release", "native/binding/build/Release", "native/net/build/Release"];
 
 /**
  * `npm run build`: dist/bin/swarmd and dist/bin/swarmctl, which need no npm, no node_modules and no Node of the machine.
@@ -28,7 +28,7 @@ const nativeFolders = ["native/build/Release", "native/net/build/Release"];
  *     dist/lib/build/Release/    addons, shim and helpers
  *     dist/lib/check-host.sh     `swarmd --check`
  *
- * dist/ is replaced as a whole, at the end.
+ * dist/, or the folder that is named on the command line, is replaced as a whole, at the end.
  */
 async function main(): Promise<void> {
   const unfinished = `${dist}.${process.pid}`;

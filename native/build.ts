@@ -1,6 +1,6 @@
 /**
  * Builds native/ with node-gyp: `node native/build.ts [--force]`. Targets land in build/Release. Folders with a
- * binding.gyp of their own (net/) are built too. A folder whose sources are those of its last build is skipped.
+ * binding.gyp of their own (binding/, net/) are built too. A folder whose sources are those of its last build is skipped.
  */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -49,6 +49,6 @@ function build(folder: string, options: { readonly skip: readonly string[]; read
 }
 
 const force = process.argv.includes("--force");
-build(native, { skip: ["build", "net", "node_modules"], force });
-const net = join(native, "net");
-if (existsSync(join(net, "binding.gyp"))) build(net, { skip: ["build"], force });
+const addons = ["binding", "net"];
+build(native, { skip: ["build", "node_modules", ...addons], force });
+for (const addon of addons) build(join(native, addon), { skip: ["build"], force });

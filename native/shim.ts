@@ -1,8 +1,8 @@
-import { spawn } from "node:child_process";
 import { closeSync, constants, openSync } from "node:fs";
 import { readFile, rmdir, stat, writeFile } from "node:fs/promises";
 import { createConnection, type Socket } from "node:net";
 import { dirname, join } from "node:path";
+import { runProgram } from "./binding/index.ts";
 import { type ExitStatus, type ProcessSpec, readShimState } from "./bundle.ts";
 import { nativeTool } from "./paths.ts";
 
@@ -47,26 +47,12 @@ export interface ExecResult {
  * Starts the shim of `bundle`, whose spec.json is there, and resolves when the container's init waits for `start`.
  * The shim outlives this process. Throws ShimError; then nothing of the container is left.
  */
-export function createContainer(bundle: string): Promise<{ readonly pid: number; readonly shimPid: number }> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(nativeTool("starling-shim"), ["create", bundle], {
-      stdio: ["ignore", "pipe", "pipe"],
-      env: {},
-    });
-    let out = "";
-    let err = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      out += text;
-    });
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      err += text;
-    });
-    child.on("error", (error) => reject(new ShimError(`starling-shim: ${error.message}`)));
-    child.on("close", (code, signal) => {
-      if (code === 0) resolve(JSON.parse(out) as { pid: number; shimPid: number });
-      else reject(new ShimError(err.trim() || `starling-shim: ended with ${signal ?? code}`));
-    });
+export async function createContainer(bundle: string): Promise<{ readonly pid: number; readonly shimPid: number }> {
+  const { code, out, err } = await runProgram(nativeTool("starling-shim"), ["create", bundle]).catch((error: Error) => {
+    throw new ShimError(`starling-shim: ${error.message}`);
   });
+  if (code !== 0) throw new ShimError(err.trim() || `starling-shim: ended with ${code}`);
+  return JSON.parse(out) as { pid: number; shimPid: number };
 }
 
 /** A connection to the shim of one bundle. Requests may overlap. When the shim ends, those waiting reject. */
