@@ -14,8 +14,8 @@ export interface Context {
   err(text: string): void;
   /** Standard input, whole. */
   readInput(): Promise<Uint8Array>;
-  /** Whether standard output is a terminal, on which progress may be drawn over. */
-  readonly terminal: boolean;
+  /** Width of the terminal that standard output is, on which progress is drawn over; undefined when it is none. */
+  readonly columns: number | undefined;
   /** False with `--no-resolve`: ids are shown instead of names. */
   readonly resolveNames: boolean;
 }

@@ -10,7 +10,7 @@ import { UsageError } from "./usage-error.ts";
 import { version } from "./version.ts";
 
 /** What the process gives; tests give their own. */
-export interface Surroundings extends Pick<Context, "out" | "err" | "readInput" | "terminal" | "signal"> {
+export interface Surroundings extends Pick<Context, "out" | "err" | "readInput" | "columns" | "signal"> {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 

@@ -90,7 +90,12 @@ export class TestCluster {
   }
 
   async runWith(
-    given: { readonly signal?: AbortSignal; readonly input?: string; readonly onOut?: (text: string) => void },
+    given: {
+      readonly signal?: AbortSignal;
+      readonly input?: string;
+      readonly onOut?: (text: string) => void;
+      readonly columns?: number;
+    },
     ...words: readonly string[]
   ): Promise<Result> {
     let out = "";
@@ -98,7 +103,7 @@ export class TestCluster {
     const code = await run(words, {
       env: { SWARM_SOCKET: this.socket },
       signal: given.signal ?? new AbortController().signal,
-      terminal: false,
+      columns: given.columns,
       out: (text) => {
         out += text;
         given.onOut?.(text);

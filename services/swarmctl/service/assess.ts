@@ -41,7 +41,7 @@ export interface SlotState {
   readonly name: string;
   readonly state: string;
   readonly error: string;
-  /** The slot's last task has ended and nothing takes its place so far. */
+  /** The slot's last task has ended of itself and nothing takes its place so far. */
   readonly dead: boolean;
 }
 
@@ -56,7 +56,7 @@ export function assess({ service, tasks, wanted }: Sighting, expectation: Expect
   const isJob = service.jobStatus !== undefined;
   const slots = groupBySlot(tasks);
   const done = [...slots.values()].filter((slot) => slot.some((task) => isDone(service, task))).length;
-  const states = [...slots].map(([key, slot]) => stateOf(service, key, slot));
+  const states = [...slots].map(([key, slot]) => stateOf(service, key, slot, expectation.sinceMs));
   const progress = { done, wanted, slots: states };
   const update = updateVerdict(service, expectation);
   if (update.verdict === "failed") return { ...progress, verdict: "failed", reason: update.reason };
@@ -125,7 +125,7 @@ function hasEndedSince(task: Task, sinceMs: number): boolean {
   );
 }
 
-function stateOf(service: Service, key: string, slot: readonly Task[]): SlotState {
+function stateOf(service: Service, key: string, slot: readonly Task[], sinceMs: number): SlotState {
   const newest = slot[0]!;
   const { state } = newest.status;
   const live = slot.find((task) => task.status.state <= TaskState.RUNNING);
@@ -134,7 +134,7 @@ function stateOf(service: Service, key: string, slot: readonly Task[]): SlotStat
     name: `${service.spec.annotations.name}.${key}`,
     state: taskStateName((live ?? newest).status.state).toLowerCase(),
     error: state === TaskState.RUNNING ? "" : error,
-    dead: live === undefined && service.jobStatus === undefined,
+    dead: live === undefined && service.jobStatus === undefined && hasEndedSince(newest, sinceMs),
   };
 }
 

@@ -10,19 +10,21 @@ const eraseLine = "\x1b[2K";
  * own: `overall progress: 2 of 3 tasks`, `web.2: no suitable node (…)`.
  */
 export class ProgressDisplay {
-  readonly #context: Pick<Context, "out" | "terminal">;
+  readonly #context: Pick<Context, "out" | "columns">;
   /** Lines drawn on the terminal so far; those are drawn over next. */
   #drawn = 0;
+  /** What was shown last: the summary, or all lines on a terminal. */
   #summary = "";
   readonly #errors = new Map<string, string>();
 
-  constructor(context: Pick<Context, "out" | "terminal">) {
+  constructor(context: Pick<Context, "out" | "columns">) {
     this.#context = context;
   }
 
   show({ done, wanted, slots, reason }: Assessment): void {
     const summary = `overall progress: ${done} of ${wanted} tasks`;
-    if (!this.#context.terminal) {
+    const { columns } = this.#context;
+    if (columns === undefined) {
       if (summary !== this.#summary) this.#context.out(`${summary}\n`);
       this.#summary = summary;
       for (const { name, error } of slots) {
@@ -35,7 +37,10 @@ export class ProgressDisplay {
     if (slots.length <= slotsMax) {
       for (const { name, state, error } of slots) lines.push(`${name}: ${state.padEnd(10)} ${error}`.trimEnd());
     }
-    this.#draw(lines);
+    const text = lines.map((line) => line.slice(0, columns - 1));
+    if (text.join("\n") === this.#summary) return;
+    this.#summary = text.join("\n");
+    this.#draw(text);
   }
 
   /** Leaves what was shown, and adds a last line. */

