@@ -109,11 +109,8 @@ export class Stage {
 
   /** Pid of a task's first process, as its host sees it. */
   async pidOf(taskId: string, options: Ctl = {}): Promise<number> {
-    const [task] = await this.json<readonly { status: { container: { pid: number } } }[]>(
-      ["task", "inspect", taskId],
-      options,
-    );
-    return task!.status.container.pid;
+    const task = await this.json<{ status: { container: { pid: number } } }>(["task", "inspect", taskId], options);
+    return task.status.container.pid;
   }
 
   /** What the log of a host's swarmd says now. */
