@@ -3,7 +3,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import * as grpc from "@grpc/grpc-js";
-import { Health, HealthCheckRequest, registry } from "@starling/api";
+import { BlacklistedCertificate, Health, HealthCheckRequest, registry } from "@starling/api";
 import { addService, managerRole, workerRole } from "@starling/api/rpc";
 import { newId, nullLogger, systemClock, systemRandom } from "@starling/base";
 import { bootstrapIdentity, type NodeIdentity, newCertificateRequest, RootCA, serverCredentials } from "@starling/ca";
@@ -115,9 +115,9 @@ function healthAnswers(client: grpc.Client): Promise<void> {
 }
 
 /** Credentials with a certificate that `signer` issued; the server is held against `trusted`. */
-async function certified(trusted: RootCA, signer: RootCA, role: string, organization: string) {
+async function certified(trusted: RootCA, signer: RootCA, role: string, organization: string, nodeId = newId()) {
   const { csrPem, keyPem } = await newCertificateRequest();
-  const subject = { nodeId: newId(), role, organization };
+  const subject = { nodeId, role, organization };
   const chainPem = await signer.signRequest(Buffer.from(csrPem), subject, { now: systemClock.now() });
   return credentialsOf(trusted, Buffer.from(keyPem), Buffer.from(chainPem));
 }
@@ -137,6 +137,7 @@ async function freeAddress(): Promise<string> {
 
 describe.skipIf(missing)("who may call what on a manager's remote API", () => {
   const callers: Record<string, Who> = {};
+  const removedId = newId();
   let stateDir: string;
   let identity: NodeIdentity;
   let manager: Manager;
@@ -149,13 +150,16 @@ describe.skipIf(missing)("who may call what on a manager's remote API", () => {
     const own = (await identity.bootstrapRoot())!;
     const foreign = await RootCA.create(systemClock.now());
     const cluster = identity.organization;
-    const claims = {
+    const claiming = (role: string, organization: string, nodeId = newId()) => ({
       forwarded_cert: "true",
-      forwarded_cert_cn: identity.nodeId,
-      forwarded_cert_ou: managerRole,
-      forwarded_cert_org: cluster,
-    };
+      forwarded_cert_cn: nodeId,
+      forwarded_cert_ou: role,
+      forwarded_cert_org: organization,
+    });
+    const claims = claiming(managerRole, cluster, identity.nodeId);
     const worker = await certified(own, own, workerRole, cluster);
+    const relay = await certified(own, own, managerRole, cluster);
+    const removed = await certified(own, own, managerRole, cluster, removedId);
     const alien = await certified(own, foreign, managerRole, cluster);
     Object.assign(callers, {
       anonymous: { credentials: credentialsOf(own, null, null), roles: [] },
@@ -166,6 +170,11 @@ describe.skipIf(missing)("who may call what on a manager's remote API", () => {
       otherCluster: { credentials: await certified(own, own, managerRole, newId()), roles: [] },
       anonymousClaiming: { credentials: credentialsOf(own, null, null), roles: "none", metadata: claims },
       workerClaiming: { credentials: worker, roles: "none", metadata: claims },
+      relayForWorker: { credentials: relay, roles: [workerRole], metadata: claiming(workerRole, cluster) },
+      relayForAnonymous: { credentials: relay, roles: [], metadata: claiming("", "", "") },
+      relayForOtherCluster: { credentials: relay, roles: [], metadata: claiming(managerRole, newId()) },
+      removed: { credentials: removed, roles: "none" },
+      removedClaiming: { credentials: removed, roles: "none", metadata: claims },
       alienClaiming: { credentials: alien, roles: "none", metadata: claims },
     } satisfies Record<string, Who>);
     manager = await Manager.start({
@@ -200,7 +209,19 @@ describe.skipIf(missing)("who may call what on a manager's remote API", () => {
     ["no certificate, claiming to relay for a manager", "anonymousClaiming"],
     ["a worker's certificate, claiming to relay for a manager", "workerClaiming"],
     ["a manager's certificate of a foreign root, claiming to relay for a manager", "alienClaiming"],
+    ["a manager's certificate, relaying for a worker", "relayForWorker"],
+    ["a manager's certificate, relaying for somebody without a certificate", "relayForAnonymous"],
+    ["a manager's certificate, relaying for a manager of another cluster", "relayForOtherCluster"],
   ])("with %s", async (_, caller) => {
+    expect(await wrongAnswers(address, callers[caller]!, methods())).toEqual([]);
+  });
+
+  it.each(["removed", "removedClaiming"])("with the certificate of a manager that was removed: %s", async (caller) => {
+    await manager.store.update((tx) => {
+      const cluster = tx.clusters.get(identity.organization)!;
+      const blacklistedCertificates = { [removedId]: BlacklistedCertificate.create() };
+      tx.clusters.update({ ...cluster, blacklistedCertificates });
+    });
     expect(await wrongAnswers(address, callers[caller]!, methods())).toEqual([]);
   });
 

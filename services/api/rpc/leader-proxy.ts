@@ -3,6 +3,7 @@ import { SwarmError } from "@starling/base";
 import type { MethodTable, ServiceTable } from "../message.ts";
 import type { RpcClient } from "./client.ts";
 import { addForwarded } from "./identity.ts";
+import { linkSignals } from "./linked-signal.ts";
 import type { CallContext, Handlers } from "./types.ts";
 
 /** The leader's remote API. */
@@ -60,8 +61,12 @@ async function* whileLeading(
   route: LeaderRoute,
 ): AsyncGenerator<unknown> {
   const leading = route.leadingSignal();
-  const signal = AbortSignal.any([context.signal, leading]);
-  yield* handler(input, { ...context, signal }) as AsyncIterable<unknown>;
+  const { signal, release } = linkSignals(context.signal, leading);
+  try {
+    yield* handler(input, { ...context, signal }) as AsyncIterable<unknown>;
+  } finally {
+    release();
+  }
   if (leading.aborted) throw SwarmError.from(leading.reason);
 }
 
@@ -72,42 +77,52 @@ function targetOf(route: LeaderRoute, context: CallContext): Promise<"self" | Le
 
 type AnyMethod = MethodTable<unknown, unknown, boolean, boolean>;
 
-function relayStream(
+async function* relayStream(
   target: LeaderChannel,
   method: AnyMethod,
   input: unknown,
   context: CallContext,
   route: LeaderRoute,
-): AsyncIterable<unknown> {
-  const options = relayOptions(target, context, route);
-  return method.requestStream
-    ? target.client.duplex(
-        method as MethodTable<unknown, unknown, true, true>,
-        input as AsyncIterable<unknown>,
-        options,
-      )
-    : target.client.stream(method as MethodTable<unknown, unknown, false, true>, input, options);
+): AsyncGenerator<unknown> {
+  const { signal, release } = linkSignals(context.signal, target.signal);
+  const options = { signal, metadata: relayMetadata(context, route) };
+  try {
+    yield* method.requestStream
+      ? target.client.duplex(
+          method as MethodTable<unknown, unknown, true, true>,
+          input as AsyncIterable<unknown>,
+          options,
+        )
+      : target.client.stream(method as MethodTable<unknown, unknown, false, true>, input, options);
+  } finally {
+    release();
+  }
 }
 
-function relayCall(
+async function relayCall(
   target: LeaderChannel,
   method: AnyMethod,
   input: unknown,
   context: CallContext,
   route: LeaderRoute,
 ): Promise<unknown> {
-  const options = relayOptions(target, context, route);
-  return method.requestStream
-    ? target.client.upload(
-        method as MethodTable<unknown, unknown, true, false>,
-        input as AsyncIterable<unknown>,
-        options,
-      )
-    : target.client.call(method as MethodTable<unknown, unknown, false, false>, input, options);
+  const { signal, release } = linkSignals(context.signal, target.signal);
+  const options = { signal, metadata: relayMetadata(context, route) };
+  try {
+    return method.requestStream
+      ? await target.client.upload(
+          method as MethodTable<unknown, unknown, true, false>,
+          input as AsyncIterable<unknown>,
+          options,
+        )
+      : await target.client.call(method as MethodTable<unknown, unknown, false, false>, input, options);
+  } finally {
+    release();
+  }
 }
 
-function relayOptions(target: LeaderChannel, context: CallContext, route: LeaderRoute) {
+function relayMetadata({ caller, remoteAddress }: CallContext, route: LeaderRoute): Metadata {
   const metadata = new Metadata();
-  addForwarded(metadata, context.caller, context.remoteAddress, route.ownAddress);
-  return { signal: AbortSignal.any([context.signal, target.signal]), metadata };
+  addForwarded(metadata, caller, remoteAddress, route.ownAddress);
+  return metadata;
 }

@@ -7,7 +7,7 @@ import {
   HealthCheckResponse_ServingStatus,
   RaftPeer,
 } from "@starling/api";
-import { SwarmError } from "@starling/base";
+import { type Logger, nullLogger, SwarmError } from "@starling/base";
 import { afterEach, describe, expect, it } from "vitest";
 import { addService, callerFromSubject, forwardedCaller, RpcClient, requireRole } from "./index.ts";
 
@@ -47,6 +47,30 @@ describe("a service on the local socket", () => {
       code: "NotFound",
       message: "unknown service x",
     });
+    client.close();
+  });
+
+  it("tells the log of a handler's mistakes, and only of those", async () => {
+    const server = new grpc.Server();
+    const logged: unknown[] = [];
+    const log: Logger = { ...nullLogger, error: (message, fields) => void logged.push([message, fields?.["rpc"]]) };
+    addService(
+      server,
+      Health,
+      {
+        check: async ({ service }) => {
+          if (service === "") throw new SwarmError("Internal", "a known failure");
+          throw new TypeError("x is undefined");
+        },
+      },
+      { authorize: "local", organization: () => "c1", log },
+    );
+    const client = new RpcClient(await listen(server), grpc.credentials.createInsecure());
+    for (const service of ["", "mistake"]) {
+      const call = client.call(Health.methods.check, HealthCheckRequest.create({ service }));
+      await expect(call).rejects.toMatchObject({ code: "Internal" });
+    }
+    expect(logged).toEqual([["handler failed", "/docker.swarmkit.v1.Health/Check"]]);
     client.close();
   });
 

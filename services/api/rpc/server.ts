@@ -1,8 +1,9 @@
 import type { Readable } from "node:stream";
 import type * as grpc from "@grpc/grpc-js";
-import { codeName, metrics, SwarmError } from "@starling/base";
+import { Code, codeName, type Logger, metrics, SwarmError } from "@starling/base";
 import type { MethodTable, ServiceTable } from "../message.ts";
-import { callerFromSubject, forwardedCaller, managerRole, type PeerSubject, requireRole } from "./identity.ts";
+import { callerFromSubject, forwardedCaller, managerRole, requireRole } from "./identity.ts";
+import { peerSubject } from "./peer-subject.ts";
 import { toServiceError } from "./rpc-error.ts";
 import { writeAll } from "./streams.ts";
 import type { CallContext, Caller, Handlers } from "./types.ts";
@@ -12,10 +13,12 @@ export interface ServiceOptions {
   readonly authorize: "roles" | "local";
   /** The cluster's id, against which O of certificates is held. */
   readonly organization: () => string;
-  /** A further check after the role, e.g. of removed nodes; throws to refuse. */
+  /** A further check after the role, e.g. of removed nodes; throws to refuse. Also asked of who relays a call. */
   readonly admit?: (caller: Caller) => void;
   /** Own node id, the caller of calls on the local socket. */
   readonly localNodeId?: () => string;
+  /** Told of what handlers throw by mistake: callers only get Internal and a message. */
+  readonly log?: Logger;
 }
 
 type AnyMethod = MethodTable<unknown, unknown, boolean, boolean>;
@@ -62,12 +65,16 @@ function implement(
     "grpc_code",
   ]);
   const count = (code: number) => handled.inc({ grpc_service: service, grpc_method: name, grpc_code: codeName(code) });
-  const begin = (call: AnyCall) => {
-    const context = contextOf(call, options);
-    if (options.authorize === "roles") {
-      requireRole(context.caller, method.roles, options.organization());
-      options.admit?.(context.caller);
+  const fail = (thrown: unknown) => {
+    const error = toServiceError(thrown);
+    if (error.code === Code.Internal && thrown instanceof Error && !(thrown instanceof SwarmError)) {
+      options.log?.error("handler failed", { rpc: method.path, error: thrown.stack ?? thrown.message });
     }
+    count(error.code);
+    return error;
+  };
+  const begin = (call: AnyCall) => {
+    const context = contextOf(call, authorize(call, method, options), options);
     const input = method.requestStream ? decodeAll(call, method) : decode(call.request, method);
     return { input, context };
   };
@@ -76,17 +83,14 @@ function implement(
       const run = async () => {
         const { input, context } = begin(call);
         await writeAll(call, handler(input, context) as AsyncIterable<unknown>, context.signal);
+        return context.signal.aborted ? Code.Cancelled : Code.Ok;
       };
       run().then(
-        () => {
-          count(0);
+        (code) => {
+          count(code);
           call.end();
         },
-        (thrown) => {
-          const error = toServiceError(thrown);
-          count(error.code);
-          call.emit("error", error);
-        },
+        (thrown) => void call.emit("error", fail(thrown)),
       );
     }) as grpc.UntypedHandleCall;
   }
@@ -97,37 +101,37 @@ function implement(
     };
     run().then(
       (response) => {
-        count(0);
+        count(Code.Ok);
         callback(null, response);
       },
-      (thrown) => {
-        const error = toServiceError(thrown);
-        count(error.code);
-        callback(error);
-      },
+      (thrown) => callback(fail(thrown)),
     );
   }) as grpc.UntypedHandleCall;
 }
 
-function contextOf(call: AnyCall, options: ServiceOptions): CallContext {
+/** Who calls, if the method is for them; throws PermissionDenied otherwise. */
+function authorize(call: AnyCall, method: AnyMethod, options: ServiceOptions): Caller {
+  const organization = options.organization();
+  if (options.authorize === "local") {
+    return { nodeId: options.localNodeId?.() ?? "", roles: [managerRole], organization, forwarded: false };
+  }
+  // Only certificates of the server's own roots get here.
+  const direct = callerFromSubject(peerSubject(call));
+  const caller = forwardedCaller(direct, call.metadata, organization);
+  requireRole(caller, method.roles, organization);
+  if (caller !== direct) options.admit?.(direct);
+  options.admit?.(caller);
+  return caller;
+}
+
+function contextOf(call: AnyCall, caller: Caller, options: ServiceOptions): CallContext {
   const abort = new AbortController();
   call.on("cancelled", () => abort.abort(new SwarmError("Cancelled", "the caller went away")));
   if (call.cancelled) abort.abort(new SwarmError("Cancelled", "the caller went away"));
   const { metadata } = call;
-  if (options.authorize === "local") {
-    const caller = {
-      nodeId: options.localNodeId?.() ?? "",
-      roles: [managerRole],
-      organization: options.organization(),
-      forwarded: false,
-    };
-    return { caller, signal: abort.signal, remoteAddress: "", metadata };
-  }
-  const certificate = call.getAuthContext()?.sslPeerCertificate;
-  const direct = callerFromSubject(certificate?.subject as PeerSubject | undefined);
-  const caller = forwardedCaller(direct, metadata, options.organization());
   const forwardedFrom = caller.forwarded ? metadata.get("remote_addr")[0] : undefined;
-  return { caller, signal: abort.signal, remoteAddress: String(forwardedFrom ?? call.getPeer()), metadata };
+  const remoteAddress = options.authorize === "local" ? "" : String(forwardedFrom ?? call.getPeer());
+  return { caller, signal: abort.signal, remoteAddress, metadata };
 }
 
 function decode(bytes: Uint8Array, method: AnyMethod): unknown {
