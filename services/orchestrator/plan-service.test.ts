@@ -134,6 +134,17 @@ describe("restart", () => {
     expect(plan(s, [gone, held], { nowMs: t0 + 5_005 }).desire).toEqual([desire("b", RUNNING)]);
   });
 
+  it("tries a task that cannot be prepared once a delay", () => {
+    const s = service({ replicas: 1 });
+    const dead = task("a", { state: TaskState.REJECTED, desired: SHUTDOWN });
+    const held = task("b", { state: TaskState.REJECTED, desired: READY, createdMs: t0 + 5 });
+    const early = plan(s, [dead, held], { nowMs: t0 + 20 });
+    expect(early).toMatchObject({ create: [], desire: [], wakeAtMs: t0 + 5_005 });
+    const late = plan(s, [dead, held], { nowMs: t0 + 5_005 });
+    expect(late.desire).toEqual([desire("b", SHUTDOWN)]);
+    expect(late.create).toEqual([create(1, READY)]);
+  });
+
   it("moves tasks off a node that is down or drained without a delay", () => {
     const s = service({ replicas: 1 });
     const nodes = [node("n1", { state: NodeStatus_State.DOWN }), node("n2")];

@@ -9,16 +9,22 @@ const stopWaitMs = 60_000;
 
 /**
  * Replaces what has ended or lost its node: old one SHUTDOWN, a new one in the same slot with desired READY. A task is
- * never reused..
+ * never reused. One that broke while it was still held waits out its own delay first: a task that cannot even be
+ * prepared is tried once a delay, not as fast as it fails.
  */
 export function planRestarts(service: Service, slots: Iterable<Slot>, observed: Observed, plan: Plan): void {
   for (const slot of slots) {
     const wanted = slot.tasks.filter(isWanted);
     const broken = wanted.filter((task) => needsReplacement(task, observed));
-    if (broken.length === 0) continue;
+    const last = broken.at(-1);
+    if (last === undefined) continue;
+    const heldUntilMs = hasEnded(last) && isHeld(last) ? mayStartAtMs(last, slot, service, observed) : undefined;
+    if (heldUntilMs !== undefined && heldUntilMs > observed.nowMs) {
+      wakeAt(plan, heldUntilMs);
+      continue;
+    }
     for (const task of broken) plan.desire.push({ taskId: task.id, state: TaskState.SHUTDOWN });
     if (broken.length < wanted.length) continue; // Another wanted task fills the slot already.
-    const last = broken.at(-1)!;
     const moves = !hasEnded(last);
     const global = typeof slot.key === "string";
     if (global && isInvalidNode(observed.node(slot.key as string))) continue;
@@ -31,13 +37,18 @@ export function planRestarts(service: Service, slots: Iterable<Slot>, observed: 
 export function planStarts(service: Service, slots: Iterable<Slot>, observed: Observed, plan: Plan): void {
   for (const slot of slots) {
     for (const task of slot.tasks) {
-      if (task.desiredState !== TaskState.READY) continue;
+      if (!isHeld(task) || hasEnded(task)) continue;
       const startMs = mayStartAtMs(task, slot, service, observed);
       if (startMs === undefined) wakeAt(plan, stampMs(task.meta.createdAt) + stopWaitMs);
       else if (startMs > observed.nowMs) wakeAt(plan, startMs);
       else plan.desire.push({ taskId: task.id, state: TaskState.RUNNING });
     }
   }
+}
+
+/** Not to start yet. */
+function isHeld(task: Task): boolean {
+  return task.desiredState === TaskState.READY;
 }
 
 /** Undefined while an earlier task of the slot still stops. */
