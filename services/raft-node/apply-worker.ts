@@ -1,9 +1,10 @@
-import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Clock, Millis } from "@starling/base";
 import type { Entry, Message } from "raft-ts";
+import type { NextTurn } from "./host.ts";
 
 export interface ApplyWorkerOptions {
   readonly clock: Clock;
+  readonly nextTurn: NextTurn;
   /** Applies one committed entry. What it throws ends the node: replicas must not differ. */
   readonly apply: (entry: Entry) => void;
   /** A message's entries are all applied. */
@@ -45,7 +46,7 @@ export class ApplyWorker {
   }
 
   async #run(): Promise<void> {
-    const { clock, apply, deliver, idle, fatal } = this.#options;
+    const { clock, nextTurn, apply, deliver, idle, fatal } = this.#options;
     // Callers go on first: what they do next must not see half of their own call.
     await undefined;
     let sliceStart = clock.monotonic();
@@ -56,7 +57,7 @@ export class ApplyWorker {
           if (this.#stopped) return;
           apply(entry);
           if (clock.monotonic() - sliceStart < sliceMs) continue;
-          await nextTurn();
+          await new Promise<void>((resolve) => nextTurn(resolve));
           sliceStart = clock.monotonic();
         }
         deliver(message.responses ?? []);

@@ -11,13 +11,14 @@ import {
   newMessage,
   RaftError,
   type Logger as RaftLogger,
-  RawNode,
+  type RawNode,
   type ReadState,
   type Snapshot,
   type SoftState,
 } from "raft-ts";
 import { AppendWorker } from "./append-worker.ts";
 import { ApplyWorker } from "./apply-worker.ts";
+import type { NextTurn, RaftHost } from "./host.ts";
 import type { OpenedLog } from "./open-log.ts";
 
 /** Raft's timing. Ticks of 100 ms and an election after 8 to 15 of them: a new leader within about a second. */
@@ -52,6 +53,7 @@ export class Driver {
   readonly #apply: ApplyWorker;
   readonly #events: DriverEvents;
   readonly #clock: Clock;
+  readonly #nextTurn: NextTurn;
   readonly #tickMs: number;
   readonly #ownId: bigint;
   #timer: Timer | undefined;
@@ -66,17 +68,20 @@ export class Driver {
     readonly clock: Clock;
     readonly random: Random;
     readonly log: Logger;
+    readonly host: Pick<RaftHost, "nextTurn" | "newRawNode">;
     readonly events: DriverEvents;
   }) {
-    const { opened, timing, clock, log, events } = options;
+    const { opened, timing, clock, log, host, events } = options;
     this.#events = events;
     this.#clock = clock;
+    this.#nextTurn = host.nextTurn;
     this.#tickMs = timing.tickMs;
     this.#ownId = opened.raftId;
     const deliver = (responses: readonly Message[]) => this.#deliver(responses);
     const fatal = (error: unknown) => events.fatal(error);
     this.#apply = new ApplyWorker({
       clock,
+      nextTurn: host.nextTurn,
       deliver,
       fatal,
       apply: (entry) => events.apply(entry),
@@ -93,7 +98,7 @@ export class Driver {
         events.install(snapshot);
       },
     });
-    this.raw = new RawNode({
+    this.raw = host.newRawNode({
       id: opened.raftId,
       storage: opened.storage,
       applied: opened.snapshot?.metadata.index ?? 0,
@@ -138,7 +143,7 @@ export class Driver {
   schedule(): void {
     if (this.#scheduled || this.#stopped) return;
     this.#scheduled = true;
-    setImmediate(() => this.#turn());
+    this.#nextTurn(() => this.#turn());
   }
 
   /** A peer's message. What raft cannot take now is dropped, as a network would. @throws InvalidArgument if malformed */

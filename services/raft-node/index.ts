@@ -1,4 +1,6 @@
+export { type Files, nodeFiles, type WritableFile } from "./disk.ts";
 export { defaultTiming, type RaftTiming } from "./driver.ts";
+export { machineHost, type NextTurn, type PeerTransport, type RaftHost, type RaftNetwork } from "./host.ts";
 export { checkHealth, joinCluster, memberAddress } from "./membership/join.ts";
 export type { Member } from "./membership/membership.ts";
 export type { MemberStatus, RaftHandlers, RaftNodeOptions, RaftStatus } from "./options.ts";

@@ -1,7 +1,6 @@
-import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { type JoinResponse, RaftMember } from "@starling/api";
-import { type Clock, type Logger, SwarmError } from "@starling/base";
+import { type Clock, type Logger, type Random, SwarmError } from "@starling/base";
 import {
   ConfChangeType,
   decodeConfChange,
@@ -13,15 +12,17 @@ import {
   noData,
 } from "raft-ts";
 import { type Member, memberChange } from "./membership/membership.ts";
+import { random64 } from "./proposals.ts";
 import type { SealerRing } from "./seal.ts";
 import { type LoadedSnapshot, SnapshotStore } from "./snapshot-store/snapshot-store.ts";
 import type { WalContents } from "./wal/replay.ts";
 import { Wal, type WalOptions } from "./wal/wal.ts";
 
-export interface OpenLogOptions extends Pick<WalOptions, "segmentBytes" | "onDiskFull"> {
+export interface OpenLogOptions extends Pick<WalOptions, "files" | "segmentBytes" | "onDiskFull"> {
   readonly stateDir: string;
   readonly sealers: SealerRing;
   readonly clock: Clock;
+  readonly random: Random;
   readonly log: Logger;
   readonly nodeId: string;
   readonly addr: string;
@@ -49,8 +50,7 @@ export interface OpenedLog {
 
 /** Opens this member's log and snapshots below `stateDir`/raft; joins or makes a cluster when there are none. */
 export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
-  const { sealers, clock, log } = options;
-  const snapshots = await SnapshotStore.open({ dir: join(options.stateDir, "raft", "snapshots"), sealers, clock, log });
+  const snapshots = await SnapshotStore.open({ ...options, dir: join(options.stateDir, "raft", "snapshots") });
   const walOptions: WalOptions = { ...options, dir: join(options.stateDir, "raft", "wal") };
   const existing = await Wal.open(walOptions);
   if (existing === undefined)
@@ -67,7 +67,7 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
 
 /** A cluster of one: the log begins with the committed entry that adds this member. */
 async function bootstrapped(options: OpenLogOptions, wal: WalOptions, snapshots: SnapshotStore): Promise<OpenedLog> {
-  const raftId = options.raftId ?? randomRaftId();
+  const raftId = options.raftId ?? randomRaftId(options.random);
   const self = { raftId, nodeId: options.nodeId, addr: options.addr };
   const data = encodeConfChange(memberChange(ConfChangeType.ConfChangeAddNode, self));
   const entry: Entry = { term: 1, index: 1, type: EntryType.EntryConfChange, data };
@@ -101,8 +101,8 @@ function peersOf(response: JoinResponse | undefined): readonly Member[] {
 }
 
 /** Swarm's ids: random, 63 bits, never 0. */
-export function randomRaftId(): bigint {
-  return (randomBytes(8).readBigUInt64LE() & 0x7fff_ffff_ffff_ffffn) + 1n;
+export function randomRaftId(random: Random): bigint {
+  return random64(random) & 0x7fff_ffff_ffff_ffffn || 1n;
 }
 
 function lastIndexOf({ entries, mark }: WalContents): number {

@@ -4,6 +4,7 @@ import type { Handlers } from "@starling/api/rpc";
 import type { Clock, Logger, Random, SwarmError } from "@starling/base";
 import type { StateMachine } from "@starling/store";
 import type { RaftTiming } from "./driver.ts";
+import type { RaftHost } from "./host.ts";
 import type { Member } from "./membership/membership.ts";
 import type { RaftKeys } from "./seal.ts";
 import type { SnapshotPolicy } from "./snapshotter.ts";
@@ -32,6 +33,8 @@ export interface RaftNodeOptions {
   readonly snapshots?: Partial<SnapshotPolicy>;
   /** Size of a log file; default 16 MiB. */
   readonly segmentBytes?: number;
+  /** Disk, network and event loop; default: this machine's. */
+  readonly host?: RaftHost;
   /** True when this node leads and has applied everything committed before; false when that ends. */
   readonly onLeadership?: (isLeader: boolean) => void;
   /** Members, addresses or the leader changed. */

@@ -13,12 +13,12 @@ import {
 } from "raft-ts";
 import { ConfigChanges } from "./config-changes.ts";
 import { Driver, type DriverEvents, defaultTiming } from "./driver.ts";
+import { machineHost, type PeerTransport, type RaftHost } from "./host.ts";
 import { LeaderLoss } from "./leader-loss.ts";
 import { Leadership } from "./leadership.ts";
 import { MembershipChanges, membershipHandlers } from "./membership/handlers.ts";
-import { checkHealth, joinCluster } from "./membership/join.ts";
 import type { MembershipChange } from "./membership/membership.ts";
-import { type OpenedLog, openLog } from "./open-log.ts";
+import { type OpenedLog, openLog, randomRaftId } from "./open-log.ts";
 import type { MemberStatus, RaftHandlers, RaftNodeOptions, RaftStatus } from "./options.ts";
 import { Proposals } from "./proposals.ts";
 import { appliedGauge, commitGauge, diskFullGauge, inflightGauge, peersGauge, termGauge } from "./raft-metrics.ts";
@@ -27,7 +27,6 @@ import { Replica } from "./replica.ts";
 import { SealerRing } from "./seal.ts";
 import { defaultSnapshotPolicy, type SnapshotPolicy, Snapshotter } from "./snapshotter.ts";
 import { peerHandlers, type Receiver, raftHandlers } from "./transport/receiver.ts";
-import { Transport } from "./transport/transport.ts";
 
 const transferTimeoutMs = 1_000;
 /** A write to the log that takes longer makes a leader hand over. */
@@ -38,7 +37,7 @@ const promotionLagMax = 500;
 /** What exists once the log is open. */
 interface Parts {
   readonly opened: OpenedLog;
-  readonly transport: Transport;
+  readonly transport: PeerTransport;
   readonly snapshotter: Snapshotter;
   readonly driver: Driver;
 }
@@ -47,6 +46,7 @@ interface Parts {
 export class RaftNode implements Proposer {
   readonly handlers: RaftHandlers;
   readonly #options: RaftNodeOptions;
+  readonly #host: RaftHost;
   readonly #replica: Replica;
   readonly #leadership: Leadership;
   readonly #leaderLoss: LeaderLoss;
@@ -64,6 +64,7 @@ export class RaftNode implements Proposer {
   constructor(options: RaftNodeOptions) {
     this.#options = options;
     const { clock, random, log, stateMachine } = options;
+    this.#host = options.host ?? machineHost(options.transportCredentials);
     this.#proposals = new Proposals(clock, random);
     this.#configChanges = new ConfigChanges(clock, random);
     this.#replica = new Replica({
@@ -101,7 +102,8 @@ export class RaftNode implements Proposer {
       voters: () => this.#membership.list().filter(({ raftId }) => this.#replica.confState.voters.includes(raftId)),
       mustLead: () => this.#mustLead(),
       reachable: (raftId) => this.#reachable(raftId),
-      checkHealth: (addr) => checkHealth(addr, options.transportCredentials()),
+      newRaftId: () => randomRaftId(random),
+      checkHealth: (addr) => this.#host.network.checkHealth(addr),
       changeConfig: (change) =>
         this.#configChanges.propose(change, (identified) => {
           const { driver } = this.#running();
@@ -130,22 +132,24 @@ export class RaftNode implements Proposer {
    * full disk, FailedPrecondition for a newer format or a missing key, and with the leader's refusal of a join.
    */
   async start(): Promise<void> {
-    const { join, transportCredentials, addr, clock, random, log, timing, keys, ...rest } = this.#options;
+    const { join, addr, clock, random, log, timing, keys, ...rest } = this.#options;
+    const { files, network, nextTurn } = this.#host;
     const opened = await openLog({
       ...rest,
+      files,
       addr,
       clock,
+      random,
       log,
       sealers: new SealerRing(keys),
-      join: join && (() => joinCluster({ ...join, addr, credentials: transportCredentials() })),
+      join: join && (() => network.join({ ...join, addr })),
       onDiskFull: (state) => {
         this.#diskFull = state;
         diskFullGauge.set(state === undefined ? 0 : 1);
       },
     });
-    const transport = new Transport({
+    const transport = network.connect({
       ownId: opened.raftId,
-      credentials: transportCredentials,
       clock,
       log,
       events: {
@@ -157,6 +161,7 @@ export class RaftNode implements Proposer {
     });
     const snapshotter = new Snapshotter({
       ...opened,
+      nextTurn,
       policy: { ...defaultSnapshotPolicy, ...this.#options.snapshots },
       log,
       lastIndex: opened.snapshot?.metadata.index ?? 0,
@@ -165,7 +170,8 @@ export class RaftNode implements Proposer {
     for (const peer of opened.peers) transport.setPeer(peer.raftId, peer.addr);
     if (opened.snapshot) this.#restore(opened.snapshot, transport);
     const events = this.#events(transport);
-    const driver = new Driver({ opened, timing: { ...defaultTiming, ...timing }, clock, random, log, events });
+    const timings = { ...defaultTiming, ...timing };
+    const driver = new Driver({ opened, timing: timings, clock, random, log, host: this.#host, events });
     this.#parts = { opened, transport, snapshotter, driver };
     driver.start();
     this.#maybeCampaignAlone();
@@ -371,7 +377,7 @@ export class RaftNode implements Proposer {
     };
   }
 
-  #events(transport: Transport): DriverEvents {
+  #events(transport: PeerTransport): DriverEvents {
     return {
       softState: (state) => this.#leadership.onSoftState(state, this.#parts!.driver.raw.basicStatus().hardState.term),
       term: (term) => this.#leadership.onTerm(term),
@@ -434,7 +440,7 @@ export class RaftNode implements Proposer {
     this.#options.onMembers?.();
   }
 
-  #restore(snapshot: Pick<Snapshot, "metadata" | "data">, transport: Transport): void {
+  #restore(snapshot: Pick<Snapshot, "metadata" | "data">, transport: PeerTransport): void {
     this.#replica.restore(snapshot);
     for (const { raftId, addr } of this.#membership.list()) transport.setPeer(raftId, addr);
     transport.retain((raftId) => this.#membership.get(raftId) !== undefined);

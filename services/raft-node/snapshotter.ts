@@ -1,8 +1,8 @@
-import { setImmediate as nextTurn } from "node:timers/promises";
 import { type ClusterSnapshot, Snapshot, Snapshot_Version, type StoreSnapshot } from "@starling/api";
 import { type Logger, SwarmError } from "@starling/base";
 import { type MemoryStorage, noData, type SnapshotMetadata } from "raft-ts";
 import { isDiskFull } from "./disk.ts";
+import type { NextTurn } from "./host.ts";
 import { encodeSnapshot } from "./snapshot-store/encode-snapshot.ts";
 import type { SnapshotStore } from "./snapshot-store/snapshot-store.ts";
 import type { Wal } from "./wal/wal.ts";
@@ -20,6 +20,7 @@ export class Snapshotter {
   readonly #wal: Wal;
   readonly #storage: MemoryStorage;
   readonly #store: SnapshotStore;
+  readonly #nextTurn: NextTurn;
   #policy: SnapshotPolicy;
   readonly #log: Logger;
   readonly #done: () => void;
@@ -30,6 +31,7 @@ export class Snapshotter {
     readonly wal: Wal;
     readonly storage: MemoryStorage;
     readonly snapshots: SnapshotStore;
+    readonly nextTurn: NextTurn;
     readonly policy: SnapshotPolicy;
     readonly log: Logger;
     /** Index of the newest snapshot, 0 without one. */
@@ -40,6 +42,7 @@ export class Snapshotter {
     this.#wal = options.wal;
     this.#storage = options.storage;
     this.#store = options.snapshots;
+    this.#nextTurn = options.nextTurn;
     this.#policy = options.policy;
     this.#log = options.log;
     this.#lastIndex = options.lastIndex;
@@ -86,7 +89,7 @@ export class Snapshotter {
   }
 
   async #save(metadata: SnapshotMetadata, membership: ClusterSnapshot, store: StoreSnapshot): Promise<void> {
-    const chunks = await encodeSnapshot(membership, store, () => nextTurn());
+    const chunks = await encodeSnapshot(membership, store, () => new Promise((resolve) => this.#nextTurn(resolve)));
     await this.#store.save(metadata, chunks);
     const { index } = metadata;
     // A snapshot from the leader may have overtaken this one.

@@ -5,3 +5,6 @@ import { type RawNode, raftOf } from "./raw-node.ts";
 export function setRandomizedElectionTimeout(node: RawNode, ticks: number): void {
   raftOf(node).randomizedElectionTimeout = ticks;
 }
+
+export type { Raft } from "./raft.ts";
+export { raftOf };

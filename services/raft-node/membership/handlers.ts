@@ -2,7 +2,6 @@ import { JoinResponse, LeaveResponse, RaftMember, type RaftMembership } from "@s
 import type { Handlers } from "@starling/api/rpc";
 import { SwarmError } from "@starling/base";
 import { type ConfChange, ConfChangeType } from "raft-ts";
-import { randomRaftId } from "../open-log.ts";
 import { memberAddress } from "./join.ts";
 import { keepsQuorumWithout, type Member, type Membership, memberChange } from "./membership.ts";
 
@@ -14,6 +13,8 @@ export interface MembershipHost {
   /** Throws Unavailable or FailedPrecondition unless this node leads. */
   mustLead(): void;
   reachable(raftId: bigint): boolean;
+  /** A random id. */
+  newRaftId(): bigint;
   /** Rejects when the node at `addr` does not answer as a raft node. */
   checkHealth(addr: string): Promise<void>;
   /** Resolves when the change is committed and applied here. */
@@ -42,8 +43,8 @@ export class MembershipChanges {
         if (known.addr !== addr) await this.#host.changeConfig(moved);
         return known.raftId;
       }
-      let raftId = randomRaftId();
-      while (membership.get(raftId) || membership.isRemoved(raftId)) raftId = randomRaftId();
+      let raftId = this.#host.newRaftId();
+      while (membership.get(raftId) || membership.isRemoved(raftId)) raftId = this.#host.newRaftId();
       // A learner first: a voter that still starts would count against the quorum, and the leader could lose it.
       await this.#host.changeConfig(memberChange(ConfChangeType.ConfChangeAddLearnerNode, { raftId, nodeId, addr }));
       return raftId;

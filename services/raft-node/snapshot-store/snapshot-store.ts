@@ -1,15 +1,16 @@
-import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { RaftpbSnapshotMetadata } from "@starling/api";
 import { type Clock, type Logger, metrics, SwarmError } from "@starling/base";
 import type { SnapshotMetadata } from "raft-ts";
-import { syncDirectory } from "../disk.ts";
+import { type Files, nodeFiles } from "../disk.ts";
 import type { SealerRing } from "../seal.ts";
 import { encodeMetadata } from "../wal/wal.ts";
 import { decodePieces, decodeSnapshotHeader, encodeSnapshotHeader, PieceEncoder } from "./file-format.ts";
 
 export interface SnapshotStoreOptions {
   readonly dir: string;
+  /** Default: this machine's. */
+  readonly files?: Files;
   readonly sealers: SealerRing;
   readonly clock: Clock;
   readonly log: Logger;
@@ -28,16 +29,19 @@ const saveLatency = metrics.histogram("swarm_raft_snapshot_latency_seconds", "Ti
 /** Snapshot files of one member: written whole or not at all. */
 export class SnapshotStore {
   readonly #options: SnapshotStoreOptions;
+  readonly #files: Files;
 
   private constructor(options: SnapshotStoreOptions) {
     this.#options = options;
+    this.#files = options.files ?? nodeFiles;
   }
 
   /** Makes the folder and drops what an interrupted save left. */
   static async open(options: SnapshotStoreOptions): Promise<SnapshotStore> {
-    await mkdir(options.dir, { recursive: true, mode: 0o700 });
-    for (const name of await readdir(options.dir)) {
-      if (name.endsWith(".tmp")) await rm(join(options.dir, name), { force: true });
+    const files = options.files ?? nodeFiles;
+    await files.makeDirectory(options.dir);
+    for (const name of await files.list(options.dir)) {
+      if (name.endsWith(".tmp")) await files.remove(join(options.dir, name));
     }
     return new SnapshotStore(options);
   }
@@ -48,26 +52,31 @@ export class SnapshotStore {
     const started = clock.monotonic();
     const path = join(dir, snapshotName(metadata));
     const temporary = `${path}.tmp`;
-    const handle = await open(temporary, "w", 0o600);
+    const file = await this.#files.create(temporary);
+    let position = 0;
+    const write = async (bytes: Uint8Array) => {
+      await file.write(bytes, position);
+      position += bytes.length;
+    };
     try {
-      await handle.writeFile(encodeSnapshotHeader(sealers.current.fingerprint, encodeMetadata(metadata)));
+      await write(encodeSnapshotHeader(sealers.current.fingerprint, encodeMetadata(metadata)));
       const pieces = new PieceEncoder();
       for await (const chunk of chunks) {
         if (chunk.length === 0) continue;
         const sealed = sealers.current.seal(chunk);
-        await handle.writeFile(pieces.piece(sealed));
-        await handle.writeFile(sealed);
+        await write(pieces.piece(sealed));
+        await write(sealed);
       }
-      await handle.writeFile(pieces.end());
-      await handle.sync();
+      await write(pieces.end());
+      await file.sync();
     } catch (thrown) {
-      await handle.close();
-      await rm(temporary, { force: true });
+      await file.close();
+      await this.#files.remove(temporary);
       throw thrown;
     }
-    await handle.close();
-    await rename(temporary, path);
-    await syncDirectory(dir);
+    await file.close();
+    await this.#files.rename(temporary, path);
+    await this.#files.syncDirectory(dir);
     saveLatency.observe((clock.monotonic() - started) / 1000);
   }
 
@@ -79,7 +88,7 @@ export class SnapshotStore {
   /** Removes all but the newest two. Returns the index of the oldest that is left, 0 when there is only one. */
   async prune(): Promise<number> {
     const names = await this.#names();
-    for (const name of names.slice(keepCount)) await rm(join(this.#options.dir, name), { force: true });
+    for (const name of names.slice(keepCount)) await this.#files.remove(join(this.#options.dir, name));
     const oldest = names[keepCount - 1];
     return oldest === undefined ? 0 : indexOfName(oldest);
   }
@@ -111,7 +120,7 @@ export class SnapshotStore {
 
   async #load(name: string): Promise<LoadedSnapshot> {
     const path = join(this.#options.dir, name);
-    const file = await readFile(path);
+    const file = await this.#files.read(path);
     const header = decodeSnapshotHeader(file);
     if (header.t !== "ok") {
       if (header.t === "bad") throw new SwarmError("DataLoss", `${path}: ${header.explain}`);
@@ -128,7 +137,7 @@ export class SnapshotStore {
   }
 
   async #names(): Promise<string[]> {
-    const names = await readdir(this.#options.dir);
+    const names = await this.#files.list(this.#options.dir);
     return names
       .filter((name) => /^[0-9a-f]{16}-[0-9a-f]{16}\.snap$/.test(name))
       .sort()

@@ -1,6 +1,7 @@
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import type { Clock, Logger, Millis } from "@starling/base";
 import type { Message } from "raft-ts";
+import type { PeerTransport } from "../host.ts";
 import { Peer, type PeerEvents } from "./peer.ts";
 
 export interface TransportOptions {
@@ -12,7 +13,7 @@ export interface TransportOptions {
 }
 
 /** The streams to all peers. */
-export class Transport {
+export class Transport implements PeerTransport {
   readonly #options: TransportOptions;
   readonly #peers = new Map<bigint, Peer>();
   /** Streams of removed members, which end when what is queued is written. */

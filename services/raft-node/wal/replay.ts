@@ -1,7 +1,7 @@
-import { readFile } from "node:fs/promises";
 import { JoinResponse, RaftMember, RaftpbEntry, RaftpbHardState, RaftpbSnapshotMetadata } from "@starling/api";
 import { SwarmError } from "@starling/base";
 import type { Entry, HardState, SnapshotMetadata } from "raft-ts";
+import type { Files } from "../disk.ts";
 import type { SealerRing } from "../seal.ts";
 import {
   decodeFrame,
@@ -98,6 +98,7 @@ export class Replay {
  * the format is newer or the key is missing.
  */
 export async function readSegment(
+  files: Files,
   path: string,
   options: {
     readonly replay: Replay;
@@ -106,7 +107,7 @@ export async function readSegment(
     readonly last: boolean;
   },
 ): Promise<ReadSegment> {
-  const segment = await readFile(path);
+  const segment = await files.read(path);
   const decoded = decodeHeader(segment);
   if (decoded.t !== "ok") {
     if (decoded.t === "bad") throw damaged(path, 0, decoded.explain);

@@ -1,7 +1,5 @@
-import { constants } from "node:fs";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
-import { syncParent } from "../disk.ts";
+import { dirname, join } from "node:path";
+import type { Files, WritableFile } from "../disk.ts";
 import { encodeHeader, type SegmentHeader } from "./format.ts";
 
 const fillBytes = 1024 * 1024;
@@ -20,48 +18,39 @@ export function isSegmentName(name: string): boolean {
  * Writes zeros over a new file, so that later synced writes change no metadata and cannot run out of space. Leaves
  * nothing behind when it fails.
  */
-export async function createSpare(dir: string, bytes: number): Promise<void> {
+export async function createSpare(files: Files, dir: string, bytes: number): Promise<void> {
   const path = join(dir, spareName);
-  const handle = await open(path, "w", 0o600);
+  const file = await files.create(path);
   try {
     const zeros = Buffer.alloc(Math.min(bytes, fillBytes));
     for (let at = 0; at < bytes; at += zeros.length) {
-      await writeFully(handle, zeros.subarray(0, Math.min(zeros.length, bytes - at)), at);
+      await file.write(zeros.subarray(0, Math.min(zeros.length, bytes - at)), at);
     }
-    await handle.sync();
+    await file.sync();
   } catch (thrown) {
-    await handle.close();
-    await rm(path, { force: true });
+    await file.close();
+    await files.remove(path);
     throw thrown;
   }
-  await handle.close();
+  await file.close();
 }
 
 /** Turns the spare into the segment that `header` describes, open for synced writes. Durable when it resolves. */
-export async function activateSpare(dir: string, header: SegmentHeader): Promise<{ handle: FileHandle; path: string }> {
+export async function activateSpare(
+  files: Files,
+  dir: string,
+  header: SegmentHeader,
+): Promise<{ readonly file: WritableFile; readonly path: string }> {
   const spare = join(dir, spareName);
   const path = join(dir, segmentName(header.firstSequence));
-  const handle = await openSynced(spare);
+  const file = await files.openSynced(spare);
   try {
-    await writeFully(handle, encodeHeader(header), 0);
-    await rename(spare, path);
-    await syncParent(path);
+    await file.write(encodeHeader(header), 0);
+    await files.rename(spare, path);
+    await files.syncDirectory(dirname(path));
   } catch (thrown) {
-    await handle.close();
+    await file.close();
     throw thrown;
   }
-  return { handle, path };
-}
-
-/** A handle whose every write is on disk when it resolves (O_DSYNC). */
-export function openSynced(path: string): Promise<FileHandle> {
-  return open(path, constants.O_RDWR | constants.O_DSYNC);
-}
-
-/** Writes all of `bytes` at `position`. */
-export async function writeFully(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
-    done += bytesWritten;
-  }
+  return { file, path };
 }

@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
   JoinResponse,
@@ -11,7 +10,7 @@ import {
 } from "@starling/api";
 import { assert, type Clock, type Logger, metrics, SwarmError } from "@starling/base";
 import type { Entry, HardState, SnapshotMetadata } from "raft-ts";
-import { isDiskFull, syncDirectory } from "../disk.ts";
+import { type Files, isDiskFull, nodeFiles, type WritableFile } from "../disk.ts";
 import type { SealerRing } from "../seal.ts";
 import {
   encodeFrame,
@@ -24,18 +23,12 @@ import {
   type WalRecord,
 } from "./format.ts";
 import { Replay, readSegment, type WalContents } from "./replay.ts";
-import {
-  activateSpare,
-  createSpare,
-  isSegmentName,
-  openSynced,
-  segmentName,
-  spareName,
-  writeFully,
-} from "./segment.ts";
+import { activateSpare, createSpare, isSegmentName, segmentName, spareName } from "./segment.ts";
 
 export interface WalOptions {
   readonly dir: string;
+  /** Default: this machine's. */
+  readonly files?: Files;
   readonly sealers: SealerRing;
   readonly clock: Clock;
   readonly log: Logger;
@@ -73,11 +66,12 @@ const writtenBytes = metrics.counter("swarm_raft_wal_written_bytes_total", "Byte
  */
 export class Wal {
   readonly #options: WalOptions;
+  readonly #files: Files;
   readonly #identity: RaftMember;
   readonly #abort = new AbortController();
   /** Oldest first; the last is written to. */
   #segments: Segment[];
-  #handle: FileHandle | undefined;
+  #file: WritableFile | undefined;
   #header: SegmentHeader | undefined;
   #segmentBytes = 0;
   #offset = 0;
@@ -89,6 +83,7 @@ export class Wal {
 
   private constructor(options: WalOptions, identity: RaftMember, segments: Segment[], nextSequence: number) {
     this.#options = options;
+    this.#files = options.files ?? nodeFiles;
     this.#identity = identity;
     this.#segments = segments;
     this.#nextSequence = nextSequence;
@@ -102,8 +97,9 @@ export class Wal {
     options: WalOptions,
     first: WalBatch & { readonly identity: RaftMember; readonly joined?: JoinResponse | undefined },
   ): Promise<Wal> {
-    await mkdir(options.dir, { recursive: true, mode: 0o700 });
-    await removeUnfinished(options.dir);
+    const files = options.files ?? nodeFiles;
+    await files.makeDirectory(options.dir);
+    await removeUnfinished(files, options.dir);
     const wal = new Wal(options, first.identity, [], 1);
     wal.#hardState = first.hardState;
     const joined = first.joined
@@ -126,14 +122,15 @@ export class Wal {
    * finished). Throws as `readSegment` does.
    */
   static async open(options: WalOptions): Promise<{ readonly wal: Wal; readonly contents: WalContents } | undefined> {
-    const names = await segmentNames(options.dir);
+    const { sealers, files = nodeFiles } = options;
+    const names = await segmentNames(files, options.dir);
     const replay = new Replay();
     const segments: Segment[] = [];
     let sequence: number | undefined;
     let tail: Awaited<ReturnType<typeof readSegment>> | undefined;
     for (const [i, name] of names.entries()) {
       const path = join(options.dir, name);
-      tail = await readSegment(path, { replay, sealers: options.sealers, sequence, last: i === names.length - 1 });
+      tail = await readSegment(files, path, { replay, sealers, sequence, last: i === names.length - 1 });
       sequence = tail.nextSequence;
       segments.push({ path, maxIndex: tail.maxIndex });
     }
@@ -142,18 +139,18 @@ export class Wal {
     const wal = new Wal(options, contents.identity, segments, sequence);
     wal.#hardState = contents.hardState;
     const last = segments.at(-1)!;
-    const handle = await openSynced(last.path);
+    const file = await files.openSynced(last.path);
     if (tail.dirtyEnd > tail.end) {
       options.log.warn("raft log: cut a torn write at the end", { file: last.path, offset: tail.end });
-      await writeFully(handle, Buffer.alloc(tail.dirtyEnd - tail.end), tail.end);
+      await file.write(Buffer.alloc(tail.dirtyEnd - tail.end), tail.end);
     }
-    const sealedWithCurrent = Buffer.compare(tail.header.keyFingerprint, options.sealers.current.fingerprint) === 0;
+    const sealedWithCurrent = Buffer.compare(tail.header.keyFingerprint, sealers.current.fingerprint) === 0;
     if (sealedWithCurrent && tail.header.version === formatVersion) {
-      wal.#handle = handle;
+      wal.#file = file;
       wal.#header = tail.header;
       wal.#offset = tail.end;
       wal.#segmentBytes = tail.bytes;
-    } else await handle.close();
+    } else await file.close();
     wal.#prepareSpare();
     return { wal, contents };
   }
@@ -177,8 +174,8 @@ export class Wal {
       removed.push(this.#segments.shift()!.path);
     }
     // Oldest first, so that a crash in between leaves no gap.
-    for (const path of removed) await rm(path, { force: true });
-    if (removed.length > 0) await syncDirectory(this.#options.dir);
+    for (const path of removed) await this.#files.remove(path);
+    if (removed.length > 0) await this.#files.syncDirectory(this.#options.dir);
   }
 
   /** Ends a wait for room on the disk: its batch is not written. */
@@ -190,8 +187,8 @@ export class Wal {
     this.interrupt();
     this.#failed ??= new SwarmError("Cancelled", "raft log is closed");
     await this.#spare?.catch(() => undefined);
-    await this.#handle?.close();
-    this.#handle = undefined;
+    await this.#file?.close();
+    this.#file = undefined;
   }
 
   async #writeFrame(records: readonly WalRecord[], options: { maxIndex: number; wait: boolean }): Promise<void> {
@@ -202,12 +199,12 @@ export class Wal {
     const started = this.#options.clock.monotonic();
     try {
       let payload = sealer.seal(encodeRecords(records));
-      if (this.#handle === undefined || this.#offset + frameBytes(payload.length) > this.#segmentBytes) {
+      if (this.#file === undefined || this.#offset + frameBytes(payload.length) > this.#segmentBytes) {
         payload = sealer.seal(encodeRecords([...this.#preamble(), ...records]));
         await this.#retryWhileFull(options.wait, () => this.#cut(headerBytes + frameBytes(payload.length)));
       }
       const frame = encodeFrame(this.#header!.salt, this.#nextSequence, payload);
-      await this.#retryWhileFull(options.wait, () => writeFully(this.#handle!, frame, this.#offset));
+      await this.#retryWhileFull(options.wait, () => this.#file!.write(frame, this.#offset));
       this.#offset += frame.length;
       this.#nextSequence++;
       const segment = this.#segments.at(-1)!;
@@ -242,9 +239,9 @@ export class Wal {
       salt: randomBytes(8),
       keyFingerprint: sealers.current.fingerprint,
     };
-    const { handle, path } = await activateSpare(dir, header);
-    await this.#handle?.close();
-    this.#handle = handle;
+    const { file, path } = await activateSpare(this.#files, dir, header);
+    await this.#file?.close();
+    this.#file = file;
     this.#header = header;
     this.#offset = headerBytes;
     this.#segmentBytes = spareBytes;
@@ -265,12 +262,12 @@ export class Wal {
     const { dir, segmentBytes = defaultSegmentBytes } = this.#options;
     const wanted = Math.max(Math.min(bytes, segmentBytes), leastBytes);
     try {
-      await createSpare(dir, wanted);
+      await createSpare(this.#files, dir, wanted);
       return wanted;
     } catch (thrown) {
       const smaller = Math.max(smallestSegmentBytes, leastBytes);
       if (!isDiskFull(thrown) || smaller >= wanted) throw thrown;
-      await createSpare(dir, smaller);
+      await createSpare(this.#files, dir, smaller);
       return smaller;
     }
   }
@@ -314,24 +311,15 @@ export function encodeMetadata({ confState, index, term }: SnapshotMetadata): Ui
   return RaftpbSnapshotMetadata.encode({ confState: RaftpbConfState.create(confState), index, term });
 }
 
-async function segmentNames(dir: string): Promise<string[]> {
-  try {
-    return (await readdir(dir)).filter(isSegmentName).sort();
-  } catch (thrown) {
-    if ((thrown as NodeJS.ErrnoException).code === "ENOENT") return [];
-    throw thrown;
-  }
+async function segmentNames(files: Files, dir: string): Promise<string[]> {
+  return (await files.list(dir)).filter(isSegmentName).sort();
 }
 
 /** A crash while the log was made leaves a first segment without a whole frame, or a spare. */
-async function removeUnfinished(dir: string): Promise<void> {
-  for (const name of [segmentName(1), spareName]) await rm(join(dir, name), { force: true });
-  const left = await segmentNames(dir);
-  if (left.length > 0) {
-    const { size } = await stat(join(dir, left[0]!));
-    throw new SwarmError(
-      "DataLoss",
-      `raft log is damaged: ${join(dir, left[0]!)} (${size} bytes) has no log before it`,
-    );
-  }
+async function removeUnfinished(files: Files, dir: string): Promise<void> {
+  for (const name of [segmentName(1), spareName]) await files.remove(join(dir, name));
+  const left = (await segmentNames(files, dir))[0];
+  if (left === undefined) return;
+  const { length } = await files.read(join(dir, left));
+  throw new SwarmError("DataLoss", `raft log is damaged: ${join(dir, left)} (${length} bytes) has no log before it`);
 }
