@@ -36,7 +36,9 @@ export async function run(argv: readonly string[], surroundings: Surroundings): 
       await (await import("./completion/complete.ts")).complete(argv.slice(1), start, surroundings.out);
       return exitCodes.ok;
     }
-    await parse(argv, surroundings, start);
+    // `help service create` is `service create --help`.
+    const words = argv[0] === "help" && argv.length > 1 ? [...argv.slice(1), "--help"] : argv;
+    await parse(words, surroundings, start);
     return exitCodes.ok;
   } catch (thrown) {
     return report(thrown, surroundings);

@@ -318,6 +318,13 @@ it("completion offers nouns, verbs, flags and names", async () => {
   expect((await cluster.run("completion", "tcsh")).err).toContain('"tcsh" is not one of bash, zsh, fish');
 });
 
+it("help shows a command's flags, by either spelling", async () => {
+  const help = await cluster.run("service", "create", "--help");
+  expect(help).toMatchObject({ code: 0, err: "" });
+  expect(help.out).toContain("--publish <port>");
+  expect(await cluster.run("help", "service", "create")).toEqual(help);
+});
+
 it("tasks that ended show their exit code", async () => {
   await cluster.run("service", "create", "-d", "--name", "web", "web:1");
   const status = TaskStatus.create({
