@@ -1,6 +1,6 @@
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import { type LeaderChannel, type LeaderRoute, RpcClient } from "@starling/api/rpc";
-import { type Clock, SwarmError } from "@starling/base";
+import { type Clock, type Millis, SwarmError } from "@starling/base";
 
 /** How long a call waits for a leader to be elected before it is refused. */
 const leaderWaitMs = 3_000;
@@ -16,6 +16,9 @@ export class ManagerRoute implements LeaderRoute {
   readonly #leading: () => AbortSignal | undefined;
   readonly #credentials: ChannelCredentials;
   readonly #clock: Clock;
+  /** Calls that wait for a leader. */
+  readonly #waiting = new Set<() => void>();
+  #looking = false;
   #leaderAddress: string | undefined;
   #channel: (LeaderChannel & { readonly abort: AbortController }) | undefined;
 
@@ -49,21 +52,47 @@ export class ManagerRoute implements LeaderRoute {
 
   async resolve({ relayed, signal }: { readonly relayed: boolean; readonly signal: AbortSignal }) {
     const deadline = this.#clock.monotonic() + leaderWaitMs;
-    for (;;) {
-      if (this.isLeader()) return "self" as const;
-      const address = this.#leaderAddress;
-      if (address !== undefined && address !== this.ownAddress) {
-        if (!relayed) return this.#channelTo(address);
-        throw new SwarmError("ResourceExhausted", "a relayed call reached a manager that is not the leader: try again");
-      }
-      if (this.#clock.monotonic() >= deadline) {
-        throw new SwarmError(
-          "Unavailable",
-          "the swarm does not have a leader: more than half of the managers must be online; start those that are not",
-        );
-      }
-      await this.#clock.sleep(pollMs, signal);
-    }
+    while (!this.#hasLeader()) await this.#waitForLeader(deadline, signal);
+    if (this.isLeader()) return "self" as const;
+    if (!relayed) return this.#channelTo(this.#leaderAddress!);
+    throw new SwarmError("ResourceExhausted", "a relayed call reached a manager that is not the leader: try again");
+  }
+
+  /** Own address alone does not count: the loops have yet to start, or to end. */
+  #hasLeader(): boolean {
+    return this.isLeader() || (this.#leaderAddress !== undefined && this.#leaderAddress !== this.ownAddress);
+  }
+
+  #waitForLeader(deadline: Millis, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) return reject(SwarmError.from(signal.reason));
+      const settledBy = (settle: () => void) => () => {
+        this.#waiting.delete(wake);
+        timer.cancel();
+        signal.removeEventListener("abort", abort);
+        settle();
+      };
+      const wake = settledBy(resolve);
+      const abort = settledBy(() => reject(SwarmError.from(signal.reason)));
+      const timer = this.#clock.setTimer(
+        Math.max(0, deadline - this.#clock.monotonic()),
+        settledBy(() => reject(noLeader())),
+      );
+      signal.addEventListener("abort", abort, { once: true });
+      this.#waiting.add(wake);
+      this.#look();
+    });
+  }
+
+  /** One timer for all that wait, who may be as many as there are nodes. */
+  #look(): void {
+    if (this.#looking) return;
+    this.#looking = true;
+    this.#clock.setTimer(pollMs, () => {
+      this.#looking = false;
+      if (this.#hasLeader()) for (const wake of [...this.#waiting]) wake();
+      if (this.#waiting.size > 0) this.#look();
+    });
   }
 
   close(): void {
@@ -80,4 +109,11 @@ export class ManagerRoute implements LeaderRoute {
     }
     return this.#channel!;
   }
+}
+
+function noLeader(): SwarmError {
+  return new SwarmError(
+    "Unavailable",
+    "the swarm does not have a leader: more than half of the managers must be online; start those that are not",
+  );
 }

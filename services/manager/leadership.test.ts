@@ -1,4 +1,4 @@
-import { nullLogger, type SwarmError } from "@starling/base";
+import { FakeClock, nullLogger, SwarmError } from "@starling/base";
 import { describe, expect, it } from "vitest";
 import { Leadership } from "./leadership.ts";
 
@@ -29,6 +29,7 @@ describe("Leadership", () => {
         ],
       ],
       onBroken: () => undefined,
+      clock: new FakeClock(),
       log: nullLogger,
     });
     expect(leadership.leading).toBe(false);
@@ -63,6 +64,7 @@ describe("Leadership", () => {
         ],
       ],
       onBroken: (error) => broken.push(error),
+      clock: new FakeClock(),
       log: nullLogger,
     });
     leadership.lead();
@@ -72,5 +74,67 @@ describe("Leadership", () => {
     expect(broken.map((error) => error.message)).toEqual(["bug"]);
     await leadership.stop();
     expect(broken.length).toBe(1);
+  });
+
+  it.each(["Unavailable", "ResourceExhausted"] as const)("starts over what was refused for now: %s", async (code) => {
+    const clock = new FakeClock();
+    const broken: SwarmError[] = [];
+    const attempts = { prepare: 0, loop: 0 };
+    const leadership = new Leadership({
+      prepare: async () => {
+        if (++attempts.prepare === 1) throw new SwarmError(code, "not now");
+      },
+      loops: () => [
+        [
+          "loop",
+          {
+            run: async (signal) => {
+              if (++attempts.loop === 1) throw new SwarmError(code, "not now");
+              await untilAborted(signal);
+            },
+          },
+        ],
+      ],
+      onBroken: (error) => broken.push(error),
+      clock,
+      log: nullLogger,
+    });
+    leadership.lead();
+    for (let i = 0; i < 3; i++) {
+      await turn();
+      await clock.advance(100);
+    }
+    expect(attempts).toEqual({ prepare: 2, loop: 2 });
+    expect(leadership.leading).toBe(true);
+    await leadership.stop();
+    expect(broken).toEqual([]);
+  });
+
+  it("tells of a loop that does not end with its term", async () => {
+    const clock = new FakeClock();
+    const broken: SwarmError[] = [];
+    let end: () => void = () => undefined;
+    const hanging = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const leadership = new Leadership({
+      prepare: async () => undefined,
+      loops: () => [
+        ["hangs", { run: () => hanging }],
+        ["ends", { run: untilAborted }],
+      ],
+      onBroken: (error) => broken.push(error),
+      clock,
+      log: nullLogger,
+    });
+    leadership.lead();
+    await turn();
+    leadership.follow();
+    await clock.advance(9_999);
+    expect(broken).toEqual([]);
+    await clock.advance(1);
+    expect(broken.map((error) => error.message)).toEqual(["leader's loops did not end within 10000 ms: hangs"]);
+    end();
+    await leadership.stop();
   });
 });

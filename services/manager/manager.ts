@@ -113,6 +113,7 @@ export class Manager {
       prepare: () => this.#ensureCluster(),
       loops: () => parts.loops,
       onBroken: (error) => options.onFatal(error),
+      clock,
       log,
     });
     this.#remoteServices = parts.remote;
