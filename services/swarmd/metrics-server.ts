@@ -1,7 +1,7 @@
 import { createServer } from "node:http";
-import { type Logger, type Metrics, SwarmError } from "@starling/base";
-import { collectDefaultMetrics } from "prom-client";
+import { type Logger, type Metrics, metricsContentType, SwarmError } from "@starling/base";
 import { splitAddress } from "./flags.ts";
+import { collectProcessMetrics } from "./process-metrics.ts";
 
 /** Serves `GET /metrics` in Prometheus' text format at `address`; `collect` brings gauges up to date before each answer. */
 export async function startMetricsServer(options: {
@@ -11,16 +11,15 @@ export async function startMetricsServer(options: {
   readonly log: Logger;
 }): Promise<{ close(): Promise<void> }> {
   const { metrics, log } = options;
-  collectDefaultMetrics({ register: metrics.registry });
   const server = createServer((request, response) => {
     if (request.method !== "GET" || request.url?.split("?")[0] !== "/metrics") {
       response.writeHead(404, { "content-type": "text/plain" }).end("metrics are at /metrics\n");
       return;
     }
     const answer = async () => {
+      collectProcessMetrics(metrics);
       await options.collect();
-      const body = await metrics.registry.metrics();
-      response.writeHead(200, { "content-type": metrics.registry.contentType }).end(body);
+      response.writeHead(200, { "content-type": metricsContentType }).end(metrics.render());
     };
     answer().catch((thrown) => {
       log.error("metrics not collected", { error: SwarmError.from(thrown).message });
