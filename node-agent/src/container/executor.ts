@@ -82,7 +82,7 @@ export class ContainerExecutor implements Executor {
   /** Ends downloads and connections. Containers go on. */
   async close(): Promise<void> {
     this.#images.close();
-    await this.#registry.close();
+    this.#registry.close();
   }
 
   async describe(): Promise<NodeDescription> {

@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
+import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
 import { cidrContains, type ImageReference, parseAddress, parseCidr } from "@starling/api";
-import { Agent, type Dispatcher, request } from "undici";
 import { FatalTaskError, TemporaryError } from "../../exec/controller.ts";
+import { HttpFetcher } from "./http-fetcher.ts";
 import { BadImageError, type Descriptor, manifestTypes } from "./manifest.ts";
 
 export interface RegistryCredentials {
@@ -40,7 +41,7 @@ export function parseRegistryAuth(encoded: string): RegistryCredentials | undefi
  */
 export class RegistryClient {
   readonly #insecure: readonly string[];
-  readonly #agent: Agent;
+  readonly #fetcher = new HttpFetcher();
   /** Bearer tokens by registry, repository and user, until they expire. */
   readonly #tokens = new Map<string, { readonly header: string; readonly expiresAtMs: number }>();
   readonly #now: () => number;
@@ -48,11 +49,10 @@ export class RegistryClient {
   constructor(options: { readonly insecureRegistries: readonly string[]; readonly now: () => number }) {
     this.#insecure = ["127.0.0.0/8", "::1/128", "localhost", ...options.insecureRegistries];
     this.#now = options.now;
-    this.#agent = new Agent({ connect: { timeout: 10_000 }, headersTimeout: 30_000, bodyTimeout: 60_000 });
   }
 
-  async close(): Promise<void> {
-    await this.#agent.destroy();
+  close(): void {
+    this.#fetcher.close();
   }
 
   /** The manifest that `tagOrDigest` names now, with its digest computed here. */
@@ -65,7 +65,7 @@ export class RegistryClient {
       ...options,
       accept: manifestTypes.join(", "),
     });
-    const bytes = await readLimited(response.body, manifestMaxBytes);
+    const bytes = await readLimited(response, manifestMaxBytes);
     const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
     if (tagOrDigest.includes(":") && digest !== tagOrDigest) {
       throw new BadImageError(`registry ${image.domain} gave a manifest with digest ${digest} for ${tagOrDigest}`);
@@ -80,7 +80,7 @@ export class RegistryClient {
     options: { readonly credentials?: RegistryCredentials | undefined; readonly signal: AbortSignal },
   ): Promise<string> {
     const response = await this.#get(image, `blobs/${blob.digest}`, { ...options, accept: "*/*" });
-    const bytes = await readLimited(response.body, manifestMaxBytes);
+    const bytes = await readLimited(response, manifestMaxBytes);
     const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
     if (digest !== blob.digest) throw new BadImageError(`registry ${image.domain} gave ${digest} for ${blob.digest}`);
     return bytes.toString("utf8");
@@ -92,7 +92,7 @@ export class RegistryClient {
     blob: Descriptor,
     options: { readonly credentials?: RegistryCredentials | undefined; readonly signal: AbortSignal },
   ): Promise<Readable> {
-    return (await this.#get(image, `blobs/${blob.digest}`, { ...options, accept: "*/*" })).body;
+    return this.#get(image, `blobs/${blob.digest}`, { ...options, accept: "*/*" });
   }
 
   #base(domain: string): string {
@@ -118,27 +118,27 @@ export class RegistryClient {
       readonly credentials?: RegistryCredentials | undefined;
       readonly signal: AbortSignal;
     },
-  ): Promise<Dispatcher.ResponseData> {
+  ): Promise<IncomingMessage> {
     const url = `${this.#base(image.domain)}/v2/${image.path}/${path}`;
     const tokenKey = `${image.domain}/${image.path} ${options.credentials?.username ?? ""}`;
     const cached = this.#tokens.get(tokenKey);
     const usable = cached !== undefined && cached.expiresAtMs > this.#now() ? cached.header : undefined;
     let response = await this.#fetch(url, { ...options, authorization: usable });
     if (response.statusCode === 401) {
-      await response.body.dump();
+      response.resume();
       const authorization = await this.#authorize(tokenKey, image, response.headers["www-authenticate"], options);
       if (authorization !== undefined) response = await this.#fetch(url, { ...options, authorization });
     }
     if (response.statusCode === 200) return response;
-    await response.body.dump();
-    throw refusal(image, response.statusCode);
+    response.resume();
+    throw refusal(image, response.statusCode ?? 0);
   }
 
   /** Follows redirects; the token goes only to the registry itself, not to where its blobs are kept. */
   async #fetch(
     start: string,
     options: { readonly accept: string; readonly authorization: string | undefined; readonly signal: AbortSignal },
-  ): Promise<Dispatcher.ResponseData> {
+  ): Promise<IncomingMessage> {
     let url = start;
     for (let hops = 0; hops <= redirectsMax; hops++) {
       const sameOrigin = new URL(url).origin === new URL(start).origin;
@@ -146,8 +146,9 @@ export class RegistryClient {
       if (options.authorization !== undefined && sameOrigin) headers["authorization"] = options.authorization;
       const response = await this.#request(url, { headers, signal: options.signal });
       const location = response.headers["location"];
-      if (![301, 302, 303, 307, 308].includes(response.statusCode) || typeof location !== "string") return response;
-      await response.body.dump();
+      if (![301, 302, 303, 307, 308].includes(response.statusCode ?? 0) || typeof location !== "string")
+        return response;
+      response.resume();
       url = new URL(location, url).toString();
       if (!/^https?:/.test(url)) break;
     }
@@ -157,9 +158,9 @@ export class RegistryClient {
   async #request(
     url: string,
     options: { readonly headers: Record<string, string>; readonly signal: AbortSignal },
-  ): Promise<Dispatcher.ResponseData> {
+  ): Promise<IncomingMessage> {
     try {
-      return await request(url, { ...options, dispatcher: this.#agent });
+      return await this.#fetcher.get(url, options);
     } catch (error) {
       options.signal.throwIfAborted();
       const cause = error as NodeJS.ErrnoException;
@@ -194,10 +195,10 @@ export class RegistryClient {
       signal: options.signal,
     });
     if (response.statusCode !== 200) {
-      await response.body.dump();
-      throw refusal(image, response.statusCode);
+      response.resume();
+      throw refusal(image, response.statusCode ?? 0);
     }
-    const answer = JSON.parse((await readLimited(response.body, 1 << 20)).toString()) as Record<string, unknown>;
+    const answer = JSON.parse((await readLimited(response, 1 << 20)).toString()) as Record<string, unknown>;
     const token = answer["token"] ?? answer["access_token"];
     if (typeof token !== "string") return undefined;
     const seconds = typeof answer["expires_in"] === "number" ? answer["expires_in"] : defaultTokenSeconds;
