@@ -113,10 +113,7 @@ describe("Leadership", () => {
   it("tells of a loop that does not end with its term", async () => {
     const clock = new FakeClock();
     const broken: SwarmError[] = [];
-    let end: () => void = () => undefined;
-    const hanging = new Promise<void>((resolve) => {
-      end = resolve;
-    });
+    const hanging = new Promise<void>(() => undefined);
     const leadership = new Leadership({
       prepare: async () => undefined,
       loops: () => [
@@ -134,7 +131,6 @@ describe("Leadership", () => {
     expect(broken).toEqual([]);
     await clock.advance(1);
     expect(broken.map((error) => error.message)).toEqual(["leader's loops did not end within 10000 ms: hangs"]);
-    end();
     await leadership.stop();
   });
 });

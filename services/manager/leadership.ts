@@ -24,6 +24,7 @@ export class Leadership {
   /** Ends the present term of leading; undefined while following. */
   #abort: AbortController | undefined;
   #ended: Promise<void> = Promise.resolve();
+  readonly #hangs = Promise.withResolvers<void>();
   #leading = false;
 
   /** `prepare` makes what must be there before calls are served; `onBroken` is told when a loop fails or hangs. */
@@ -64,10 +65,10 @@ export class Leadership {
     this.#abort = undefined;
   }
 
-  /** Follows, and resolves when every loop has ended. */
+  /** Follows, and resolves when every loop has ended, or one of them hangs. */
   async stop(): Promise<void> {
     this.follow();
-    await this.#ended;
+    await Promise.race([this.#ended, this.#hangs.promise]);
   }
 
   async #run(signal: AbortSignal): Promise<void> {
@@ -117,6 +118,7 @@ export class Leadership {
       const timer = this.#clock.setTimer(endMs, () => {
         const names = [...running].join(", ");
         this.#onBroken(new SwarmError("Internal", `leader's loops did not end within ${endMs} ms: ${names}`));
+        this.#hangs.resolve();
       });
       cancel = () => timer.cancel();
     };

@@ -45,7 +45,10 @@ import { ManagerRoute } from "./leader-route.ts";
 import { Leadership } from "./leadership.ts";
 import { collectStoreMetrics } from "./metrics.ts";
 import { createRoleManager } from "./role-manager.ts";
-import { listenLocal, listenRemote, type ServedService, serve } from "./servers.ts";
+import { listenLocal, listenRemote, type ServedService, serve, shutDown } from "./servers.ts";
+
+/** How long calls that are being answered hold up the end of a manager: Watch streams never end by themselves. */
+const shutdownGraceMs = 500;
 
 export interface ManagerOptions {
   readonly identity: NodeIdentity;
@@ -158,11 +161,13 @@ export class Manager {
     await this.#raft.stop();
     await this.#leadership.stop();
     this.#route.close();
-    for (const server of this.#servers.splice(0)) server.forceShutdown();
+    const { clock } = this.#options;
+    await Promise.all(this.#servers.splice(0).map((server) => shutDown(server, { clock, graceMs: shutdownGraceMs })));
   }
 
   async #start(): Promise<void> {
     const { identity } = this.#options;
+    const log = this.#options.log.with({ station: "rpc" });
     const organization = () => identity.organization;
     const admit = refuseRemovedNodes(() => this.#store.view((tx) => tx.clusters.get(identity.organization)));
     this.#serving = true;
@@ -171,6 +176,7 @@ export class Manager {
         authorize: "roles",
         organization,
         admit,
+        log,
       }),
     );
     await this.#raft.start();
@@ -179,6 +185,7 @@ export class Manager {
         authorize: "local",
         organization,
         localNodeId: () => identity.nodeId,
+        log,
       }),
     );
   }

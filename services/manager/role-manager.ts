@@ -26,8 +26,11 @@ export function createRoleManager(options: {
 }): { run(signal: AbortSignal): Promise<void> } {
   const { store, group, clock } = options;
   const log = options.log.with({ station: "role-manager" });
+  /** Nodes that a timer will look at again. */
+  const retrying = new Set<string>();
   return {
     async run(signal) {
+      retrying.clear();
       const { value, events } = store.viewAndWatch((tx) => tx.nodes.find(all), { kinds: ["node"], signal });
       for (const node of value) await settle(node.id, signal);
       for await (const event of events) {
@@ -48,8 +51,12 @@ export function createRoleManager(options: {
       const error = SwarmError.from(thrown);
       if (signal.aborted) return;
       log.warn("role not changed, trying again", { "node.id": node.id, error: error.message });
+      if (retrying.has(nodeId)) return;
+      retrying.add(nodeId);
       clock.setTimer(retryMs, () => {
-        if (!signal.aborted) void settle(nodeId, signal);
+        if (signal.aborted) return;
+        retrying.delete(nodeId);
+        void settle(nodeId, signal);
       });
     }
   }

@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { ServiceTable } from "@starling/api";
 import { addService, type Handlers, type ServiceOptions } from "@starling/api/rpc";
-import { SwarmError } from "@starling/base";
+import { type Clock, type Millis, SwarmError } from "@starling/base";
 
 const serverOptions = {
   "grpc.max_receive_message_length": 64 * 1024 * 1024,
@@ -51,6 +51,20 @@ export async function listenLocal(
   await bind(server, `unix:${path}`, ServerCredentials.createInsecure());
   await chmod(path, 0o660);
   return server;
+}
+
+/** Lets the calls that are being answered finish, for `graceMs` at most; then ends all of them. */
+export function shutDown(server: Server, { clock, graceMs }: { clock: Clock; graceMs: Millis }): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = clock.setTimer(graceMs, () => {
+      server.forceShutdown();
+      resolve();
+    });
+    server.tryShutdown(() => {
+      timer.cancel();
+      resolve();
+    });
+  });
 }
 
 function bind(server: Server, target: string, credentials: ServerCredentials): Promise<void> {
