@@ -501,5 +501,6 @@ it("health answers by name and does not know others", async () => {
   const health = createHealthHandlers({ Raft: () => "serving", ControlAPI: () => "not-serving" });
   expect(await health.check({ service: "Raft" }, context)).toMatchObject({ status: 1 });
   expect(await health.check({ service: "ControlAPI" }, context)).toMatchObject({ status: 2 });
+  expect(await health.check({ service: "" }, context)).toMatchObject({ status: 1 });
   expect(await refusal(health.check({ service: "toString" }, context))).toContain("NotFound");
 });

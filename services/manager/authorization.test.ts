@@ -236,7 +236,7 @@ describe.skipIf(missing)("who may call what on a manager's remote API", () => {
     });
     const health = methods().filter(({ path }) => path === Health.methods.check.path);
     expect(await wrongAnswers(`127.0.0.1:${port}`, callers["anonymous"]!, health)).toEqual([
-      `${Health.methods.check.path}: NOT_FOUND, expected PERMISSION_DENIED`,
+      `${Health.methods.check.path}: a message, expected PERMISSION_DENIED`,
     ]);
     server.forceShutdown();
   });
