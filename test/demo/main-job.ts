@@ -141,6 +141,7 @@ export class MainJob {
   }
 
   async #kernelOnly(): Promise<string> {
+    let forwarding = 0;
     for (const host of this.#swarm.members()) {
       const listening = await host.mustExec("ss -Hltn");
       if (listening.includes(`:${published} `)) throw new Error(`${host.name}: a process listens on port ${published}`);
@@ -148,8 +149,15 @@ export class MainJob {
       if (vxlan.length === 0) throw new Error(`${host.name}: no VXLAN device`);
       const learning = vxlan.filter((line) => !line.includes("nolearning"));
       if (learning.length > 0) throw new Error(`${host.name}: learns: ${learning[0]}`);
+      for (const device of vxlan.map((line) => /^\d+: ([^:@]+)/.exec(line)?.[1] ?? "")) {
+        const entries = (await host.mustExec(["bridge", "fdb", "show", "dev", device])).split("\n");
+        const learned = entries.filter((line) => / dst /.test(line) && !line.includes("permanent"));
+        if (learned.length > 0) throw new Error(`${host.name}: not from the managers: ${device}: ${learned[0]}`);
+        forwarding += entries.filter((line) => / dst /.test(line)).length;
+      }
     }
-    return "no listener on the published port; every VXLAN device has nolearning";
+    if (forwarding === 0) throw new Error("no host has a forwarding entry");
+    return `no listener on the published port; learning is off; ${forwarding} forwarding entries, all permanent`;
   }
 
   async #scale(replicas: number): Promise<string | undefined> {
