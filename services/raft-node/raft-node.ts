@@ -153,7 +153,7 @@ export class RaftNode implements Proposer {
       clock,
       log,
       events: {
-        unreachable: (raftId) => this.#drive((driver) => driver.raw.reportUnreachable(raftId)),
+        unreachable: (raftId) => this.#drive((driver) => driver.raw.reportLost(raftId)),
         snapshotSent: (raftId, status) => this.#drive((driver) => driver.raw.reportSnapshot(raftId, status)),
         removed: () => this.#selfRemoved(),
         loadSnapshot: async (index) => (await opened.snapshots.load(index)).data,

@@ -13,7 +13,7 @@ import { newRaft } from "./start.ts";
 import type { BasicStatus, Status } from "./status.ts";
 import { step, tick } from "./step.ts";
 import { storageAppend, storageAppendResp, storageApply, storageApplyResp } from "./storage-messages.ts";
-import type { Progress } from "./tracker/progress.ts";
+import { type Progress, ProgressState } from "./tracker/progress.ts";
 import {
   type AnyConfChange,
   ConfChangeType,
@@ -198,6 +198,17 @@ export class RawNode {
   /** The last message to `id` could not be sent. */
   reportUnreachable(id: bigint): void {
     step(this.#raft, newMessage({ type: MessageType.MsgUnreachable, from: id }));
+  }
+
+  /**
+   * The connection to `id` broke: it may have ended, and come back with a shorter log than it acknowledged. Beyond
+   * etcd-raft, whose members crash then ("tocommit is out of range").
+   */
+  reportLost(id: bigint): void {
+    const r = this.#raft;
+    if (r.state !== StateType.StateLeader || id === r.id) return;
+    const progress = r.tracker.progress.get(id);
+    if (progress && progress.state !== ProgressState.StateSnapshot) progress.forget();
   }
 
   /** How sending a MsgSnap to `id` ended. To be called for each, else replication to `id` may stall. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { ErrProposalDropped } from "./errors.ts";
-import { bytes, drain, entry, group, groupWithLogs, Member, storageOf, voters } from "./test-group.ts";
+import { bytes, drain, entry, group, groupOf, groupWithLogs, Member, storageOf, voters } from "./test-group.ts";
 import { MessageType, newMessage, noData, StateType } from "./types.ts";
 
 const thrownBy = (f: () => void): unknown => {
@@ -225,5 +225,21 @@ describe("restart", () => {
     g.campaign(2);
     g.propose(2, "b");
     expect(m.applied).toEqual(["a", "b"]);
+  });
+
+  it("with less than was acknowledged: a leader that saw the connection break sends it again", () => {
+    const g = group(3).campaign(1);
+    g.propose(1, "a").propose(1, "b").pass(1);
+    const kept = g.at(3).entries().slice(0, -1);
+    const torn = new Member(3n, storageOf(voters(1, 2, 3), kept, 1), {});
+    const again = groupOf([g.at(1), g.at(2), torn]);
+    g.at(1).node.reportLost(3n);
+    g.at(1).node.reportLost(3n);
+    expect(`${g.at(1).node.status().progress.get(3n)}`).toBe("StateProbe match=0 next=4");
+    again.pass(2);
+    expect(torn.entries()).toEqual(g.at(1).entries());
+    expect(torn.applied).toEqual(["a", "b"]);
+    again.propose(1, "c");
+    expect(torn.applied).toEqual(["a", "b", "c"]);
   });
 });

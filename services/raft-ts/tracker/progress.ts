@@ -72,6 +72,18 @@ export class Progress {
     this.sentCommit = Math.min(this.sentCommit, this.next - 1);
   }
 
+  /**
+   * The peer may come back with less than it acknowledged (a log whose tail was torn): probe from where it was, taking
+   * nothing for known. Knowing less is always safe; its next answer tells again. Not in StateSnapshot.
+   */
+  forget(): void {
+    // What was sent optimistically is lost; a probe's place stays, also when this is called again.
+    if (this.state === ProgressState.StateReplicate) this.next = this.match + 1;
+    this.#resetState(ProgressState.StateProbe);
+    this.match = 0;
+    this.sentCommit = 0;
+  }
+
   becomeReplicate(): void {
     this.#resetState(ProgressState.StateReplicate);
     this.next = this.match + 1;
