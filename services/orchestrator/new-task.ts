@@ -33,6 +33,7 @@ export function newTask(options: {
     status: TaskStatus.create({ state: State.NEW, timestamp: timestampOfMs(options.nowMs), message: "created" }),
     endpoint: Endpoint.create({ spec: service.spec.endpoint }),
     desiredState: options.desiredState,
+    jobIteration: service.jobStatus?.jobIteration,
     logDriver: service.spec.task.logDriver ?? defaultLogDriver,
   });
 }

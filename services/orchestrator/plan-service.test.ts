@@ -1,11 +1,14 @@
 import {
   Annotations,
+  GlobalJob,
+  JobStatus,
   Meta,
   Node,
   NodeSpec,
   NodeSpec_Availability,
   NodeStatus,
   NodeStatus_State,
+  ReplicatedJob,
   ReplicatedService,
   RestartPolicy,
   RestartPolicy_RestartCondition,
@@ -49,9 +52,11 @@ interface TaskInit {
   version?: number;
   createdMs?: number;
   force?: number;
+  iteration?: number;
 }
 function task(id: string, init: TaskInit): Task {
   const { slot = 1, node = "n1", state = RUNNING, desired = RUNNING, version = 1, createdMs = t0, force = 0 } = init;
+  const { iteration } = init;
   return Task.create({
     id,
     serviceId: "s",
@@ -62,6 +67,7 @@ function task(id: string, init: TaskInit): Task {
     meta: Meta.create({ createdAt: timestampOfMs(createdMs) }),
     status: TaskStatus.create({ state, timestamp: timestampOfMs(t0), appliedAt: timestampOfMs(t0) }),
     desiredState: desired,
+    jobIteration: iteration === undefined ? undefined : { index: iteration },
   });
 }
 
@@ -266,5 +272,58 @@ describe("update", () => {
   it("replaces nothing when only the number of replicas changed", () => {
     const p = plan(service({ version: 2, replicas: 3 }), old);
     expect(p).toMatchObject({ create: [], desire: [], service: undefined });
+  });
+});
+
+describe("jobs", () => {
+  const jobStatus = JobStatus.create({ jobIteration: { index: 1 } });
+  const job = (totalCompletions: number, maxConcurrent: number): Service => {
+    const spec = ServiceSpec.create({ replicatedJob: ReplicatedJob.create({ totalCompletions, maxConcurrent }) });
+    return Service.create({ id: "s", spec, specVersion: { index: 1 }, jobStatus });
+  };
+  const run = (id: string, slot: number, init: TaskInit = {}) =>
+    task(id, { slot, desired: COMPLETE, iteration: 1, ...init });
+
+  it("begins as many slots as may run at once, from 0", () => {
+    expect(plan(job(4, 2), []).create).toEqual([create(0, COMPLETE), create(1, COMPLETE)]);
+  });
+
+  it("begins the next slot for one that has completed, and stops at the total", () => {
+    const some = [run("a", 0, { state: COMPLETE }), run("b", 1)];
+    expect(plan(job(4, 2), some).create).toEqual([create(2, COMPLETE)]);
+    const all = [0, 1, 2].map((slot) => run(`t${slot}`, slot, { state: COMPLETE }));
+    expect(plan(job(3, 2), all)).toMatchObject({ create: [], desire: [] });
+  });
+
+  it("tries a failed task again after the delay, within MaxConcurrent", () => {
+    const failed = run("a", 0, { state: FAILED });
+    const first = plan(job(2, 1), [failed]);
+    expect(first.desire).toEqual([desire("a", SHUTDOWN)]);
+    expect(first.create).toEqual([create(0, READY)]);
+    const ended = run("a", 0, { state: FAILED, desired: SHUTDOWN });
+    const held = run("b", 0, { state: READY, desired: READY, createdMs: t0 + 5 });
+    expect(plan(job(2, 1), [ended, held], { nowMs: t0 + 20 })).toMatchObject({ create: [], wakeAtMs: t0 + 5_005 });
+    expect(plan(job(2, 1), [ended, held], { nowMs: t0 + 5_005 }).desire).toEqual([desire("b", COMPLETE)]);
+  });
+
+  it("gives a failed slot up when its policy says so, and goes on with the next", () => {
+    const base = job(2, 1);
+    const restart = RestartPolicy.create({ condition: RestartPolicy_RestartCondition.NONE });
+    const s = { ...base, spec: { ...base.spec, task: TaskSpec.create({ restart }) } };
+    expect(plan(s, [run("a", 0, { state: FAILED, desired: SHUTDOWN })]).create).toEqual([create(1, COMPLETE)]);
+  });
+
+  it("removes the tasks of earlier iterations", () => {
+    const old = [run("a", 0, { iteration: 0 }), run("b", 1, { iteration: 0, state: COMPLETE })];
+    const next = plan(job(1, 1), old);
+    expect(next.desire).toEqual([desire("a", REMOVE), desire("b", REMOVE)]);
+    expect(next.create).toEqual([create(0, COMPLETE)]);
+  });
+
+  it("completes once on each node, also on one that joins", () => {
+    const spec = ServiceSpec.create({ globalJob: GlobalJob.create() });
+    const s = Service.create({ id: "s", spec, specVersion: { index: 1 }, jobStatus });
+    const done = run("a", 0, { node: "n1", state: COMPLETE });
+    expect(plan(s, [done], { nodes: [node("n1"), node("n2")] }).create).toEqual([create("n2", COMPLETE)]);
   });
 });

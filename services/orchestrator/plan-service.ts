@@ -1,46 +1,56 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { type Node, parseConstraints, type Service, type Task } from "@starling/api";
+import { isJob, type Node, parseConstraints, type Service, type Task } from "@starling/api";
 import { reconcileGlobal } from "./global/reconcile.ts";
+import { presentIteration, reconcileReplicatedJob } from "./jobs/reconcile.ts";
 import { emptyPlan, type Observed, type Plan } from "./plan.ts";
 import { reconcileReplicated } from "./replicated/reconcile.ts";
 import { planRestarts, planStarts } from "./restart/plan.ts";
-import { groupSlots, type Slot } from "./slot.ts";
+import { groupSlots, type Slot, type SlotKey } from "./slot.ts";
 import { planUpdate } from "./update/plan.ts";
 
-/** All that one pass changes for a replicated or global service; undefined for modes that other loops serve. */
+/** All that one pass changes for a service or job; undefined for a service whose mode is unknown. */
 export function planService(
   service: Service,
   tasks: Iterable<Task>,
   nodes: readonly Node[],
   observed: Observed,
 ): Plan | undefined {
+  const { spec } = service;
   const plan = emptyPlan();
-  if (service.spec.replicated) {
+  if (spec.replicated) {
     const slots = groupSlots(tasks, (task) => task.slot);
     reconcileReplicated(service, slots, plan);
-    const leaving = new Set(plan.desire.map((step) => step.taskId));
-    const staying = [...slots.values()].filter((slot) => !slot.tasks.some((task) => leaving.has(task.id)));
-    planKept(service, staying, observed, plan);
+    planKept(service, slots, observed, plan);
     return plan;
   }
-  if (service.spec.global) {
-    const slots = groupSlots(tasks, (task) => task.nodeId);
-    const constraints = parseConstraints(service.spec.task.placement?.constraints ?? []);
-    reconcileGlobal(nodes, constraints, slots, plan);
-    const leaving = new Set(plan.desire.map((step) => step.taskId));
-    const created = new Set(plan.create.map((step) => step.slot));
-    const staying = [...slots.values()].filter(
-      (slot) => !created.has(slot.key) && !slot.tasks.some((task) => leaving.has(task.id)),
-    );
-    planKept(service, staying, observed, plan);
+  if (spec.replicatedJob) {
+    const slots = groupSlots(presentIteration(service, tasks, plan), (task) => task.slot);
+    reconcileReplicatedJob(service, slots, plan);
+    planKept(service, slots, observed, plan);
+    return plan;
+  }
+  if (spec.global || spec.globalJob) {
+    const present = spec.globalJob ? presentIteration(service, tasks, plan) : tasks;
+    const slots = groupSlots(present, (task) => task.nodeId);
+    const constraints = parseConstraints(spec.task.placement?.constraints ?? []);
+    reconcileGlobal(service, nodes, constraints, slots, plan);
+    planKept(service, slots, observed, plan);
     return plan;
   }
   return undefined;
 }
 
-/** Restarts first: a slot whose task broke is replaced by the current spec, so the update finds it clean. */
-function planKept(service: Service, slots: readonly Slot[], observed: Observed, plan: Plan): void {
-  planRestarts(service, slots, observed, plan);
-  planUpdate(service, slots, observed, plan);
-  planStarts(service, slots, observed, plan);
+/**
+ * What goes on in slots that the plan neither gives up nor fills anew. Restarts first: a slot whose task broke is replaced
+ * by the current spec, so the update finds it clean. Jobs have no updates: a new spec is a new iteration.
+ */
+function planKept(service: Service, slots: ReadonlyMap<SlotKey, Slot>, observed: Observed, plan: Plan): void {
+  const leaving = new Set(plan.desire.map((step) => step.taskId));
+  const created = new Set(plan.create.map((step) => step.slot));
+  const kept = [...slots.values()].filter(
+    (slot) => !created.has(slot.key) && !slot.tasks.some((task) => leaving.has(task.id)),
+  );
+  planRestarts(service, kept, observed, plan);
+  if (!isJob(service.spec)) planUpdate(service, kept, observed, plan);
+  planStarts(service, kept, observed, plan);
 }

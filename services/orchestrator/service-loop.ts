@@ -6,7 +6,7 @@ import { planService } from "./plan-service.ts";
 import { stampMs } from "./slot.ts";
 
 /**
- * Keeps replicated and global services at what their specs ask for: replicas, restarts, updates. One pass a service: plan
+ * Keeps services and jobs at what their specs ask for: replicas, completions, restarts, updates. One pass a service: plan
  * on a snapshot, apply, wait for the next event or time. Several events of one turn make one pass.
  */
 export function createServiceLoop(options: {
@@ -16,6 +16,11 @@ export function createServiceLoop(options: {
   readonly newId?: () => string;
 }): { run(signal: AbortSignal): Promise<void> } {
   return { run: (signal) => new ServiceLoop(options).run(signal) };
+}
+
+/** Global services and jobs change with the nodes. */
+function isOnEveryNode({ spec }: Service): boolean {
+  return spec.global !== undefined || spec.globalJob !== undefined;
 }
 
 class ServiceLoop {
@@ -100,7 +105,7 @@ class ServiceLoop {
         old.spec === object.spec;
       if (same) return;
       const affected = this.#store.view((tx) => [
-        ...tx.services.find(all).filter((service) => service.spec.global),
+        ...tx.services.find(all).filter((service) => isOnEveryNode(service)),
         ...tx.tasks.find(all).filter((task) => task.nodeId === object.id),
       ]);
       for (const item of affected) this.#mark("serviceId" in item ? item.serviceId : item.id);
@@ -132,7 +137,7 @@ class ServiceLoop {
       return {
         service: found,
         tasks: tx.tasks.find(byService(serviceId)),
-        nodes: found?.spec.global ? tx.nodes.find(all) : [],
+        nodes: found && isOnEveryNode(found) ? tx.nodes.find(all) : [],
         node: (id: string) => tx.nodes.get(id),
       };
     });

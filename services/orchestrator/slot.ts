@@ -1,8 +1,10 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
+  isJob,
   type Node,
   NodeSpec_Availability,
   NodeStatus_State,
+  type Service,
   type Task,
   TaskState,
   type Timestamp,
@@ -18,7 +20,7 @@ export interface Slot {
   readonly tasks: readonly Task[];
 }
 
-/** Slot number (from 1) of a replicated service, node id of a global one. */
+/** Slot number of a replicated service (from 1) or job (from 0), node id of a global one. */
 export type SlotKey = number | string;
 
 /** Milliseconds since the epoch; 0 for a stamp that is not set. */
@@ -26,9 +28,15 @@ export function stampMs(stamp: Timestamp | undefined): number {
   return stamp === undefined ? 0 : timestampMs(stamp);
 }
 
-/** Still meant to run: desired state at most RUNNING. */
+/** Still meant to run: desired state at most RUNNING; or a job's task that is to complete and has not yet. */
 export function isWanted(task: Task): boolean {
+  if (task.desiredState === TaskState.COMPLETE) return task.status.state !== TaskState.COMPLETE;
   return task.desiredState <= TaskState.RUNNING;
+}
+
+/** The desired state of a task that may start: RUNNING, or COMPLETE for jobs. */
+export function goalOf({ spec }: Service): TaskState {
+  return isJob(spec) ? TaskState.COMPLETE : TaskState.RUNNING;
 }
 
 /** Has ended, or will never begin: no process of it is left. */

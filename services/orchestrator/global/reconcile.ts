@@ -5,13 +5,18 @@ import {
   NodeSpec_Availability,
   NodeStatus_State,
   nodeMatches,
+  type Service,
   TaskState,
 } from "@starling/api";
 import type { Plan } from "../plan.ts";
-import { isWanted, type Slot, type SlotKey } from "../slot.ts";
+import { goalOf, isWanted, type Slot, type SlotKey } from "../slot.ts";
 
-/** One task on every node that is up, not drained and matches; a paused node keeps what it has and gets nothing new. */
+/**
+ * One task (of a job: one completion) on every node that is up, not drained and matches; a paused node keeps what it has
+ * and gets nothing new.
+ */
 export function reconcileGlobal(
+  service: Service,
   nodes: readonly Node[],
   constraints: readonly Constraint[],
   slots: ReadonlyMap<SlotKey, Slot>,
@@ -31,9 +36,9 @@ export function reconcileGlobal(
       node.spec.availability === NodeSpec_Availability.ACTIVE &&
       node.status.state === NodeStatus_State.READY
     ) {
-      plan.create.push({ slot: node.id, desiredState: TaskState.RUNNING });
+      plan.create.push({ slot: node.id, desiredState: goalOf(service) });
     } else if (slot && !slot.tasks.some(isWanted) && lastLeftWithNode(slot)) {
-      plan.create.push({ slot: node.id, desiredState: TaskState.RUNNING });
+      plan.create.push({ slot: node.id, desiredState: goalOf(service) });
     }
   }
   for (const slot of slots.values()) if (!known.has(slot.key)) giveUp(slot, plan);

@@ -1,7 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { type Service, type Task, TaskState } from "@starling/api";
 import { type Observed, type Plan, wakeAt } from "../plan.ts";
-import { hasEnded, isInvalidNode, isLostNode, isWanted, type Slot, stampMs } from "../slot.ts";
+import { goalOf, hasEnded, isInvalidNode, isLostNode, isWanted, type Slot, stampMs } from "../slot.ts";
 import { restartDelayMs, shouldRestart } from "./policy.ts";
 
 /** Longest wait for an old task's end before its successor starts all the same. */
@@ -41,7 +41,7 @@ export function planStarts(service: Service, slots: Iterable<Slot>, observed: Ob
       const startMs = mayStartAtMs(task, slot, service, observed);
       if (startMs === undefined) wakeAt(plan, stampMs(task.meta.createdAt) + stopWaitMs);
       else if (startMs > observed.nowMs) wakeAt(plan, startMs);
-      else plan.desire.push({ taskId: task.id, state: TaskState.RUNNING });
+      else plan.desire.push({ taskId: task.id, state: goalOf(service) });
     }
   }
 }
