@@ -7,3 +7,5 @@ export type { MemberStatus, RaftHandlers, RaftNodeOptions, RaftStatus } from "./
 export { RaftNode } from "./raft-node.ts";
 export type { RaftKeys } from "./seal.ts";
 export { defaultSnapshotPolicy, type SnapshotPolicy } from "./snapshotter.ts";
+export { toWire } from "./transport/message-codec.ts";
+export type { PeerEvents } from "./transport/peer.ts";

@@ -144,6 +144,16 @@ describe("three managers", () => {
     expect(lagging.machine.applied).toEqual(leader.machine.applied);
   });
 
+  it("take in a newcomer after the log was trimmed, by a snapshot that knows it", async () => {
+    await groupOf(1, { snapshots: { intervalEntries: 100, keepEntries: 10 } });
+    const leader = group.leader!;
+    await proposeMany(leader, 150, "r");
+    await until("the log is trimmed", () => leader.raft.status().firstIndex > 50);
+    const newcomer = await group.add("n2");
+    await allApplied([newcomer], leader.machine.applied);
+    await allVote(2);
+  });
+
   it("answer linearizable reads on followers", async () => {
     const { managers } = await groupOf(3);
     const follower = managers.find((manager) => manager !== group.leader)!;

@@ -401,7 +401,7 @@ export class RaftNode implements Proposer {
 
   #maybeSnapshot(): void {
     if (this.#stopping.signal.aborted) return;
-    this.#parts!.snapshotter.maybeSnapshot(this.#replica.applied, () => this.#replica.view());
+    this.#parts!.snapshotter.maybeSnapshot(this.#replica.applied, this.#replica.confState, () => this.#replica.view());
   }
 
   #onLeadershipLost(reason: SwarmError): void {

@@ -1,6 +1,6 @@
 import { type ClusterSnapshot, Snapshot, Snapshot_Version, type StoreSnapshot } from "@starling/api";
 import { type Logger, SwarmError } from "@starling/base";
-import { type MemoryStorage, noData, type SnapshotMetadata } from "raft-ts";
+import { type ConfState, type MemoryStorage, noData, type SnapshotMetadata } from "raft-ts";
 import { isDiskFull } from "./disk.ts";
 import type { NextTurn } from "./host.ts";
 import { encodeSnapshot } from "./snapshot-store/encode-snapshot.ts";
@@ -59,16 +59,21 @@ export class Snapshotter {
     this.#lastIndex = index;
   }
 
-  /** Starts a snapshot when one is due. `view` is called at once and must give the state at `applied`. */
+  /**
+   * Starts a snapshot when one is due: after so many entries, or when a member cannot start from the present one. `view`
+   * is called at once and must give the state at `applied`, which has `confState`.
+   */
   maybeSnapshot(
     applied: number,
+    confState: ConfState,
     view: () => {
       readonly metadata: SnapshotMetadata;
       readonly membership: ClusterSnapshot;
       readonly store: StoreSnapshot;
     },
   ): void {
-    if (this.#running || applied - this.#lastIndex < this.#policy.intervalEntries) return;
+    if (this.#running) return;
+    if (applied - this.#lastIndex < this.#policy.intervalEntries && !this.#strandsNewcomer(confState)) return;
     this.#lastIndex = applied;
     const { metadata, membership, store } = view();
     this.#running = this.#save(metadata, membership, store)
@@ -86,6 +91,16 @@ export class Snapshotter {
   /** Resolves when no snapshot is being written. */
   async settled(): Promise<void> {
     await this.#running;
+  }
+
+  /**
+   * Needs a member the snapshot (entries are trimmed), which was taken before it came? Raft gives nobody a snapshot that
+   * does not name him: he would stay behind until the next one.
+   */
+  #strandsNewcomer({ voters, learners }: ConfState): boolean {
+    if (this.#storage.firstIndex() === 1) return false;
+    const { confState } = this.#storage.snapshot().metadata;
+    return [...voters, ...learners].some((id) => !confState.voters.includes(id) && !confState.learners.includes(id));
   }
 
   async #save(metadata: SnapshotMetadata, membership: ClusterSnapshot, store: StoreSnapshot): Promise<void> {
