@@ -16,7 +16,8 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 process.exitCode = await run(process.argv.slice(2), {
   env: process.env,
   signal: interrupted.signal,
-  columns: process.stdout.isTTY ? process.stdout.columns : undefined,
+  // A terminal that was never told its size says 0.
+  columns: process.stdout.isTTY ? process.stdout.columns || 80 : undefined,
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
   async readInput() {

@@ -67,7 +67,7 @@ async function parse(
       .command(entry.name)
       .description(entry.summary)
       .aliases([...(entry.aliases ?? [])]);
-    group.enablePositionalOptions();
+    group.enablePositionalOptions().usage("COMMAND [options]");
     for (const each of entry.verbs) {
       const command = group
         .command(each.name)

@@ -79,14 +79,14 @@ describe("errors", () => {
     ["an unknown noun", ["sevice"], 2, /^Error: unknown command 'sevice'.*did you mean service/],
     ["an unknown flag", ["service", "ls", "--quite"], 2, /^Error: unknown option '--quite'.*--quiet/],
     ["a missing argument", ["service", "rm"], 2, /^Error: missing required argument 'service'/],
-    ["a malformed value", ["service", "scale", "web=x"], 2, /^Error: "x" is not a whole number/],
+    ["a malformed value", ["service", "scale", "web=x"], 2, /^Error: "web=x": "x" is not a whole number/],
     ["an unknown format", ["node", "ls", "--format", "yaml"], 2, /^Error: --format "yaml" is not one of/],
     ["an unknown object", ["service", "rm", "web"], 1, /^Error: service "web" not found: see swarmctl service ls\n$/],
     [
       "a missing socket",
       ["-s", "/nowhere", "node", "ls"],
       1,
-      /^Error: cannot reach the Swarm manager at \/nowhere: is swarmd running\?/,
+      /^Error: cannot reach the Swarm manager at \/nowhere: there is no such socket: run this on a manager/,
     ],
     ["a refused value", ["network", "create", "a.b"], 1, /^Error: name must be valid as a DNS name component/],
   ])("%s: one line and an exit code", async (_what, words, code, message) => {

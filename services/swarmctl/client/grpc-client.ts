@@ -115,9 +115,10 @@ function dial(socket: string): Promise<ClientHttp2Session> {
 }
 
 function unreachable(socket: string, error: NodeJS.ErrnoException): SwarmError {
+  const where = "run this on a manager whose swarmd is up, or name its socket with --socket or SWARM_SOCKET";
   const why: Record<string, string> = {
-    ENOENT: "is swarmd running? The socket does not exist; choose another with --socket or SWARM_SOCKET",
-    ECONNREFUSED: "is swarmd running? Nobody listens on the socket; choose another with --socket or SWARM_SOCKET",
+    ENOENT: `there is no such socket: ${where}`,
+    ECONNREFUSED: `nobody listens on the socket: ${where}`,
     EACCES: "permission denied: run as root",
     ENOTSOCK: "that is not a socket; choose another with --socket or SWARM_SOCKET",
   };

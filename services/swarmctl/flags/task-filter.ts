@@ -1,7 +1,7 @@
 import { TaskState } from "@starling/api";
 import type { GrpcClient } from "../client/grpc-client.ts";
 import { resolveNode } from "../client/resolve.ts";
-import { choose } from "./values.ts";
+import { choose, inFlag } from "./values.ts";
 
 const states = choose<readonly TaskState[]>({
   running: [TaskState.READY, TaskState.RUNNING],
@@ -12,7 +12,7 @@ const states = choose<readonly TaskState[]>({
 
 /** The states that `--filter desired-state=…` means; none for no filter. */
 export function desiredStates(word: string | undefined): readonly TaskState[] {
-  return word === undefined ? [] : states(word);
+  return word === undefined ? [] : inFlag("--filter desired-state", () => states(word));
 }
 
 /** The ids that `--filter node=…` means; none for no filter. */

@@ -68,6 +68,15 @@ export function parseRatio(text: string): number {
   return ratio;
 }
 
+/** What `parse` gives; its refusal says where the value stands: `--filter role: "x" is not one of worker, manager`. */
+export function inFlag<T>(place: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (thrown) {
+    throw thrown instanceof UsageError ? new UsageError(`${place}: ${thrown.message}`) : thrown;
+  }
+}
+
 /** One of the words, by which it is looked up: `choose({ pause: 0, continue: 1 })`. */
 export function choose<T>(words: Readonly<Record<string, T>>): (text: string) => T {
   return (text) => {

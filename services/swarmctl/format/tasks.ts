@@ -3,25 +3,40 @@
 import { type Node, type Service, type Task, TaskState, taskName, taskStateName, timestampMs } from "@starling/api";
 import type { ListView } from "./list.ts";
 import { formatAge, formatTimestamp } from "./time.ts";
-import { formatPort, shortId, shortImage, shortTaskName, titled } from "./words.ts";
+import { formatPort, placeOf, shortId, shortImage, titled } from "./words.ts";
 
 /** Names for the ids in tasks; an id without a name stands for itself. */
 export interface TaskNames {
-  service(id: string): string;
+  /** A service that is gone is known by the name that its task has of it. */
+  service(id: string, task?: Task): string;
   node(id: string): string;
+  /** The service is a replicated job: its slots count from 0. */
+  slotted(serviceId: string): boolean;
 }
 
 export function namesOf(services: readonly Service[], nodes: readonly Node[]): TaskNames {
-  const byService = new Map(services.map(({ id, spec }) => [id, spec.annotations.name]));
+  const byService = new Map(services.map(({ id, spec }) => [id, spec]));
   const byNode = new Map(nodes.map(({ id, description }) => [id, description?.hostname]));
-  return { service: (id) => byService.get(id) || id, node: (id) => byNode.get(id) || id };
+  return {
+    service: (id, task) => byService.get(id)?.annotations.name || task?.serviceAnnotations.name || id,
+    node: (id) => byNode.get(id) || id,
+    slotted: (id) => byService.get(id)?.replicatedJob !== undefined,
+  };
 }
 
-export const idsAsNames: TaskNames = { service: (id) => id, node: (id) => id };
+export const idsAsNames: TaskNames = { service: (id) => id, node: (id) => id, slotted: () => false };
+
+/** `web.1`; tasks of global services have their node's id for a slot. */
+export function shortTaskName(task: Task, names: TaskNames): string {
+  return `${names.service(task.serviceId, task)}.${placeOf(task, names.slotted(task.serviceId))}`;
+}
 
 /** By slot; within one the newest first, so that history hangs below what is current. */
 export function sortTasks(tasks: readonly Task[], names: TaskNames): Task[] {
-  const key = (task: Task) => `${names.service(task.serviceId)}.${task.slot ? "" : names.node(task.nodeId)}`;
+  const key = (task: Task) => {
+    const numbered = task.slot > 0 || names.slotted(task.serviceId);
+    return `${names.service(task.serviceId, task)}.${numbered ? "" : names.node(task.nodeId)}`;
+  };
   const created = ({ meta, status }: Task) => {
     const time = meta.createdAt ?? status.timestamp;
     return time ? timestampMs(time) : 0;
@@ -43,7 +58,7 @@ export function taskView(
 ): ListView<Task> {
   const { nowMs, whole = false } = options;
   const isHistory = new Set(
-    tasks.filter((task, i) => i > 0 && slotKey(task) === slotKey(tasks[i - 1]!)).map(({ id }) => id),
+    tasks.filter((task, i) => i > 0 && slotKey(task, names) === slotKey(tasks[i - 1]!, names)).map(({ id }) => id),
   );
   return {
     heading: ["ID", "NAME", "IMAGE", "NODE", "DESIRED STATE", "CURRENT STATE", "ERROR", "PORTS"],
@@ -72,7 +87,7 @@ export function taskToJson(task: Task, names: TaskNames): Record<string, unknown
     id: task.id,
     name: nameOf(task, names),
     image: imageOf(task),
-    service: names.service(task.serviceId),
+    service: names.service(task.serviceId, task),
     serviceId: task.serviceId,
     node: names.node(task.nodeId),
     nodeId: task.nodeId,
@@ -96,11 +111,9 @@ function imageOf(task: Task): string {
 }
 
 function nameOf(task: Task, names: TaskNames): string {
-  if (task.serviceId === "") return taskName(task);
-  if (task.slot) return shortTaskName(task, names.service(task.serviceId));
-  return `${names.service(task.serviceId)}.${task.nodeId}`;
+  return task.serviceId === "" ? taskName(task) : shortTaskName(task, names);
 }
 
-function slotKey(task: Task): string {
-  return `${task.serviceId} ${task.slot || task.nodeId}`;
+function slotKey(task: Task, names: TaskNames): string {
+  return `${task.serviceId} ${placeOf(task, names.slotted(task.serviceId))}`;
 }

@@ -45,7 +45,7 @@ export function modeOf({ spec }: Pick<Service, "spec">): string {
   return spec.globalJob ? "global job" : "";
 }
 
-/** `web.1`; tasks of global services have their node's id for a slot. */
-export function shortTaskName(task: Task, serviceName: string): string {
-  return `${serviceName || task.serviceId}.${task.slot || task.nodeId}`;
+/** A task's slot, or its node's id in a global service. Only replicated jobs (`slotted`) have a slot 0. */
+export function placeOf(task: Task, slotted: boolean): string {
+  return slotted || task.slot > 0 ? String(task.slot) : task.nodeId;
 }

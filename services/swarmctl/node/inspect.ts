@@ -70,7 +70,7 @@ async function taskTable(node: Node, context: Context, all: boolean): Promise<st
     context.client.call(Control.methods.listTasks, ListTasksRequest.create({ filters })),
   ]);
   const shown = sortTasks(
-    tasks.filter((task) => all || task.desiredState <= TaskState.RUNNING),
+    tasks.filter((task) => all || task.desiredState <= TaskState.COMPLETE),
     names,
   );
   const view = taskView(shown, names, { nowMs: context.clock.now() });

@@ -11,7 +11,7 @@ import {
 } from "@starling/api";
 import { type Command, type ListFlags, listFlags } from "../command.ts";
 import { type FilterFlags, filterFlag, parseFilters } from "../flags/filter.ts";
-import { choose } from "../flags/values.ts";
+import { choose, inFlag } from "../flags/values.ts";
 import { formatList, type ListView } from "../format/list.ts";
 import { shortId, titled } from "../format/words.ts";
 
@@ -22,14 +22,16 @@ export const list: Command<ListFlags & FilterFlags> = {
   flags: [...listFlags, filterFlag("id, name, label (engine), node.label, role, membership")],
   async run({ client, out }, _args, flags) {
     const { ids, names, labels, other } = parseFilters(flags.filter, ["role", "membership", "node.label"]);
+    const chosen = <T>(key: string, parse: (word: string) => readonly T[]) =>
+      other[key] === undefined ? [] : inFlag(`--filter ${key}`, () => parse(other[key]!));
     const [nodeLabel, wanted = ""] = other["node.label"]?.split(/=(.*)/s) ?? [];
     const filters = ListNodesRequest_Filters.create({
       idPrefixes: ids,
       namePrefixes: names,
       labels,
       nodeLabels: nodeLabel === undefined ? {} : { [nodeLabel]: wanted },
-      roles: other["role"] === undefined ? [] : roles(other["role"]),
-      memberships: other["membership"] === undefined ? [] : memberships(other["membership"]),
+      roles: chosen("role", roles),
+      memberships: chosen("membership", memberships),
     });
     const { nodes } = await client.call(Control.methods.listNodes, ListNodesRequest.create({ filters }));
     const sorted = nodes.toSorted(

@@ -9,6 +9,7 @@ import {
   UpdateStatus_UpdateState,
 } from "@starling/api";
 import { formatTimestamp } from "../format/time.ts";
+import { placeOf } from "../format/words.ts";
 
 /** What one look at a service and its tasks saw. */
 export interface Sighting {
@@ -54,7 +55,7 @@ const endsMax = 3;
  */
 export function assess({ service, tasks, wanted }: Sighting, expectation: Expectation): Assessment {
   const isJob = service.jobStatus !== undefined;
-  const slots = groupBySlot(tasks);
+  const slots = groupBySlot(service, tasks);
   const done = [...slots.values()].filter((slot) => slot.some((task) => isDone(service, task))).length;
   const states = [...slots].map(([key, slot]) => stateOf(service, key, slot, expectation.sinceMs));
   const progress = { done, wanted, slots: states };
@@ -99,10 +100,10 @@ function updateVerdict(
 }
 
 /** Tasks by slot (replicated) or node (global), the newest first. Slots in rising order. */
-function groupBySlot(tasks: readonly Task[]): Map<string, Task[]> {
+function groupBySlot({ spec }: Service, tasks: readonly Task[]): Map<string, Task[]> {
   const bySlot = new Map<string, Task[]>();
   for (const task of tasks.toSorted((a, b) => a.slot - b.slot || a.nodeId.localeCompare(b.nodeId))) {
-    const key = String(task.slot || task.nodeId);
+    const key = placeOf(task, spec.replicatedJob !== undefined);
     bySlot.set(key, [...(bySlot.get(key) ?? []), task]);
   }
   for (const slot of bySlot.values()) slot.sort((a, b) => createdMs(b) - createdMs(a));
@@ -134,7 +135,7 @@ function stateOf(service: Service, key: string, slot: readonly Task[], sinceMs: 
     name: `${service.spec.annotations.name}.${key}`,
     state: taskStateName((live ?? newest).status.state).toLowerCase(),
     error: state === TaskState.RUNNING ? "" : error,
-    dead: live === undefined && service.jobStatus === undefined && hasEndedSince(newest, sinceMs),
+    dead: live === undefined && !isDone(service, newest) && hasEndedSince(newest, sinceMs),
   };
 }
 

@@ -2,6 +2,7 @@ import {
   Annotations,
   ContainerStatus,
   JobStatus,
+  ReplicatedJob,
   ReplicatedService,
   Service,
   ServiceSpec,
@@ -89,7 +90,12 @@ describe("assess", () => {
   });
 
   it("counts completions of a job's present iteration", () => {
-    const job = service(1, { jobStatus: JobStatus.create({ jobIteration: { index: 2 } }) });
+    const spec = ServiceSpec.create({
+      ...service(1).spec,
+      replicated: undefined,
+      replicatedJob: ReplicatedJob.create(),
+    });
+    const job = service(1, { spec, jobStatus: JobStatus.create({ jobIteration: { index: 2 } }) });
     const completed = (iteration: number, slot: number) => ({
       ...task(slot, COMPLETE, COMPLETE),
       jobIteration: { index: iteration },
@@ -97,6 +103,11 @@ describe("assess", () => {
     });
     expect(look(job, [completed(1, 0), completed(2, 1)], 2)).toMatchObject({ verdict: "going", done: 1 });
     expect(look(job, [completed(2, 0), completed(2, 1)], 2)).toMatchObject({ verdict: "converged", done: 2 });
+    const failed = { ...task(0, FAILED, SHUTDOWN), nodeId: "n1" };
+    expect(look(job, [failed, completed(2, 1)], 2).slots).toMatchObject([
+      { name: "web.0", dead: true },
+      { name: "web.1", dead: false },
+    ]);
   });
 });
 

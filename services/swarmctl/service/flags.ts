@@ -149,7 +149,11 @@ function updateFlags(what: "update" | "rollback"): readonly FlagDefinition[] {
       help: `How long a task is watched after its ${what}`,
       parse: parseDuration,
     },
-    { flags: `--${what}-max-failure-ratio <ratio>`, help: `Share of failures that a ${what} bears`, parse: parseRatio },
+    {
+      flags: `--${what}-max-failure-ratio <ratio>`,
+      help: `Share of failures that the ${what} bears`,
+      parse: parseRatio,
+    },
     { flags: `--${what}-failure-action <action>`, help: `On failure: ${words}`, parse: choose(actions) },
     { flags: `--${what}-on-failure <action>`, help: "As the flag above", parse: choose(actions), hidden: true },
     { flags: `--${what}-order <order>`, help: "stop-first or start-first", parse: choose(orders) },

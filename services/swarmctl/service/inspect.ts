@@ -30,7 +30,7 @@ async function taskTable(service: Service, context: Context, all: boolean): Prom
     context.client.call(Control.methods.listTasks, ListTasksRequest.create({ filters })),
   ]);
   const shown = sortTasks(
-    tasks.filter((task) => all || task.desiredState <= TaskState.RUNNING),
+    tasks.filter((task) => all || task.desiredState <= TaskState.COMPLETE),
     names,
   );
   const view = taskView(shown, names, { nowMs: context.clock.now() });

@@ -1,9 +1,9 @@
 /** Pure: no clock, no I/O, no randomness. */
 
 import { type LogMessage, LogStream, type Task } from "@starling/api";
-import type { TaskNames } from "../format/tasks.ts";
+import { shortTaskName, type TaskNames } from "../format/tasks.ts";
 import { formatTimestamp } from "../format/time.ts";
-import { shortId, shortTaskName } from "../format/words.ts";
+import { shortId } from "../format/words.ts";
 
 export interface LogPrinterOptions {
   /** Known tasks; messages of others name the task by its id. */
@@ -61,8 +61,7 @@ export class LogPrinter {
     if (names === undefined) return "";
     const { taskId, serviceId, nodeId } = message.context;
     const task = this.#tasks.get(taskId);
-    const service = names.service(task?.serviceId || serviceId);
-    const name = task ? shortTaskName(task, service) : service;
+    const name = task ? shortTaskName(task, names) : names.service(serviceId);
     const id = taskIds || !task ? `.${shortId(taskId, whole)}` : "";
     const label = `${name}${id}@${names.node(nodeId || (task?.nodeId ?? ""))}`;
     this.#width = Math.max(this.#width, label.length);

@@ -16,7 +16,7 @@ import { taskNames } from "../client/names.ts";
 import { resolveService, resolveTask } from "../client/resolve.ts";
 import type { Command } from "../command.ts";
 import type { Context } from "../context.ts";
-import { parseCount, parseDuration } from "../flags/values.ts";
+import { inFlag, parseCount, parseDuration } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
 import { LogPrinter } from "./log-printer.ts";
 
@@ -100,7 +100,7 @@ async function selectorOf({ client }: Context, references: readonly string[]): P
 /** Swarm counts from the end with an offset of one: -1 is no line, -11 the last ten; 0 is all. */
 function tailOf(lines: string | undefined): number {
   if (lines === undefined || lines === "all") return 0;
-  return -1 - parseCount(lines);
+  return -1 - inFlag("--tail", () => parseCount(lines));
 }
 
 function sinceOf(text: string | undefined, nowMs: number): Timestamp | undefined {

@@ -9,20 +9,29 @@ import {
 } from "@starling/api";
 import { type Command, type ListFlags, listFlags } from "../command.ts";
 import { type FilterFlags, filterFlag, parseFilters } from "../flags/filter.ts";
+import { choose, inFlag } from "../flags/values.ts";
 import { messageToJson } from "../format/json.ts";
 import { formatList, type ListView } from "../format/list.ts";
 import { formatPort, modeOf, portsOf, shortId, shortImage } from "../format/words.ts";
 
 type Status = Pick<ListServiceStatusesResponse_ServiceStatus, "desiredTasks" | "runningTasks" | "completedTasks">;
 
+const modes = choose({
+  replicated: "replicated",
+  global: "global",
+  "replicated-job": "replicated job",
+  "global-job": "global job",
+});
+
 export const list: Command<ListFlags & FilterFlags> = {
   flags: [...listFlags, filterFlag("id, name, label, mode")],
   async run({ client, out }, _args, flags) {
     const { ids, names, labels, other } = parseFilters(flags.filter, ["mode"]);
+    const mode = other["mode"] && inFlag("--filter mode", () => modes(other["mode"]!));
     const filters = ListServicesRequest_Filters.create({ idPrefixes: ids, namePrefixes: names, labels });
     const found = (await client.call(Control.methods.listServices, ListServicesRequest.create({ filters }))).services;
     const services = found
-      .filter((service) => other["mode"] === undefined || modeOf(service).replace(" ", "-") === other["mode"])
+      .filter((service) => mode === undefined || modeOf(service) === mode)
       .toSorted((a, b) => a.spec.annotations.name.localeCompare(b.spec.annotations.name));
     const ids_ = services.map(({ id }) => id);
     const { statuses } =

@@ -1,6 +1,6 @@
 import { ReplicatedService, type ServiceSpec } from "@starling/api";
 import type { Command } from "../command.ts";
-import { parseCount } from "../flags/values.ts";
+import { inFlag, parseCount } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
 import { changeService } from "./change.ts";
 import { type WaitFlags, waitFlags, waitForConvergence } from "./progress.ts";
@@ -24,7 +24,7 @@ export const scale: Command<WaitFlags> = {
 export function parseScale(text: string): { readonly reference: string; readonly replicas: number } {
   const at = text.lastIndexOf("=");
   if (at <= 0) throw new UsageError(`"${text}" names no number of replicas: write SERVICE=REPLICAS`);
-  return { reference: text.slice(0, at), replicas: parseCount(text.slice(at + 1)) };
+  return { reference: text.slice(0, at), replicas: inFlag(`"${text}"`, () => parseCount(text.slice(at + 1))) };
 }
 
 function withReplicas(spec: ServiceSpec, replicas: number, reference: string): ServiceSpec {

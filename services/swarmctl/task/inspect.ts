@@ -2,8 +2,9 @@ import { Task, taskStateName } from "@starling/api";
 import { taskNames } from "../client/names.ts";
 import { resolveTask } from "../client/resolve.ts";
 import { formatFields } from "../format/table.ts";
+import { shortTaskName } from "../format/tasks.ts";
 import { formatTimestamp } from "../format/time.ts";
-import { shortTaskName, titled } from "../format/words.ts";
+import { titled } from "../format/words.ts";
 import { inspecting } from "../inspecting.ts";
 
 export const inspect = inspecting<Task>({
@@ -15,8 +16,8 @@ export const inspect = inspecting<Task>({
     const { status } = task;
     return formatFields([
       ["ID", task.id],
-      ["Name", shortTaskName(task, names.service(task.serviceId))],
-      ["Service", names.service(task.serviceId)],
+      ["Name", shortTaskName(task, names)],
+      ["Service", names.service(task.serviceId, task)],
       ["Node", names.node(task.nodeId)],
       ["Image", task.spec.container?.image],
       ["Desired State", titled(taskStateName(task.desiredState))],
