@@ -12,12 +12,12 @@ function benchNames(): readonly string[] {
     .map((file) => file.slice(0, -".ts".length));
 }
 
-/** `npm run bench -- NAME… [--json FILE]`: runs the benches one after the other, prints a table, writes the rows. */
+/** `npm run bench -- NAME… [--json FILE] [--quick]`: runs the benches one after the other, prints a table, writes the rows. */
 async function main(argv: readonly string[]): Promise<void> {
   const names = benchNames();
   const { values, positionals } = parseArgs({
     args: [...argv],
-    options: { json: { type: "string" } },
+    options: { json: { type: "string" }, quick: { type: "boolean", default: false } },
     allowPositionals: true,
   });
   const unknown = positionals.filter((name) => !names.includes(name));
@@ -25,13 +25,13 @@ async function main(argv: readonly string[]): Promise<void> {
     const what = unknown.length > 0 ? `no bench "${unknown.join('", "')}"; ` : "";
     throw new SwarmError(
       "InvalidArgument",
-      `${what}usage: npm run bench -- NAME… [--json FILE], with NAME of: ${names.join(", ")}`,
+      `${what}usage: npm run bench -- NAME… [--json FILE] [--quick], with NAME of: ${names.join(", ")}`,
     );
   }
   const rows: BenchRow[] = [];
   for (const name of positionals) {
     const bench = (await import(join(import.meta.dirname, `${name}.ts`))) as Bench;
-    rows.push(...(await bench.run()));
+    rows.push(...(await bench.run({ quick: values.quick })));
   }
   console.log(renderRows(rows));
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, undefined, 2)}\n`);

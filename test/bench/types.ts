@@ -17,10 +17,15 @@ export interface BenchRow {
   readonly other?: { readonly name: string; readonly value: number };
 }
 
+export interface BenchOptions {
+  /** Few runs, to see that it works; its figures say little. */
+  readonly quick: boolean;
+}
+
 /** What `test/bench/NAME.ts` exports. */
 export interface Bench {
   /** Measures; prints nothing. Leaves nothing behind, also when it throws. */
-  run(): Promise<readonly BenchRow[]>;
+  run(options: BenchOptions): Promise<readonly BenchRow[]>;
 }
 
 /** A row from the measured values of its runs. Throws RangeError when there are none. */

@@ -9,11 +9,11 @@ import { until } from "./until.ts";
 
 const node = join(repositoryRoot, "node_modules/.bin/node");
 
-/** The working tree as it is, or what `npm run build` made of it: starts faster and takes less memory. */
-export type Programs = "sources" | "distribution";
+/** The working tree as it is, or what deploy/build.ts made of it in a folder: starts faster and takes less memory. */
+export type Programs = "sources" | { readonly distribution: string };
 
 function commandOf(program: "swarmd" | "swarmctl", programs: Programs): readonly string[] {
-  if (programs === "distribution") return [join(repositoryRoot, "dist/bin", program)];
+  if (programs !== "sources") return [join(programs.distribution, "bin", program)];
   return [node, join(repositoryRoot, "services", program, "main.ts")];
 }
 

@@ -3,6 +3,7 @@
  * part of any figure. `node driver.ts VERB ARGUMENT…` prints one JSON document; verbs that wait for something that is
  * done to the swarm print `armed` before it. Times: milliseconds, or epoch milliseconds where the name ends in At.
  */
+import { existsSync } from "node:fs";
 import { credentials } from "@grpc/grpc-js";
 import {
   Control,
@@ -23,9 +24,12 @@ import {
 } from "@starling/api";
 import { RpcClient } from "@starling/api/rpc";
 
-const socket = "unix:/run/swarmd.sock";
+const socket = "/run/swarmd.sock";
+/** Half of this is how late a figure is; what polling takes of the leader's time is in the figures, too. */
 const pollPeriodMs = 5;
-const client = new RpcClient(socket, credentials.createInsecure());
+const client = new RpcClient(`unix:${socket}`, credentials.createInsecure());
+/** After this a write that found no leader is tried again. */
+const writeTimeoutMs = 200;
 const { methods } = Control;
 
 const now = () => performance.timeOrigin + performance.now();
@@ -94,6 +98,8 @@ const verbs: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
       task: TaskSpec.create({ container }),
       replicated: { replicas: Number(count) },
     });
+    // The connection and its first call are no part of the figures.
+    await nodes();
     const start = now();
     const created = (await client.call(methods.createService, { ...base, spec })).service!;
     const callMs = now() - start;
@@ -127,6 +133,8 @@ const verbs: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
       node.status?.state === NodeStatus_State.READY &&
       (role !== "manager" || node.managerStatus?.reachability === RaftMemberStatus_Reachability.REACHABLE);
     const isNew = (node: Node) => !known.has(node.id) && node.description?.hostname === hostname;
+    // A client that is refused waits longer each time; a first manager's socket is not there yet.
+    await poll(async () => existsSync(socket));
     return { readyAt: await poll(async () => (await nodes()).some((node) => isNew(node) && isUp(node))) };
   },
   /** The node is shown down, and all tasks run on others. */
@@ -142,24 +150,28 @@ const verbs: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
     const elsewhere = async () => (await tasksOf(id)).filter((t) => isRunning(t) && t.nodeId !== lost?.id).length;
     return { downAt, runningAt: await poll(async () => (await elsewhere()) >= Number(count)) };
   },
-  /** Writes without pause until standard input ends; returns when each accepted write began and ended. */
+  /**
+   * Writes until standard input ends and then one more write, begun after that, is accepted. Returns when each accepted
+   * write began and ended.
+   */
   async write() {
     const accepted: (readonly [beganAt: number, endedAt: number])[] = [];
-    let ended = false;
+    let endedAt = Number.POSITIVE_INFINITY;
     process.stdin.once("end", () => {
-      ended = true;
+      endedAt = now();
     });
     process.stdin.resume();
     console.log("armed");
-    while (!ended) {
+    for (let count = 0; (accepted.at(-1)?.[0] ?? 0) < endedAt; count++) {
       const began = now();
-      const annotations = { name: `bench-${process.pid}-${accepted.length}-${began}`, labels: {}, indices: [] };
+      const annotations = { name: `bench-${process.pid}-${began}-${count}`, labels: {}, indices: [] };
       const request = CreateConfigRequest.create({ spec: { annotations, data: new Uint8Array([1]) } });
-      await client.call(methods.createConfig, request, { timeoutMs: 400 }).then(
+      await client.call(methods.createConfig, request, { timeoutMs: writeTimeoutMs }).then(
         () => accepted.push([began, now()]),
         // No leader at the moment.
-        () => pause(pollPeriodMs),
+        () => undefined,
       );
+      await pause(pollPeriodMs);
     }
     return accepted;
   },

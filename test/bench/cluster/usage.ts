@@ -1,9 +1,46 @@
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import type { Host } from "../../cluster/index.ts";
+import type { Figures } from "./figures.ts";
+import { roleName, type Stage } from "./stage.ts";
 
 /** Clock ticks a second in /proc (USER_HZ, fixed by Linux's ABI). */
 const ticksPerSecond = 100;
-const observedMs = 20_000;
+/** How long each sample of CPU use takes, milliseconds. */
+const observedMs = 10_000;
+/** Samples of each host: with three managers and two workers, ten values of each role. */
+const samples = 5;
+
+/** Memory and CPU of a swarm that has nothing to do. */
+export async function measureIdle(stage: Stage, figures: Figures): Promise<void> {
+  for (let i = 0; i < Math.min(samples, stage.runs); i++) {
+    await Promise.all(
+      stage.members().map(async (host) => {
+        figures.add(`idle CPU, ${roleName(host)}`, await cpuPercent(host));
+        figures.add(`idle memory, ${roleName(host)}`, residentMiB(swarmdOf(host)));
+      }),
+    );
+  }
+}
+
+/** Memory with 30 tasks on the five nodes, soon after they have started. */
+export async function measureBusy(stage: Stage, figures: Figures): Promise<void> {
+  for (let i = 0; i < Math.min(samples, stage.runs); i++) {
+    await stage.create("thirty", 30);
+    for (const host of stage.members()) {
+      figures.add(`memory with 30 tasks, ${roleName(host)}`, residentMiB(swarmdOf(host)));
+      for (const pid of processesOf(host, "starling-shim")) figures.add("memory of a shim", residentMiB(pid));
+    }
+    await stage.remove("thirty");
+  }
+}
+
+/** The host's swarmd, by its pid on the machine. */
+export function swarmdOf(host: Host): number {
+  const [pid, ...others] = processesOf(host, "--listen-remote-api");
+  if (pid === undefined || others.length > 0)
+    throw new Error(`${host.name}: ${others.length + 1} swarmd processes, want 1`);
+  return pid;
+}
 
 /** Processes of a host by the name of their program, as pids on the machine. Containers' processes are not among them. */
 function processesOf(host: Host, program: string): readonly number[] {
@@ -25,30 +62,13 @@ function commandOf(pid: number): string {
   return readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ");
 }
 
-function swarmdOf(host: Host): number {
-  const [pid, ...others] = processesOf(host, "--listen-remote-api");
-  if (pid === undefined || others.length > 0)
-    throw new Error(`${host.name}: ${others.length + 1} swarmd processes, want 1`);
-  return pid;
-}
-
 function residentMiB(pid: number): number {
   const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
   return Number(kib) / 1024;
 }
 
-/** Resident memory of the host's swarmd, MiB. */
-export function swarmdMiB(host: Host): number {
-  return residentMiB(swarmdOf(host));
-}
-
-/** Resident memory of each shim on the host, MiB. */
-export function shimsMiB(host: Host): readonly number[] {
-  return processesOf(host, "starling-shim").map(residentMiB);
-}
-
-/** Share of one CPU that the host's swarmd takes, percent, over 20 s. */
-export async function cpuPercent(host: Host): Promise<number> {
+/** Share of one CPU that the host's swarmd takes, percent. */
+async function cpuPercent(host: Host): Promise<number> {
   const pid = swarmdOf(host);
   const before = cpuTicks(pid);
   const began = performance.now();
