@@ -1,4 +1,10 @@
-import { Counter, Gauge, Histogram, type Instrument } from "./instruments.ts";
+/// <reference path="./prom-client.d.ts" />
+import Counter from "prom-client/lib/counter.js";
+import Gauge from "prom-client/lib/gauge.js";
+import Histogram from "prom-client/lib/histogram.js";
+import Registry from "prom-client/lib/registry.js";
+
+export type { Counter, Gauge, Histogram };
 
 const defaultBuckets = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10];
 
@@ -7,37 +13,36 @@ const defaultBuckets = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10];
  * name gives the same instrument, so parts that restart (a leader's loops) need no bookkeeping.
  */
 export class Metrics {
-  readonly #instruments = new Map<string, Instrument>();
+  readonly #registry = new Registry();
 
   counter<L extends string = never>(name: string, help: string, labelNames: readonly L[] = []): Counter<L> {
-    return this.#get(name, () => new Counter(name, help, labelNames));
+    return this.#known<Counter<L>>(name) ?? new Counter({ name, help, labelNames, registers: [this.#registry] });
   }
 
   gauge<L extends string = never>(name: string, help: string, labelNames: readonly L[] = []): Gauge<L> {
-    return this.#get(name, () => new Gauge(name, help, labelNames));
+    return this.#known<Gauge<L>>(name) ?? new Gauge({ name, help, labelNames, registers: [this.#registry] });
   }
 
   /** `buckets` are upper bounds, ascending, in the metric's unit (seconds by Prometheus' custom). */
   histogram(name: string, help: string, options: { readonly buckets?: readonly number[] } = {}): Histogram {
-    return this.#get(name, () => new Histogram(name, help, options.buckets ?? defaultBuckets));
+    const buckets = [...(options.buckets ?? defaultBuckets)];
+    return this.#known<Histogram>(name) ?? new Histogram({ name, help, buckets, registers: [this.#registry] });
   }
 
   /** All of them in Prometheus' text format. */
-  render(): string {
-    return [...this.#instruments.values()].map((instrument) => instrument.render()).join("");
+  render(): Promise<string> {
+    return this.#registry.metrics();
   }
 
-  #get<I extends Instrument>(name: string, make: () => I): I {
-    const known = this.#instruments.get(name);
-    if (known !== undefined) return known as I;
-    const made = make();
-    this.#instruments.set(name, made);
-    return made;
+  /** Content-Type of what `render` gives. */
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  #known<I>(name: string): I | undefined {
+    return this.#registry.getSingleMetric(name) as I | undefined;
   }
 }
-
-/** Content-Type of `Metrics.render`. */
-export const metricsContentType = "text/plain; version=0.0.4; charset=utf-8";
 
 /** The one instance that a process serves at `--listen-metrics`. */
 export const metrics = new Metrics();

@@ -1,5 +1,5 @@
 import { createServer } from "node:http";
-import { type Logger, type Metrics, metricsContentType, SwarmError } from "@starling/base";
+import { type Logger, type Metrics, SwarmError } from "@starling/base";
 import { splitAddress } from "./flags.ts";
 import { collectProcessMetrics } from "./process-metrics.ts";
 
@@ -19,7 +19,8 @@ export async function startMetricsServer(options: {
     const answer = async () => {
       collectProcessMetrics(metrics);
       await options.collect();
-      response.writeHead(200, { "content-type": metricsContentType }).end(metrics.render());
+      const body = await metrics.render();
+      response.writeHead(200, { "content-type": metrics.contentType }).end(body);
     };
     answer().catch((thrown) => {
       log.error("metrics not collected", { error: SwarmError.from(thrown).message });
