@@ -31,6 +31,7 @@ import {
   NodeStatus,
   NodeStatus_State,
   PortConfig,
+  PortConfig_Protocol,
   PortConfig_PublishMode,
   RaftMember,
   RaftMemberStatus,
@@ -149,6 +150,18 @@ describe("services", () => {
     const { id } = await create(api, publishing("a", first));
     expect(await refusal(create(api, publishing("b", second)))).toBe(
       `InvalidArgument: port '8080' is already in use by service 'a' (${id}) ${how}`,
+    );
+  });
+
+  it.each([
+    [PortConfig_Protocol.TCP, 4242, "the managers' own API"],
+    [PortConfig_Protocol.UDP, 4789, "the overlay networks (VXLAN)"],
+  ])("ports: protocol %i port %i is the swarm's own", async (protocol, publishedPort, whose) => {
+    const members = () => [RaftMember.create({ nodeId: "n", addr: "[fd00::1]:4242" })];
+    const { api } = setUp({ members, canRemoveMember: () => false });
+    const ports = [PortConfig.create({ protocol, targetPort: 80, publishedPort, publishMode: HOST })];
+    expect(await refusal(create(api, webSpec({ endpoint: EndpointSpec.create({ ports }) })))).toBe(
+      `InvalidArgument: port '${publishedPort}' is already in use by ${whose}: publish another`,
     );
   });
 

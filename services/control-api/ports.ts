@@ -1,7 +1,9 @@
 /** Pure: no clock, no I/O, no randomness. */
 
 import {
+  defaultVxlanPort,
   type PortConfig,
+  PortConfig_Protocol,
   PortConfig_Protocol_names,
   PortConfig_PublishMode,
   type Service,
@@ -31,6 +33,23 @@ export function checkPortClash(spec: ServiceSpec, others: Iterable<Service>): vo
         `port '${port.publishedPort}' is already in use by service '${other.spec.annotations.name}' (${other.id}) as ${held}`,
       );
     }
+  }
+}
+
+/**
+ * Refuses `spec` when it publishes a port that the swarm itself needs on its hosts: their kernels would hand what other
+ * nodes send there to the service, and no node could join or come back. `managerAddresses` are `host:port`.
+ */
+export function checkOwnPorts(spec: ServiceSpec, managerAddresses: readonly string[]): void {
+  const { TCP, UDP } = PortConfig_Protocol;
+  const managerPorts = new Set(managerAddresses.map((address) => Number(address.slice(address.lastIndexOf(":") + 1))));
+  for (const { protocol, publishedPort } of spec.endpoint?.ports ?? []) {
+    const forManagers = protocol === TCP && managerPorts.has(publishedPort);
+    if (!forManagers && !(protocol === UDP && publishedPort === defaultVxlanPort)) continue;
+    throw new SwarmError(
+      "InvalidArgument",
+      `port '${publishedPort}' is already in use by ${forManagers ? "the managers' own API" : "the overlay networks (VXLAN)"}: publish another`,
+    );
   }
 }
 

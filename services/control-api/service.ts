@@ -28,7 +28,7 @@ import { candidates } from "./candidates.ts";
 import type { ControlDeps } from "./deps.ts";
 import { found, nameTaken } from "./errors.ts";
 import { isAmong, passesEach } from "./filters.ts";
-import { checkPortClash } from "./ports.ts";
+import { checkOwnPorts, checkPortClash } from "./ports.ts";
 import { checkReferences } from "./references.ts";
 import { serviceStatus } from "./service-status.ts";
 
@@ -40,7 +40,13 @@ type ServiceMethods =
   | "updateService"
   | "removeService";
 
-export function serviceHandlers({ store, clock, log }: ControlDeps): Pick<Handlers<typeof Control>, ServiceMethods> {
+export function serviceHandlers({
+  store,
+  clock,
+  log,
+  raft,
+}: ControlDeps): Pick<Handlers<typeof Control>, ServiceMethods> {
+  const managerAddresses = () => raft?.members().map(({ addr }) => addr) ?? [];
   return {
     async getService({ serviceId, insertDefaults }) {
       required(serviceId, "service id");
@@ -74,6 +80,7 @@ export function serviceHandlers({ store, clock, log }: ControlDeps): Pick<Handle
 
     async createService(request) {
       const spec = validateServiceSpec(request.spec);
+      checkOwnPorts(spec, managerAddresses());
       const now = timestampOfMs(clock.now());
       const service = Service.create({
         id: newId(),
@@ -99,6 +106,7 @@ export function serviceHandlers({ store, clock, log }: ControlDeps): Pick<Handle
       const version = required(request.serviceVersion, "service version");
       const toPrevious = rollback === UpdateServiceRequest_Rollback.PREVIOUS;
       const spec = validateServiceSpec(request.spec);
+      checkOwnPorts(spec, managerAddresses());
       const updated = await store.update((tx) => {
         const service = found(tx.services.get(serviceId), "service", serviceId);
         checkChangeAllowed(tx, service, spec);

@@ -80,6 +80,12 @@ describe("bad input", () => {
     );
   });
 
+  it("a published port that the swarm itself needs", async () => {
+    const publish = (port: string) => stage.refusal(["service", "create", "--name", "rival", "-p", port, image()]);
+    expect(await publish("4242:80")).toMatch(/port '4242' is already in use by the managers' own API/);
+    expect(await publish("4789:80/udp")).toMatch(/port '4789' is already in use by the overlay networks/);
+  });
+
   it("a host port that another task has on every node: the second task waits and says so", async () => {
     await stage.create("hosted", ["--mode", "global", "-p", "9999:80,mode=host"], image());
     await stage.running("hosted", 2);
