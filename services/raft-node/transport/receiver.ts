@@ -107,7 +107,11 @@ function checkBatch(receiver: Receiver, { from, to }: RaftBatch): void {
 
 /** Steps what a peer sent; ignores what must not reach raft, as Swarm does. */
 function stepFromPeer(receiver: Receiver, wire: RaftpbMessage): void {
-  if (receiver.isRemoved(wire.from)) throw new SwarmError("NotFound", memberRemovedText);
+  if (receiver.isRemoved(wire.from)) {
+    // A follower passes these on as they are: the one who sent them here is still a member and must not hear otherwise.
+    if (wire.type === MessageType.MsgReadIndex || wire.type === MessageType.MsgTransferLeader) return;
+    throw new SwarmError("NotFound", memberRemovedText);
+  }
   if (wire.to !== receiver.raftId) return;
   // Only the leader proposes: transactions of two managers could conflict.
   if (wire.type === MessageType.MsgProp) return;
