@@ -1,0 +1,154 @@
+import type { SwarmError } from "@starling/base";
+import type { RaftNode } from "@starling/raft-node";
+import type { MemoryStore, Proposer } from "@starling/store";
+import type { Entry, Message } from "raft-ts";
+import type { Raft } from "raft-ts/testing";
+import type { Host } from "../host.ts";
+import type { Mutant } from "../mutants.ts";
+import { HistoryChecker } from "./history.ts";
+import { LogChecker } from "./log.ts";
+import { registerOf, StateChecker } from "./state.ts";
+import { WatchChecker } from "./watch.ts";
+
+/** Reports what must not be. Only the first report of a run counts. */
+export type Fail = (explain: string) => void;
+
+/** Sees what one process applies. */
+export interface Witness {
+  applied(index: number): void;
+  restoring(): void;
+  restored(): void;
+  /** The node as the store's proposer; what is applied through it is seen, too. */
+  proposer(raft: RaftNode): Proposer;
+}
+
+/** All checkers of one run. */
+export class Checkers {
+  readonly log: LogChecker;
+  readonly history: HistoryChecker;
+  violation: string | undefined;
+  readonly #mutant: Mutant | undefined;
+  readonly #state: StateChecker;
+  readonly #told = new Map<number, string>();
+  readonly #watchers = new Map<Host, WatchChecker>();
+  readonly #fail: Fail;
+
+  constructor(mutant: Mutant | undefined) {
+    this.#mutant = mutant;
+    this.#fail = (explain) => {
+      this.violation ??= explain;
+    };
+    this.log = new LogChecker(this.#fail);
+    this.history = new HistoryChecker(this.#fail);
+    this.#state = new StateChecker(this.#fail);
+  }
+
+  fail(explain: string): void {
+    this.#fail(explain);
+  }
+
+  hostStarts(host: Host, store: MemoryStore): Witness {
+    const { name } = host;
+    const loses = this.#mutant?.losesEvent;
+    const watcher = new WatchChecker({ fail: this.#fail, name, store, told: this.#told, loses });
+    this.#watchers.get(host)?.close();
+    this.#watchers.set(host, watcher);
+    const applied = (index: number) => {
+      if (!this.#state.applied(name, store, index)) return;
+      for (const service of store.view((tx) => tx.services.find()))
+        this.history.applied(service.id, registerOf(service));
+    };
+    return {
+      applied,
+      restoring: () => {
+        watcher.restoring = true;
+      },
+      restored: () => {
+        watcher.restoring = false;
+        this.#state.restored(name, store);
+      },
+      proposer: (raft) => {
+        const proposer: Proposer = {
+          get committedIndex() {
+            return raft.committedIndex;
+          },
+          propose: (actions, apply) =>
+            raft.propose(actions, (index) => {
+              apply(index);
+              applied(index);
+            }),
+        };
+        return this.#mutant?.proposer?.(proposer) ?? proposer;
+      },
+    };
+  }
+
+  hostStarted({ name, rotten }: Host): void {
+    if (rotten) this.#fail(`${name} started with a damaged log: ${rotten.path} at offset ${rotten.offset}`);
+  }
+
+  hostEnds(host: Host): void {
+    this.#watchers.get(host)?.close();
+    this.#watchers.delete(host);
+  }
+
+  /** Damage must be refused, naming file and offset; the rest may be tried again. */
+  startFailed(host: Host, error: SwarmError): void {
+    const { name, rotten } = host;
+    if (rotten) {
+      const names = error.message.includes(rotten.path) && error.message.includes(`offset ${rotten.offset}:`);
+      if (error.code === "DataLoss" && names) host.state = "damaged";
+      else this.#fail(`${name} with damage in ${rotten.path} at ${rotten.offset} says: ${error.code} ${error.message}`);
+      return;
+    }
+    const transient = ["Unavailable", "ResourceExhausted", "DeadlineExceeded"].includes(error.code);
+    if (!transient && !isInjected(error)) this.#fail(`${name} cannot start: ${error.code} ${error.message}`);
+  }
+
+  /** A node may stop only because its disk failed. */
+  fatal({ name }: Host, error: SwarmError): void {
+    if (!isInjected(error)) this.#fail(`${name} stops: ${error.message}`);
+  }
+
+  sent(host: Host, message: Message): void {
+    this.log.sent(host.name, message);
+  }
+
+  appends(host: Host, raft: Raft, entries: readonly Entry[]): void {
+    if (entries.length > 0) this.log.appends(host.name, raft, entries);
+  }
+
+  /** After each event. */
+  observe(hosts: readonly Host[]): void {
+    const live = hosts.flatMap(({ name, raw, process }) => (raw && process?.alive ? [{ name, raft: raw }] : []));
+    for (const { name, raft } of live) this.log.observe(name, raft, live);
+  }
+
+  /** After each step: nothing is under way between raft, store and watchers. */
+  afterStep(hosts: readonly Host[]): void {
+    for (const host of hosts) {
+      const { state, raw, raft } = host;
+      if (state !== "up" || raw === undefined || raft === undefined) continue;
+      this.#watchers.get(host)?.compare();
+      this.#compareMembers(host, raft, raw);
+    }
+  }
+
+  /** Raft counts exactly the members that the replicated state knows. */
+  #compareMembers({ name }: Host, node: RaftNode, raft: Raft): void {
+    // Raft takes over a snapshot's configuration when it arrives, the replica once it is on disk.
+    if (raft.log.unstable.snapshot !== undefined || raft.log.applied !== node.status().appliedIndex) return;
+    const members = node.members();
+    const { voters, learners } = raft.tracker.config;
+    if (members.length === voters.incoming.size + learners.size) {
+      if (members.every(({ raftId }) => voters.incoming.has(raftId) || learners.has(raftId))) return;
+    }
+    const known = members.map(({ raftId }) => raftId.toString(16)).join(" ");
+    const counted = [...voters.incoming, ...learners].map((id) => id.toString(16)).join(" ");
+    this.#fail(`${name}'s raft counts other members [${counted}] than belong to the group [${known}]`);
+  }
+}
+
+function isInjected({ message }: SwarmError): boolean {
+  return message.includes("EIO");
+}
