@@ -1,13 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import {
-  ContainerStatus,
-  durationMs,
-  type LogSubscriptionOptions,
-  PortConfig_PublishMode,
-  PortStatus,
-  type Task,
-} from "@starling/api";
+import { ContainerStatus, durationMs, type LogSubscriptionOptions, PortStatus, type Task } from "@starling/api";
 import type { Clock, Logger, Millis } from "@starling/base";
 import { createContainer, type ExitStatus, type Shim, ShimError } from "@starling/native";
 import type { Dependencies } from "../dependencies/dependencies.ts";
@@ -154,7 +147,7 @@ export class ContainerController implements Controller {
   }
 
   async portStatus(): Promise<PortStatus | undefined> {
-    const ports = (this.#task.endpoint?.ports ?? []).filter((port) => port.publishMode === PortConfig_PublishMode.HOST);
+    const ports = this.#host.network.hostPorts(this.#task);
     return ports.length === 0 ? undefined : PortStatus.create({ ports });
   }
 
@@ -243,9 +236,11 @@ export class ContainerController implements Controller {
   /** Furnishes the namespace, then fills the files that are bound in the container (in place: the mounts are of these inodes). */
   async #attach(pid: number, signal: AbortSignal): Promise<void> {
     const netns = { path: `/proc/${pid}/ns/net`, pid };
-    const { resolvConf, hosts } = await raceSignal(this.#host.network.attach(this.#task, netns), signal);
+    const { resolvConf, addresses } = await raceSignal(this.#host.network.attach(this.#task, netns), signal);
     this.#attached = true;
     const file = (name: string) => join(this.#folders.bundle, "files", name);
+    const hostname = hostnameOf({ task: this.#task, node: this.#host.node() });
+    const hosts = addresses.map((address) => `${address}\t${hostname}`);
     await Promise.all([
       writeFile(file("hosts"), hostsFile([...hosts, ...this.#spec.hosts])),
       writeFile(file("resolv.conf"), resolvConf || (await hostResolvConf(this.#task))),

@@ -12,6 +12,9 @@ import {
   FileTarget,
   HealthConfig,
   LogSubscriptionOptions,
+  PortConfig,
+  PortConfig_PublishMode,
+  PortStatus,
   ResourceRequirements,
   Resources,
   Task,
@@ -34,6 +37,13 @@ let executor: ContainerExecutor;
 const dependencies = new Dependencies();
 const controllers = new Map<string, Controller>();
 
+/** The host-mode port that the network has chosen a number for. */
+const chosenPort = PortConfig.create({
+  targetPort: 80,
+  publishedPort: 50_123,
+  publishMode: PortConfig_PublishMode.HOST,
+});
+
 function newExecutor(): ContainerExecutor {
   return new ContainerExecutor({
     stateDir: join(folder, "state"),
@@ -41,7 +51,11 @@ function newExecutor(): ContainerExecutor {
     log: nullLogger,
     clock: systemClock,
     hostname: "host1",
-    network: noNetwork,
+    network: {
+      ...noNetwork,
+      attach: async () => ({ resolvConf: "nameserver 127.0.0.11\n", addresses: ["10.9.8.7"] }),
+      hostPorts: () => [chosenPort],
+    },
     dependencies,
   });
 }
@@ -127,6 +141,12 @@ describe("a container", () => {
       "pid 1",
       "web-2",
     ]);
+  });
+
+  it("knows its address by its host name, and says which host ports it answers on", async () => {
+    const of = task("grep web /etc/hosts; cat /etc/resolv.conf", { hostname: "web-{{.Task.Slot}}" });
+    expect(await run(of)).toBe("10.9.8.7\tweb-2\nnameserver 127.0.0.11\n");
+    expect(await executor.controller(of).portStatus()).toEqual(PortStatus.create({ ports: [chosenPort] }));
   });
 
   it("has few privileges", async () => {

@@ -1,4 +1,4 @@
-import type { Task } from "@starling/api";
+import type { PortConfig, Task } from "@starling/api";
 
 /** A task's network namespace as the host sees it. Valid from the controller's prepare until the process ends. */
 export interface NetnsRef {
@@ -8,12 +8,12 @@ export interface NetnsRef {
   readonly pid: number;
 }
 
-/** Contents of the files that name resolution in the container reads. */
+/** What name resolution in the container needs. */
 export interface NetworkFiles {
   /** All of /etc/resolv.conf. */
   readonly resolvConf: string;
-  /** Lines to append to /etc/hosts after those of localhost: `10.0.1.5 web.1.abc`. */
-  readonly hosts: readonly string[];
+  /** The task's own addresses: /etc/hosts gives them its hostname. */
+  readonly addresses: readonly string[];
 }
 
 /**
@@ -28,11 +28,14 @@ export interface NetworkAttacher {
   leave(taskId: string): Promise<void>;
   /** Removes what attach made on the host's side. */
   detach(taskId: string): Promise<void>;
+  /** Host-mode ports that an attached task answers on, with the numbers chosen for those that had none. */
+  hostPorts(task: Task): readonly PortConfig[];
 }
 
 /** Loopback only. */
 export const noNetwork: NetworkAttacher = {
-  attach: async () => ({ resolvConf: "", hosts: [] }),
+  attach: async () => ({ resolvConf: "", addresses: [] }),
   leave: async () => {},
   detach: async () => {},
+  hostPorts: () => [],
 };

@@ -115,7 +115,6 @@ export class NodeNetwork implements NetworkAttacher {
     });
   }
 
-  /** Host-mode ports that `taskId` answers on this host, with the numbers chosen for those that had none. */
   hostPorts(task: Task): readonly PortConfig[] {
     const ports = this.#attached.get(task.id)?.network.attachment.hostPorts ?? [];
     const config = task.endpoint?.ports.filter((port) => port.publishMode === PortConfig_PublishMode.HOST) ?? [];
@@ -312,16 +311,13 @@ export class NodeNetwork implements NetworkAttacher {
 
   #files(task: Task, network: TaskNetwork): NetworkFiles {
     const config = task.spec.container?.dnsConfig;
-    const [address] = network.local.overlays.map((overlay) => overlay.address);
-    const own = address ?? network.local.routed;
-    const named = task.spec.container?.hostname ?? "";
-    const hostname = named === "" || named.includes("{{") ? task.id.slice(0, 12) : named;
+    const { overlays, routed } = network.local;
     return {
       resolvConf: renderResolvConf(
         this.#resolvers,
         config === undefined ? {} : { search: config.search, options: config.options },
       ),
-      hosts: own === undefined ? [] : [`${own} ${hostname}`],
+      addresses: overlays.length > 0 ? overlays.map(({ address }) => address) : routed === undefined ? [] : [routed],
     };
   }
 
