@@ -69,7 +69,8 @@ export class Replay {
 
   #addEntry({ term, index, type, data }: RaftpbEntry): number {
     const first = this.#entries[0]?.index ?? (this.#mark ? this.#mark.index + 1 : index);
-    const at = index - first;
+    // Entries that another leader's replaced may begin later than these, when the files before theirs were removed.
+    const at = index < first && index > (this.#mark?.index ?? 0) ? 0 : index - first;
     if (at < 0 || at > this.#entries.length || index === 0) {
       throw new RangeError(`entry ${index} follows entry ${first + this.#entries.length - 1}`);
     }

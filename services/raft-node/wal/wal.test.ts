@@ -98,6 +98,19 @@ describe("Wal", () => {
     expect(contents.hardState).toMatchObject({ term: 1, vote: 7n });
   });
 
+  it("reads entries that replace others, also when the first of those went with a file that was removed", async () => {
+    const wal = await create();
+    const append = (index: number, term: number) => wal.append({ entries: [entry(index, term, "x".repeat(2_000))] });
+    for (let index = 1; index <= 40; index++) await append(index, 1);
+    expect((await segments()).length).toBeGreaterThan(1);
+    for (let index = 20; index <= 60; index++) await append(index, 2);
+    await wal.releaseTo(35);
+    await wal.close();
+    const names = (await reopened())!.entries;
+    expect(names).toEqual(Array.from({ length: names.length }, (_, i) => `${20 + i}@2`));
+    expect(names.at(-1)).toBe("60@2");
+  });
+
   it("takes a batch that is larger than a segment", async () => {
     const wal = await create();
     await wal.append({ entries: [entry(1), entry(2, 1, "y".repeat(300_000)), entry(3)] });
