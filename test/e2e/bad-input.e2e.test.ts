@@ -97,6 +97,14 @@ describe("bad input", () => {
     await stage.ctl(["service", "rm", "crowded"]);
   });
 
+  it("a host port that a program of the host has: the task is rejected and says so; the program goes on", async () => {
+    await stage.create("usurper", ["--mode", "global", "-p", "9090:80,mode=host"], image());
+    const task = await stage.task("usurper", "is rejected", (row) => row.currentState === "REJECTED");
+    expect(task.error).toBe("host port 9090/tcp is already in use by a program on this node");
+    expect(await m1.mustExec(["curl", "-sf", "http://w1:9090/metrics"])).toContain("starling_node_tasks");
+    await stage.ctl(["service", "rm", "usurper"]);
+  });
+
   it("a second service, network, secret and config of a name", async () => {
     expect(await stage.refusal(["service", "create", "--name", "web", image()])).toMatch(
       /web.*already exists|name conflicts/,

@@ -15,6 +15,7 @@ import {
 } from "./bundle-files.ts";
 import { ContainerProcess, ignoreEnded } from "./container-process.ts";
 import { type HealthCheck, healthCheckOf, watchHealth } from "./health.ts";
+import { checkHostPorts } from "./host-ports.ts";
 import type { StoredImage } from "./image/image-store.ts";
 import type { ImagePuller } from "./image/puller.ts";
 import { readLog } from "./log-reader.ts";
@@ -75,6 +76,7 @@ export class ContainerController implements Controller {
     const spec = containerSpecOf(this.#task);
     // Before anything is pulled: what can never be said to end cannot be started.
     signalNumber(spec.stopSignal || sigterm);
+    await checkHostPorts(this.#task);
     await this.#host.open();
     await this.#removeContainer();
     const image = await this.#pull(signal);
