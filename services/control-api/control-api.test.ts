@@ -12,6 +12,8 @@ import {
   FileTarget,
   GetServiceRequest,
   GlobalService,
+  IPAMConfig,
+  IPAMOptions,
   KeyRotation,
   ListClustersRequest,
   ListNodesRequest,
@@ -475,6 +477,20 @@ describe("the cluster", () => {
 });
 
 describe("networks, secrets", () => {
+  it("a subnet that overlaps another network's is refused", async () => {
+    const { api } = setUp();
+    const create = (name: string, subnet: string) => {
+      const ipam = IPAMOptions.create({ configs: [IPAMConfig.create({ subnet })] });
+      const spec = NetworkSpec.create({ annotations: annotations(name), ipam });
+      return api.createNetwork(CreateNetworkRequest.create({ spec }), context);
+    };
+    await create("one", "10.50.0.0/24");
+    expect(await refusal(create("two", "10.50.0.128/25"))).toBe(
+      "InvalidArgument: subnet 10.50.0.128/25 overlaps 10.50.0.0/24 of network one: choose another subnet",
+    );
+    await create("three", "10.50.1.0/24");
+  });
+
   it("a network in use stays", async () => {
     const { api, store } = setUp();
     const spec = NetworkSpec.create({ annotations: annotations("net") });

@@ -1,11 +1,13 @@
 import {
   type Control,
   CreateNetworkResponse,
+  cidrOverlaps,
   GetNetworkResponse,
   isIngressNetwork,
   ListNetworksResponse,
   Network,
   needsIngressNetwork,
+  parseCidr,
   RemoveNetworkResponse,
   TaskState,
 } from "@starling/api";
@@ -52,6 +54,7 @@ export function networkHandlers({ store, log }: ControlDeps): Pick<Handlers<type
         if (ingress) {
           throw new SwarmError("AlreadyExists", `ingress network (${ingress.id}) is already present: remove it first`);
         }
+        checkSubnets(tx, network);
         return tx.networks.create(network);
       });
       log.info("network created", { "network.id": network.id, "network.name": spec.annotations.name });
@@ -69,6 +72,26 @@ export function networkHandlers({ store, log }: ControlDeps): Pick<Handlers<type
       return RemoveNetworkResponse.create();
     },
   };
+}
+
+/** Throws InvalidArgument when a subnet asked for overlaps one that another network has, or asked for. */
+function checkSubnets(tx: ReadTx, { spec }: Network): void {
+  for (const { subnet } of spec.ipam?.configs ?? []) {
+    const wanted = parseCidr(subnet);
+    if (wanted === undefined) continue;
+    for (const other of tx.networks.find(all)) {
+      const taken = (other.ipam ?? other.spec.ipam)?.configs ?? [];
+      const clash = taken.find((config) => {
+        const cidr = parseCidr(config.subnet);
+        return cidr !== undefined && cidrOverlaps(cidr, wanted);
+      });
+      if (clash) {
+        const name = other.spec.annotations.name;
+        const message = `subnet ${subnet} overlaps ${clash.subnet} of network ${name}: choose another subnet`;
+        throw new SwarmError("InvalidArgument", message);
+      }
+    }
+  }
 }
 
 function checkRemovable(tx: ReadTx, network: Network): void {
