@@ -225,6 +225,33 @@ describe("renewal", () => {
     await running;
   });
 
+  it("is done once for requests that it has met already", async () => {
+    const { address, store, tokens } = await cluster();
+    const worker = await joinAs("w1", address, tokens.worker);
+    await store.update((tx) => tx.nodes.update({ ...tx.nodes.get(worker.nodeId)!, role: NodeRole.MANAGER }));
+    let wanted = 0;
+    const renewer = new CertificateRenewer({
+      identity: worker,
+      manager: () => {
+        wanted++;
+        return address;
+      },
+      clock: systemClock,
+      random: seededRandom(1),
+      log: nullLogger,
+    });
+    const stop = new AbortController();
+    const isWanted = () => !worker.isManager;
+    worker.onChange(() => renewer.renewNow(isWanted)); // As of a message that was on its way.
+    const running = renewer.run(stop.signal);
+    renewer.renewNow(isWanted);
+    await new Promise<void>((resolve) => worker.onChange(resolve));
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    stop.abort();
+    await running;
+    expect(wanted).toBe(1);
+  });
+
   it("falls at 50 to 80 % of the validity", () => {
     const certificate = { notBefore: 0, notAfter: 100 };
     expect(renewalTime(certificate, () => 0)).toBe(50);

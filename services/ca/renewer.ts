@@ -19,7 +19,8 @@ export class CertificateRenewer {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #log: Logger;
-  #forced = false;
+  /** Set while a new certificate is asked for: whether it still is. */
+  #forced: (() => boolean) | undefined;
   #wake: (() => void) | undefined;
 
   constructor(options: {
@@ -37,9 +38,9 @@ export class CertificateRenewer {
     this.#log = options.log;
   }
 
-  /** Asks for a new certificate as soon as possible. */
-  renewNow(): void {
-    this.#forced = true;
+  /** Asks for a new certificate as soon as possible, unless `wanted` no longer holds then: a renewal under way may do. */
+  renewNow(wanted: () => boolean = () => true): void {
+    this.#forced = wanted;
     this.#wake?.();
   }
 
@@ -48,6 +49,7 @@ export class CertificateRenewer {
     let retryInMs: Millis | undefined;
     let plan: { readonly notAfter: Millis; readonly at: Millis } | undefined;
     while (!signal.aborted) {
+      if (this.#forced?.() === false) this.#forced = undefined;
       const { certificate } = this.#identity;
       if (plan?.notAfter !== certificate.notAfter) {
         plan = { notAfter: certificate.notAfter, at: renewalTime(certificate, this.#random) };
@@ -58,12 +60,12 @@ export class CertificateRenewer {
       if (signal.aborted) return;
       const forced = this.#forced;
       try {
-        this.#forced = false;
+        this.#forced = undefined;
         await this.#renew(signal);
         retryInMs = undefined;
       } catch (thrown) {
         if (signal.aborted) return;
-        this.#forced ||= forced;
+        this.#forced ??= forced;
         retryInMs = this.#forced ? forcedRetryMs : retryMs;
         this.#log.warn("certificate not renewed", { error: thrown, "retry.ms": retryInMs });
       }

@@ -106,7 +106,8 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   /** What managers say of the cluster and of this node. */
   let rememberedManagers = remembered.managers.join();
   function hear(message: SessionMessage): void {
-    if (message.node && wantsRenewal(message.node, identity)) renewer.renewNow();
+    const { node } = message;
+    if (node && wantsRenewal(node, identity)) renewer.renewNow(() => wantsRenewal(node, identity));
     if (message.rootCa.length > 0) {
       const rootPem = Buffer.from(message.rootCa).toString("utf8");
       identity.replaceRoot(rootPem).catch((error) => log.warn("root certificate not taken over", { error }));
