@@ -3,6 +3,7 @@ import {
   type NodeDescription,
   NodeStatus,
   NodeStatus_State,
+  NodeStatus_State_names,
   sameValue,
   type Task,
   TaskState,
@@ -106,7 +107,11 @@ function applyNodeStatus(tx: WriteTx, write: Write & { t: "node-status" }, { log
   if (sameValue(status, node.status) && sameValue(description, node.description)) return;
   tx.nodes.update({ ...node, status, description });
   if (status.state !== node.status.state) {
-    log.info("node state changed", { "node.id": node.id, state: status.state, reason: write.message || undefined });
+    log.info("node state changed", {
+      "node.id": node.id,
+      state: NodeStatus_State_names[status.state],
+      reason: write.message || undefined,
+    });
   }
 }
 
