@@ -1,9 +1,10 @@
+import "reflect-metadata";
 import { createPrivateKey, X509Certificate as ParsedCertificate } from "node:crypto";
+import { X509Certificate } from "@peculiar/x509";
 import { NodeTLSInfo } from "@starling/api";
 import { managerRole, workerRole } from "@starling/api/rpc";
 import { type Millis, SwarmError } from "@starling/base";
 import { type CertificateSubject, parseCertificate, splitPem } from "./root-ca.ts";
-import { partsOfCertificate, publicKeyInfo } from "./x509.ts";
 
 /** A node's certificate, checked against its root. Times are milliseconds since the epoch. */
 export interface NodeCertificate extends CertificateSubject {
@@ -60,15 +61,15 @@ export function keyMatches(chainPem: string, keyPem: string): boolean {
 /** What a node tells of its trust in its description, so that a root rotation can see who has moved. */
 export function tlsInfo(chainPem: string, rootPem: string): NodeTLSInfo {
   const chain = splitPem(chainPem);
-  const leaf = new ParsedCertificate(chain[0] ?? "");
+  const leaf = new X509Certificate(chain[0] ?? "");
   const issuerPem = [...chain.slice(1), ...splitPem(rootPem)].find((pem) =>
-    leaf.checkIssued(new ParsedCertificate(pem)),
+    new ParsedCertificate(chain[0] ?? "").checkIssued(new ParsedCertificate(pem)),
   );
   const issuer = new ParsedCertificate(issuerPem ?? rootPem);
   return NodeTLSInfo.create({
     trustRoot: Buffer.from(rootPem),
-    certIssuerSubject: partsOfCertificate(leaf.raw).issuer,
-    certIssuerPublicKey: publicKeyInfo(issuer.publicKey),
+    certIssuerSubject: new Uint8Array(leaf.issuerName.toArrayBuffer()),
+    certIssuerPublicKey: new Uint8Array(issuer.publicKey.export({ type: "spki", format: "der" })),
   });
 }
 

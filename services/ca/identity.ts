@@ -23,8 +23,6 @@ export class NodeIdentity {
   /** Replaced as a whole by `replace` and `replaceRoot`. */
   #files: IdentityFiles;
   #certificate: NodeCertificate;
-  /** Made when it is asked for; of the present certificate. */
-  #tlsInfo: NodeTLSInfo | undefined;
 
   constructor(options: { readonly directory: string; readonly files: IdentityFiles; readonly clock: Clock }) {
     this.directory = options.directory;
@@ -82,8 +80,7 @@ export class NodeIdentity {
   }
 
   get tlsInfo(): NodeTLSInfo {
-    this.#tlsInfo ??= tlsInfo(this.chainPem, this.rootPem);
-    return this.#tlsInfo;
+    return tlsInfo(this.chainPem, this.rootPem);
   }
 
   /** Takes a new certificate and key, on disk first. Throws FailedPrecondition when they are not of this root, node and cluster. */
@@ -130,7 +127,6 @@ export class NodeIdentity {
   }
 
   #tell(): void {
-    this.#tlsInfo = undefined;
     for (const listener of [...this.#listeners]) listener();
   }
 }

@@ -1,33 +1,69 @@
-import { createHash, createPrivateKey, generateKeyPair, type KeyObject, timingSafeEqual } from "node:crypto";
-import { promisify } from "node:util";
+import "reflect-metadata";
+import { createHash, createPrivateKey, timingSafeEqual, webcrypto } from "node:crypto";
+import { Name, Pkcs10CertificateRequest, Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
 import { SwarmError } from "@starling/base";
-import { canSignWith, signRequest } from "./x509.ts";
 
-const generate = promisify(generateKeyPair);
+/** ECDSA on P-256 with SHA-256: Swarm's key algorithm for roots and nodes. */
+export const keyAlgorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 
-/** A private key for ECDSA on P-256, Swarm's algorithm for roots and nodes. */
-export async function newKey(): Promise<KeyObject> {
-  return (await generate("ec", { namedCurve: "P-256" })).privateKey;
+const hashByCurve: Readonly<Record<string, { readonly namedCurve: string; readonly hash: string }>> = {
+  prime256v1: { namedCurve: "P-256", hash: "SHA-256" },
+  secp384r1: { namedCurve: "P-384", hash: "SHA-384" },
+  secp521r1: { namedCurve: "P-521", hash: "SHA-512" },
+};
+
+export interface SigningKey {
+  readonly key: webcrypto.CryptoKey;
+  readonly algorithm: { readonly name: string; readonly namedCurve: string; readonly hash: string };
+}
+
+export function newKeyPair(): Promise<webcrypto.CryptoKeyPair> {
+  return webcrypto.subtle.generateKey(keyAlgorithm, true, ["sign", "verify"]);
 }
 
 /** PKCS #8, PEM. */
-export function privateKeyPem(key: KeyObject): string {
-  return key.export({ type: "pkcs8", format: "pem" }).toString();
+export async function privateKeyPem(key: webcrypto.CryptoKey): Promise<string> {
+  const der = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", key));
+  const body = der.toString("base64").replace(/.{64}(?=.)/g, "$&\n");
+  return `-----BEGIN PRIVATE KEY-----\n${body}\n-----END PRIVATE KEY-----\n`;
 }
 
 /** Reads a PEM key (PKCS #8 or SEC 1) that can sign. Throws InvalidArgument for other kinds than elliptic curve. */
-export function signingKey(pem: string): KeyObject {
+export async function signingKey(pem: string): Promise<SigningKey> {
   const key = createPrivateKey(pem);
-  if (!canSignWith(key)) {
+  const curve = hashByCurve[key.asymmetricKeyDetails?.namedCurve ?? ""];
+  if (curve === undefined) {
     throw new SwarmError("InvalidArgument", "key: only ECDSA keys on P-256, P-384 and P-521 can sign certificates");
   }
-  return key;
+  const algorithm = { name: "ECDSA", ...curve };
+  const der = key.export({ type: "pkcs8", format: "der" });
+  return { key: await webcrypto.subtle.importKey("pkcs8", der, algorithm, false, ["sign"]), algorithm };
 }
 
 /** A new key and a request to certify it. The subject is empty: the CA decides who the node is. */
 export async function newCertificateRequest(): Promise<{ readonly csrPem: string; readonly keyPem: string }> {
-  const key = await newKey();
-  return { csrPem: signRequest(key), keyPem: privateKeyPem(key) };
+  const keys = await newKeyPair();
+  const csr = await Pkcs10CertificateRequestGenerator.create({
+    name: new Name([]),
+    keys: keys as never,
+    signingAlgorithm: keyAlgorithm,
+  });
+  return { csrPem: `${csr.toString("pem")}\n`, keyPem: await privateKeyPem(keys.privateKey) };
+}
+
+/** The request, its signature checked. Throws InvalidArgument. */
+export async function readCertificateRequest(csr: Uint8Array): Promise<Pkcs10CertificateRequest> {
+  const refuse = (why: string, cause?: unknown) =>
+    new SwarmError("InvalidArgument", `csr: ${why}: send a PEM certificate request`, { cause });
+  let request: Pkcs10CertificateRequest;
+  try {
+    request = new Pkcs10CertificateRequest(Buffer.from(csr).toString("latin1"));
+  } catch (thrown) {
+    throw refuse("not a certificate request", thrown);
+  }
+  const verified = await request.verify().catch(() => false);
+  if (!verified) throw refuse("not signed by its own key");
+  return request;
 }
 
 export function sha256(data: Uint8Array | string): Uint8Array {

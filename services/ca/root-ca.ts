@@ -1,21 +1,30 @@
-import { type KeyObject, X509Certificate as ParsedCertificate, randomBytes } from "node:crypto";
+import "reflect-metadata";
+import { X509Certificate as ParsedCertificate, randomBytes } from "node:crypto";
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  Name,
+  type PublicKeyType,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from "@peculiar/x509";
 import { managerRole } from "@starling/api/rpc";
 import { type Millis, SwarmError } from "@starling/base";
-import { newKey, privateKeyPem, sha256, signingKey } from "./keys.ts";
 import {
-  authorityKeyIdentifier,
-  basicConstraints,
-  dnsNames,
-  encodeName,
-  extKeyUsage,
-  keyIdOf,
-  keyOfRequest,
-  keyUsage,
-  partsOfCertificate,
-  publicKeyInfo,
-  signCertificate,
-  subjectKeyIdentifier,
-} from "./x509.ts";
+  keyAlgorithm,
+  newKeyPair,
+  privateKeyPem,
+  readCertificateRequest,
+  type SigningKey,
+  sha256,
+  signingKey,
+} from "./keys.ts";
 
 /** DNS name in every manager's certificate that joiners, who know no node id yet, ask for. */
 export const caName = "swarm-ca";
@@ -46,7 +55,7 @@ export class RootCA {
   readonly keyPem: string | undefined;
   readonly #signerPem: string;
   readonly #intermediatesPem: string;
-  #signer: KeyObject | undefined;
+  #signer: Promise<SigningKey> | undefined;
 
   private constructor(options: RootCAOptions) {
     this.certificatePem = options.certificatePem;
@@ -57,27 +66,22 @@ export class RootCA {
 
   /** A new root, valid for 20 years. */
   static async create(now: Millis): Promise<RootCA> {
-    const key = await newKey();
-    const publicKey = publicKeyInfo(key);
-    const name = encodeName([["CN", caName]]);
-    const certificatePem = signCertificate(
-      {
-        serial: newSerial(),
-        issuer: name,
-        subject: name,
-        notBefore: now - backdateMs,
-        notAfter: now + rootValidityMs,
-        publicKey,
-        extensions: [
-          keyUsage("keyCertSign", "cRLSign"),
-          basicConstraints(1),
-          subjectKeyIdentifier(keyIdOf(publicKey)),
-          authorityKeyIdentifier(keyIdOf(publicKey)),
-        ],
-      },
-      key,
-    );
-    return new RootCA({ certificatePem, keyPem: privateKeyPem(key) });
+    const keys = await newKeyPair();
+    const certificate = await X509CertificateGenerator.createSelfSigned({
+      name: new Name([{ CN: [caName] }]),
+      serialNumber: newSerial(),
+      notBefore: new Date(now - backdateMs),
+      notAfter: new Date(now + rootValidityMs),
+      signingAlgorithm: keyAlgorithm,
+      keys: keys as never,
+      extensions: [
+        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+        new BasicConstraintsExtension(true, 1, true),
+        await SubjectKeyIdentifierExtension.create(keys.publicKey as unknown as PublicKeyType),
+        await AuthorityKeyIdentifierExtension.create(keys.publicKey as unknown as PublicKeyType),
+      ],
+    });
+    return new RootCA({ certificatePem: pemOf(certificate), keyPem: await privateKeyPem(keys.privateKey) });
   }
 
   /** Throws InvalidArgument when a certificate of the bundle is not a self-signed one. */
@@ -117,37 +121,32 @@ export class RootCA {
     subject: CertificateSubject,
     options: { readonly now: Millis; readonly validityMs?: number },
   ): Promise<string> {
-    const publicKey = keyOfRequest(csr);
+    const request = await readCertificateRequest(csr);
     this.#signer ??= signingKey(this.#mustKey());
-    const signer = parseCertificate(splitPem(this.#signerPem)[0] ?? "", "root certificate");
-    const issuer = partsOfCertificate(signer.raw);
+    const { key, algorithm } = await this.#signer;
+    const issuer = new X509Certificate(splitPem(this.#signerPem)[0] ?? "");
     const asked = options.validityMs ?? nodeValidityMs;
     const validityMs = asked < minNodeValidityMs ? nodeValidityMs : asked;
     const names = [subject.role, subject.nodeId, ...(subject.role === managerRole ? [caName] : [])];
-    const certificatePem = signCertificate(
-      {
-        serial: newSerial(),
-        issuer: issuer.subject,
-        subject: encodeName([
-          ["O", subject.organization],
-          ["OU", subject.role],
-          ["CN", subject.nodeId],
-        ]),
-        notBefore: options.now - backdateMs,
-        notAfter: options.now + validityMs,
-        publicKey,
-        extensions: [
-          keyUsage("digitalSignature", "keyEncipherment"),
-          extKeyUsage("serverAuth", "clientAuth"),
-          basicConstraints(undefined),
-          subjectKeyIdentifier(keyIdOf(publicKey)),
-          authorityKeyIdentifier(issuer.keyId ?? keyIdOf(publicKeyInfo(signer.publicKey))),
-          dnsNames(names),
-        ],
-      },
-      this.#signer,
-    );
-    return certificatePem + this.#intermediatesPem;
+    const certificate = await X509CertificateGenerator.create({
+      serialNumber: newSerial(),
+      subject: new Name([{ O: [subject.organization] }, { OU: [subject.role] }, { CN: [subject.nodeId] }]),
+      issuer: issuer.subjectName,
+      notBefore: new Date(options.now - backdateMs),
+      notAfter: new Date(options.now + validityMs),
+      signingAlgorithm: algorithm,
+      publicKey: request.publicKey,
+      signingKey: key as never,
+      extensions: [
+        new KeyUsagesExtension(KeyUsageFlags.digitalSignature | KeyUsageFlags.keyEncipherment, true),
+        new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
+        new BasicConstraintsExtension(false, undefined, true),
+        await SubjectKeyIdentifierExtension.create(request.publicKey),
+        await AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+        new SubjectAlternativeNameExtension(names.map((value) => ({ type: "dns", value }))),
+      ],
+    });
+    return pemOf(certificate) + this.#intermediatesPem;
   }
 
   #mustKey(): string {
@@ -180,9 +179,13 @@ export function parseCertificate(pem: string, what: string): ParsedCertificate {
   }
 }
 
+function pemOf(certificate: X509Certificate): string {
+  return `${certificate.toString("pem")}\n`;
+}
+
 /** 16 random bytes, positive. */
-function newSerial(): Uint8Array {
+function newSerial(): string {
   const serial = randomBytes(16);
   serial[0] = (serial[0]! & 0x7f) | 0x40;
-  return serial;
+  return serial.toString("hex");
 }
