@@ -95,14 +95,17 @@ export function createDummy(link: LinkOptions): Request {
   return createLink(link, "dummy", []);
 }
 
-/** A VXLAN device that learns nothing; `proxy` answers ARP from its neighbour table and never floods it. */
+/**
+ * A VXLAN device that learns nothing; `proxy` answers ARP from its neighbour table and never floods it. With an empty
+ * `local` the kernel chooses the sender's address.
+ */
 export function createVxlan(
   link: LinkOptions,
   vxlan: { readonly vni: number; readonly local: string; readonly port: number; readonly proxy: boolean },
 ): Request {
   return createLink(link, "vxlan", [
     { type: 1, value: u32(vxlan.vni) },
-    { type: 4, value: ipv4Bytes(vxlan.local) },
+    ...(vxlan.local === "" ? [] : [{ type: 4, value: ipv4Bytes(vxlan.local) }]),
     { type: 7, value: u8(0) },
     { type: 11, value: u8(vxlan.proxy ? 1 : 0) },
     { type: 15, value: be16(vxlan.port) },

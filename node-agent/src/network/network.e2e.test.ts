@@ -18,7 +18,7 @@ import {
   PortConfig_PublishMode,
   Task,
 } from "@starling/api";
-import { nullLogger, systemClock } from "@starling/base";
+import { createLogger, nullLogger, systemClock } from "@starling/base";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NodeNetwork } from "./index.ts";
 import { bridgeOf, meshDevice, vxlanOf } from "./names.ts";
@@ -124,7 +124,7 @@ function nodeNetwork(n: number): NodeNetwork {
 }
 
 beforeAll(async () => {
-  hosts = new TestHosts(3);
+  hosts = new TestHosts(4);
   nodes = [1, 2, 3].map(nodeNetwork);
   await Promise.all(nodes.map((node) => node.receive(complete())));
   for (const n of [1, 2, 3]) hosts.add(`c${n}`);
@@ -289,5 +289,32 @@ describe("changes", () => {
     expect(links).not.toMatch(/s[rbxo]\d?-/);
     expect(links).not.toContain(meshDevice);
     expect(hosts.run("h1", "ip rule; ip route show table all proto 83")).not.toMatch(/4096|proto 83/);
+  });
+});
+
+describe("a node that other nodes cannot reach", () => {
+  it("serves its own tasks, and says once that others are cut off", async () => {
+    const warnings: string[] = [];
+    const log = createLogger({ level: "warn", write: (line) => warnings.push(line) });
+    const lone = new NodeNetwork({ nodeId: "node1", clock: systemClock, log, resolvConf: "", netns: hosts.path("h4") });
+    const known = complete().changes.filter(({ node, endpoint }) => (node ?? endpoint?.nodeId) === undefined);
+    const self = NetworkStateNode.create({ id: "node1", meshAddress: "10.255.0.2/16" });
+    const own = [endpoint(1, net, overlayAddress(1)), endpoint(1, ingress, ingressAddress(1))];
+    const changes = [...known, update({ node: self }), ...own];
+    const message = NetworkStateMessage.create({ type: NetworkStateMessage_Type.COMPLETE, sequence: 1, changes });
+    hosts.add("c4");
+    try {
+      await lone.receive(message);
+      await lone.attach(task(1), { path: hosts.path("c4"), pid: 0 });
+      await hosts.serve("c4", 80);
+      expect(hosts.ask("client", "192.168.77.4", 8080)).toBe("c4 172.31.9.2");
+      expect(hosts.ask("c4", "10.0.1.2", 80)).toBe("c4 10.0.1.11");
+      await lone.receive(message);
+      expect(await lone.audit()).toBe(0);
+    } finally {
+      await lone.close();
+    }
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toContain("--advertise-remote-api");
   });
 });

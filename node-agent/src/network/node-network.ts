@@ -71,6 +71,7 @@ export class NodeNetwork implements NetworkAttacher {
   #retry: Timer | undefined;
   #nextAudit: Timer | undefined;
   #claimed = false;
+  #warned = false;
   #closed = false;
 
   constructor(options: NodeNetworkOptions) {
@@ -88,6 +89,7 @@ export class NodeNetwork implements NetworkAttacher {
   /** Takes in a message of the managers' stream and applies it; resolves when the kernel has it. Failures are logged and tried again. */
   async receive(message: NetworkStateMessage): Promise<void> {
     this.#state.receive(message);
+    this.#warnOfLoopback();
     await this.#settle();
   }
 
@@ -295,8 +297,7 @@ export class NodeNetwork implements NetworkAttacher {
   #knows(attachment: Attachment): boolean {
     if (!this.#state.ready) return false;
     if (attachment.overlays.length === 0 && attachment.ingressAddress === undefined) return true;
-    const self = this.#state.view.nodes.get(this.#nodeId);
-    if (self === undefined || self.underlayAddress === "") return false;
+    if (!this.#state.view.nodes.has(this.#nodeId)) return false;
     return attachment.overlays.every(({ networkId }) => this.#state.view.networks.has(networkId));
   }
 
@@ -356,6 +357,18 @@ export class NodeNetwork implements NetworkAttacher {
       this.#log.warn("virtual IPs could not be set", { "task.id": task.local.taskId, error });
       this.#retryLater();
     }
+  }
+
+  /** Says once that overlay networks end at this host. */
+  #warnOfLoopback(): void {
+    const self = this.#state.view.nodes.get(this.#nodeId);
+    if (this.#warned || self === undefined || self.underlayAddress !== "") return;
+    this.#warned = true;
+    this.#log.warn(
+      "this node has no IPv4 address that other nodes reach: its overlay networks and published ports work on this host " +
+        "alone; give swarmd one with --advertise-remote-api",
+      { "node.id": this.#nodeId },
+    );
   }
 
   #retryLater(): void {

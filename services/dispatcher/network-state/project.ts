@@ -43,7 +43,10 @@ export function projectNetwork(network: Network): NetworkStateNetwork | undefine
   });
 }
 
-/** Where the node is reached. A manager's advertised address is surer than what its last session came from. */
+/**
+ * Where the node is reached; empty when that is a loopback address or IPv6. A manager's advertised address is surer than
+ * what its last session came from.
+ */
 export function projectNode(node: Node): NetworkStateNode {
   const advertised = hostOf(node.managerStatus?.addr ?? "");
   const seen = hostOf(node.status.addr);
