@@ -38,7 +38,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --check                            says what this host lacks, and ends
       --election-tick N                  raft ticks without a leader before an election (default 8, of 100 ms each)
       --force-new-cluster                makes this manager the only one again, when the others are lost for ever
-      --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 1)
+      --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 2)
       --hostname NAME                    name of this node (default: the host's)
       --insecure-registry HOST[:PORT]    registry or CIDR that is spoken to without TLS (repeatable)
       --join-addr HOST:PORT              a manager of the swarm to join
@@ -125,7 +125,7 @@ function parseFlags(args: readonly string[]) {
         check: { type: "boolean", default: false },
         "election-tick": { type: "string", default: "8" },
         "force-new-cluster": { type: "boolean", default: false },
-        "heartbeat-tick": { type: "string", default: "1" },
+        "heartbeat-tick": { type: "string", default: "2" },
         help: { type: "boolean", short: "h", default: false },
         hostname: { type: "string" },
         "insecure-registry": { type: "string", multiple: true, default: [] },
