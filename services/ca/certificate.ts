@@ -1,6 +1,4 @@
-import "reflect-metadata";
 import { createPrivateKey, X509Certificate as ParsedCertificate } from "node:crypto";
-import { X509Certificate } from "@peculiar/x509";
 import { NodeTLSInfo } from "@starling/api";
 import { managerRole, workerRole } from "@starling/api/rpc";
 import { type Millis, SwarmError } from "@starling/base";
@@ -61,16 +59,34 @@ export function keyMatches(chainPem: string, keyPem: string): boolean {
 /** What a node tells of its trust in its description, so that a root rotation can see who has moved. */
 export function tlsInfo(chainPem: string, rootPem: string): NodeTLSInfo {
   const chain = splitPem(chainPem);
-  const leaf = new X509Certificate(chain[0] ?? "");
+  const leaf = parseCertificate(chain[0] ?? "", "node certificate");
   const issuerPem = [...chain.slice(1), ...splitPem(rootPem)].find((pem) =>
-    new ParsedCertificate(chain[0] ?? "").checkIssued(new ParsedCertificate(pem)),
+    leaf.checkIssued(new ParsedCertificate(pem)),
   );
   const issuer = new ParsedCertificate(issuerPem ?? rootPem);
   return NodeTLSInfo.create({
     trustRoot: Buffer.from(rootPem),
-    certIssuerSubject: new Uint8Array(leaf.issuerName.toArrayBuffer()),
+    certIssuerSubject: issuerName(leaf.raw),
     certIssuerPublicKey: new Uint8Array(issuer.publicKey.export({ type: "spki", format: "der" })),
   });
+}
+
+/**
+ * The issuer's Name in the DER of a certificate that was verified before: TBSCertificate's fourth element, behind version,
+ * serial number and signature algorithm (RFC 5280 §4.1).
+ */
+function issuerName(certificate: Uint8Array): Uint8Array {
+  const elementAt = (offset: number) => {
+    const first = certificate[offset + 1]!;
+    const lengthBytes = first < 0x80 ? 0 : first & 0x7f;
+    let length = lengthBytes === 0 ? first : 0;
+    for (let i = 0; i < lengthBytes; i++) length = length * 256 + certificate[offset + 2 + i]!;
+    const content = offset + 2 + lengthBytes;
+    return { content, end: content + length };
+  };
+  let at = elementAt(elementAt(0).content).content;
+  for (let skipped = 0; skipped < 3; skipped++) at = elementAt(at).end;
+  return Uint8Array.from(certificate.subarray(at, elementAt(at).end));
 }
 
 function refuse(why: string): SwarmError {

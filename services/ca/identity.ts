@@ -23,6 +23,8 @@ export class NodeIdentity {
   /** Replaced as a whole by `replace` and `replaceRoot`. */
   #files: IdentityFiles;
   #certificate: NodeCertificate;
+  /** Made when asked for, until the next change. */
+  #tlsInfo: NodeTLSInfo | undefined;
 
   constructor(options: { readonly directory: string; readonly files: IdentityFiles; readonly clock: Clock }) {
     this.directory = options.directory;
@@ -80,7 +82,8 @@ export class NodeIdentity {
   }
 
   get tlsInfo(): NodeTLSInfo {
-    return tlsInfo(this.chainPem, this.rootPem);
+    this.#tlsInfo ??= tlsInfo(this.chainPem, this.rootPem);
+    return this.#tlsInfo;
   }
 
   /** Takes a new certificate and key, on disk first. Throws FailedPrecondition when they are not of this root, node and cluster. */
@@ -127,6 +130,7 @@ export class NodeIdentity {
   }
 
   #tell(): void {
+    this.#tlsInfo = undefined;
     for (const listener of [...this.#listeners]) listener();
   }
 }

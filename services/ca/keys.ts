@@ -1,7 +1,7 @@
-import "reflect-metadata";
 import { createHash, createPrivateKey, timingSafeEqual, webcrypto } from "node:crypto";
-import { Name, Pkcs10CertificateRequest, Pkcs10CertificateRequestGenerator } from "@peculiar/x509";
+import type { Pkcs10CertificateRequest } from "@peculiar/x509";
 import { SwarmError } from "@starling/base";
+import { x509 } from "./x509.ts";
 
 /** ECDSA on P-256 with SHA-256: Swarm's key algorithm for roots and nodes. */
 export const keyAlgorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
@@ -42,7 +42,7 @@ export async function signingKey(pem: string): Promise<SigningKey> {
 
 /** A new key and a request to certify it. The subject is empty: the CA decides who the node is. */
 export async function newCertificateRequest(): Promise<{ readonly csrPem: string; readonly keyPem: string }> {
-  const keys = await newKeyPair();
+  const [keys, { Name, Pkcs10CertificateRequestGenerator }] = await Promise.all([newKeyPair(), x509()]);
   const csr = await Pkcs10CertificateRequestGenerator.create({
     name: new Name([]),
     keys: keys as never,
@@ -55,9 +55,10 @@ export async function newCertificateRequest(): Promise<{ readonly csrPem: string
 export async function readCertificateRequest(csr: Uint8Array): Promise<Pkcs10CertificateRequest> {
   const refuse = (why: string, cause?: unknown) =>
     new SwarmError("InvalidArgument", `csr: ${why}: send a PEM certificate request`, { cause });
+  const { Pkcs10CertificateRequest: Request } = await x509();
   let request: Pkcs10CertificateRequest;
   try {
-    request = new Pkcs10CertificateRequest(Buffer.from(csr).toString("latin1"));
+    request = new Request(Buffer.from(csr).toString("latin1"));
   } catch (thrown) {
     throw refuse("not a certificate request", thrown);
   }

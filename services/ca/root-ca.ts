@@ -1,19 +1,5 @@
-import "reflect-metadata";
 import { X509Certificate as ParsedCertificate, randomBytes } from "node:crypto";
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  Name,
-  type PublicKeyType,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  X509Certificate,
-  X509CertificateGenerator,
-} from "@peculiar/x509";
+import type { PublicKeyType, X509Certificate } from "@peculiar/x509";
 import { managerRole } from "@starling/api/rpc";
 import { type Millis, SwarmError } from "@starling/base";
 import {
@@ -25,6 +11,7 @@ import {
   sha256,
   signingKey,
 } from "./keys.ts";
+import { x509 } from "./x509.ts";
 
 /** DNS name in every manager's certificate that joiners, who know no node id yet, ask for. */
 export const caName = "swarm-ca";
@@ -66,19 +53,19 @@ export class RootCA {
 
   /** A new root, valid for 20 years. */
   static async create(now: Millis): Promise<RootCA> {
-    const keys = await newKeyPair();
-    const certificate = await X509CertificateGenerator.createSelfSigned({
-      name: new Name([{ CN: [caName] }]),
+    const [keys, lib] = await Promise.all([newKeyPair(), x509()]);
+    const certificate = await lib.X509CertificateGenerator.createSelfSigned({
+      name: new lib.Name([{ CN: [caName] }]),
       serialNumber: newSerial(),
       notBefore: new Date(now - backdateMs),
       notAfter: new Date(now + rootValidityMs),
       signingAlgorithm: keyAlgorithm,
       keys: keys as never,
       extensions: [
-        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
-        new BasicConstraintsExtension(true, 1, true),
-        await SubjectKeyIdentifierExtension.create(keys.publicKey as unknown as PublicKeyType),
-        await AuthorityKeyIdentifierExtension.create(keys.publicKey as unknown as PublicKeyType),
+        new lib.KeyUsagesExtension(lib.KeyUsageFlags.keyCertSign | lib.KeyUsageFlags.cRLSign, true),
+        new lib.BasicConstraintsExtension(true, 1, true),
+        await lib.SubjectKeyIdentifierExtension.create(keys.publicKey as unknown as PublicKeyType),
+        await lib.AuthorityKeyIdentifierExtension.create(keys.publicKey as unknown as PublicKeyType),
       ],
     });
     return new RootCA({ certificatePem: pemOf(certificate), keyPem: await privateKeyPem(keys.privateKey) });
@@ -124,13 +111,14 @@ export class RootCA {
     const request = await readCertificateRequest(csr);
     this.#signer ??= signingKey(this.#mustKey());
     const { key, algorithm } = await this.#signer;
-    const issuer = new X509Certificate(splitPem(this.#signerPem)[0] ?? "");
+    const lib = await x509();
+    const issuer = new lib.X509Certificate(splitPem(this.#signerPem)[0] ?? "");
     const asked = options.validityMs ?? nodeValidityMs;
     const validityMs = asked < minNodeValidityMs ? nodeValidityMs : asked;
     const names = [subject.role, subject.nodeId, ...(subject.role === managerRole ? [caName] : [])];
-    const certificate = await X509CertificateGenerator.create({
+    const certificate = await lib.X509CertificateGenerator.create({
       serialNumber: newSerial(),
-      subject: new Name([{ O: [subject.organization] }, { OU: [subject.role] }, { CN: [subject.nodeId] }]),
+      subject: new lib.Name([{ O: [subject.organization] }, { OU: [subject.role] }, { CN: [subject.nodeId] }]),
       issuer: issuer.subjectName,
       notBefore: new Date(options.now - backdateMs),
       notAfter: new Date(options.now + validityMs),
@@ -138,12 +126,12 @@ export class RootCA {
       publicKey: request.publicKey,
       signingKey: key as never,
       extensions: [
-        new KeyUsagesExtension(KeyUsageFlags.digitalSignature | KeyUsageFlags.keyEncipherment, true),
-        new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth, ExtendedKeyUsage.clientAuth]),
-        new BasicConstraintsExtension(false, undefined, true),
-        await SubjectKeyIdentifierExtension.create(request.publicKey),
-        await AuthorityKeyIdentifierExtension.create(issuer.publicKey),
-        new SubjectAlternativeNameExtension(names.map((value) => ({ type: "dns", value }))),
+        new lib.KeyUsagesExtension(lib.KeyUsageFlags.digitalSignature | lib.KeyUsageFlags.keyEncipherment, true),
+        new lib.ExtendedKeyUsageExtension([lib.ExtendedKeyUsage.serverAuth, lib.ExtendedKeyUsage.clientAuth]),
+        new lib.BasicConstraintsExtension(false, undefined, true),
+        await lib.SubjectKeyIdentifierExtension.create(request.publicKey),
+        await lib.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+        new lib.SubjectAlternativeNameExtension(names.map((value) => ({ type: "dns", value }))),
       ],
     });
     return pemOf(certificate) + this.#intermediatesPem;
