@@ -31,6 +31,7 @@ export interface PeerTransport {
 export interface RaftNetwork {
   connect(options: {
     readonly ownId: bigint;
+    readonly ownAddr: string;
     readonly clock: Clock;
     readonly log: Logger;
     readonly events: PeerEvents;

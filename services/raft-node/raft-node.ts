@@ -150,6 +150,7 @@ export class RaftNode implements Proposer {
     });
     const transport = network.connect({
       ownId: opened.raftId,
+      ownAddr: addr,
       clock,
       log,
       events: {
@@ -365,12 +366,13 @@ export class RaftNode implements Proposer {
         return node.raftId;
       },
       stopping: this.#stopping.signal,
-      isMember: (raftId) => this.#membership.get(raftId) !== undefined,
       isRemoved: (raftId) => this.#membership.isRemoved(raftId),
       addressOf: (raftId) => this.#membership.get(raftId)?.addr,
       step: (message) => this.step(message),
-      streamOpened: (from) => {
+      streamOpened: (from, addr) => {
         this.#leaderLoss.streamOpened(from);
+        // A member that came while this one was behind: it may need this one's vote.
+        if (addr !== "" && this.#membership.get(from) === undefined) this.#parts?.transport.setPeer(from, addr);
         this.#parts?.transport.nudge(from);
       },
       streamEnded: (from) => this.#leaderLoss.streamEnded(from),

@@ -57,11 +57,15 @@ export class Faults {
   readonly #chance: Chance;
   /** How much goes wrong in this run. */
   readonly #rate: number;
+  /** How often those who have just won or granted an election are hit. */
+  readonly #electionRate: number;
+  #ended = false;
 
   constructor(world: FaultyWorld, chance: Chance) {
     this.#world = world;
     this.#chance = chance;
     this.#rate = chance.between(0.005, 0.05);
+    this.#electionRate = chance.pick([0, 0.1, 0.5])!;
   }
 
   /** Once per step. */
@@ -102,8 +106,30 @@ export class Faults {
     }
   }
 
+  /** A host has begun to lead: the moment at which the most can go wrong. */
+  onLeader(host: Host): void {
+    if (this.#ended || !this.#chance.happens(this.#electionRate)) return;
+    if (this.#chance.happens(0.5)) {
+      this.#later(0, 20, () => this.#crash("power cut", host));
+      return;
+    }
+    // What it says reaches but some of the others.
+    const { hosts, net, trace } = this.#world;
+    const deaf = hosts.filter((other) => other !== host && this.#chance.happens(0.6));
+    for (const other of deaf) net.cut(host.name, other.name);
+    trace.note("net", `! new leader ${host.name} does not reach ${deaf.map(({ name }) => name)}`);
+    this.#mendLater();
+  }
+
+  /** A host has granted its vote. */
+  onVote(host: Host): void {
+    if (this.#ended || !this.#chance.happens(this.#electionRate / 2)) return;
+    this.#later(0, 5, () => this.#crash("power cut", host));
+  }
+
   /** Everything mends: what is left must find together again. */
   end(): void {
+    this.#ended = true;
     const { net, hosts } = this.#world;
     net.mend();
     net.weather = fairWeather;
@@ -197,7 +223,7 @@ export class Faults {
   }
 
   #startLater(host: Host): void {
-    this.#later(10, 2_500, () => {
+    this.#later(5, this.#chance.happens(0.5) ? 100 : 2_500, () => {
       if (host.state === "down") this.#world.start(host);
     });
   }

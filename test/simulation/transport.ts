@@ -151,7 +151,7 @@ export class SimTransport implements PeerTransport {
 
   async #hold(raftId: bigint, target: RaftEndpoint, handlers: RaftHandlers, signal: AbortSignal): Promise<void> {
     try {
-      const requests = hello({ from: this.#ownId, to: raftId, messages: [] }, signal);
+      const requests = hello({ from: this.#ownId, to: raftId, addr: this.#self.addr, messages: [] }, signal);
       for await (const _ of handlers.peer.messages(requests, context(this.#self.name, signal))) {
         // An acknowledgement of the hello.
       }

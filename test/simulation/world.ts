@@ -63,7 +63,10 @@ class World implements FaultyWorld {
     this.chance = new Chance(seed);
     this.trace = new Trace(() => ({ step: this.#step, ms: this.schedule.now }));
     this.net = new SimNetwork(this.schedule, this.chance.fork(), this.trace);
-    this.#checkers = new Checkers(mutant);
+    this.#checkers = new Checkers(mutant, {
+      leads: (name) => this.#faults.onLeader(this.hosts.find((host) => host.name === name)!),
+      votes: (host) => this.#faults.onVote(host),
+    });
     this.#surroundings = {
       schedule: this.schedule,
       net: this.net,
@@ -214,9 +217,10 @@ class World implements FaultyWorld {
   }
 }
 
-/** Limits that differ from run to run; those of production in every other one. */
+/** Limits and rules that differ from run to run; those of production in every other one. */
 function raftConfig(chance: Chance): Partial<Config> {
   if (chance.happens(0.5)) return {};
   const maxSizePerMsg = chance.pick([0, 200, 4_000])!;
-  return { maxSizePerMsg, maxInflightMsgs: 1 + chance.below(8), maxCommittedSizePerReady: 2_000 };
+  const limits = { maxSizePerMsg, maxInflightMsgs: 1 + chance.below(8), maxCommittedSizePerReady: 2_000 };
+  return { ...limits, preVote: chance.happens(0.5), electionTick: 3 + chance.below(6) };
 }

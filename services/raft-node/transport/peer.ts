@@ -21,6 +21,7 @@ export interface PeerEvents {
 
 export interface PeerOptions {
   readonly ownId: bigint;
+  readonly ownAddr: string;
   readonly raftId: bigint;
   readonly addr: string;
   readonly credentials: () => ChannelCredentials;
@@ -193,7 +194,8 @@ export class Peer {
 
   /** What goes into the stream: first an empty batch, which the peer's answer turns into "active". */
   async *#batches(signal: AbortSignal): AsyncGenerator<RaftBatch> {
-    const { ownId: from, raftId: to, clock } = this.#options;
+    const { ownId: from, ownAddr, raftId: to, clock } = this.#options;
+    let addr = ownAddr;
     this.#ackedBatches = 0;
     this.#hello = true;
     while (!signal.aborted) {
@@ -215,7 +217,8 @@ export class Peer {
       this.#inflightBytes += bytes;
       sentBatches.inc();
       sentMessages.inc(messages.length);
-      yield { from, to, messages: messages.map(toWire) };
+      yield { from, to, addr, messages: messages.map(toWire) };
+      addr = "";
     }
   }
 

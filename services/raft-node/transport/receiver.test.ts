@@ -11,7 +11,6 @@ const [self, peer, removed] = [1n, 2n, 3n];
 function receiver(stepped: Message[]): Receiver {
   return {
     raftId: self,
-    isMember: (raftId) => raftId === self || raftId === peer,
     isRemoved: (raftId) => raftId === removed,
     addressOf: () => undefined,
     step: (message) => void stepped.push(message),
@@ -32,7 +31,7 @@ const context: CallContext = {
 async function stream(sender: bigint, ...messages: Message[]): Promise<Message[]> {
   const stepped: Message[] = [];
   async function* batches(): AsyncGenerator<RaftBatch> {
-    yield { from: sender, to: self, messages: messages.map(toWire) };
+    yield { from: sender, to: self, addr: "", messages: messages.map(toWire) };
   }
   for await (const _ of peerHandlers(receiver(stepped)).messages(batches(), context)) {
     // Acknowledgements.
@@ -44,6 +43,11 @@ const heartbeat = (from: bigint) => newMessage({ type: MessageType.MsgHeartbeat,
 
 it("a removed member's stream ends with the news of its removal", async () => {
   await expect(stream(removed, heartbeat(removed))).rejects.toMatchObject({ code: "NotFound" });
+});
+
+it("whoever is not removed may ask for a vote: this member may lag behind the sender's coming", async () => {
+  const vote = newMessage({ type: MessageType.MsgPreVote, from: 9n, to: self, term: 3 });
+  expect(await stream(9n, vote)).toMatchObject([{ type: MessageType.MsgPreVote, from: 9n }]);
 });
 
 it("a member that passes on a removed member's read is not told that it was removed itself", async () => {

@@ -19,11 +19,11 @@ export const memberRemovedText = "raft: member was removed from the cluster";
 export interface Receiver {
   /** 0 while the node is not up. */
   readonly raftId: bigint;
-  isMember(raftId: bigint): boolean;
   isRemoved(raftId: bigint): boolean;
   addressOf(raftId: bigint): string | undefined;
   step(message: Message): void;
-  streamOpened(from: bigint): void;
+  /** `addr` is where the sender says that it is reached. */
+  streamOpened(from: bigint, addr: string): void;
   streamEnded(from: bigint): void;
   readonly stopping: AbortSignal;
 }
@@ -46,7 +46,7 @@ export function peerHandlers(receiver: Receiver): Handlers<typeof RaftPeer> {
           checkBatch(receiver, batch);
           if (from === undefined) {
             from = batch.from;
-            receiver.streamOpened(from);
+            receiver.streamOpened(from, batch.addr);
           }
           for (const message of batch.messages) stepFromPeer(receiver, message);
           batches++;
@@ -115,8 +115,6 @@ function stepFromPeer(receiver: Receiver, wire: RaftpbMessage): void {
   if (wire.to !== receiver.raftId) return;
   // Only the leader proposes: transactions of two managers could conflict.
   if (wire.type === MessageType.MsgProp) return;
-  const isVote = wire.type === MessageType.MsgVote || wire.type === MessageType.MsgPreVote;
-  if (isVote && !receiver.isMember(wire.from)) return;
   receiver.step(fromWire(wire));
 }
 

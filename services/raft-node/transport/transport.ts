@@ -6,6 +6,7 @@ import { Peer, type PeerEvents } from "./peer.ts";
 
 export interface TransportOptions {
   readonly ownId: bigint;
+  readonly ownAddr: string;
   readonly credentials: () => ChannelCredentials;
   readonly clock: Clock;
   readonly log: Logger;

@@ -1,7 +1,7 @@
 import type { SwarmError } from "@starling/base";
 import type { RaftNode } from "@starling/raft-node";
 import type { MemoryStore, Proposer } from "@starling/store";
-import type { Entry, Message } from "raft-ts";
+import { type Entry, type Message, MessageType } from "raft-ts";
 import type { Raft } from "raft-ts/testing";
 import type { Host } from "../host.ts";
 import type { Mutant } from "../mutants.ts";
@@ -22,6 +22,12 @@ export interface Witness {
   proposer(raft: RaftNode): Proposer;
 }
 
+/** What the checkers see on their way, for faults that wait for it. */
+export interface CheckerEvents {
+  leads(name: string): void;
+  votes(host: Host): void;
+}
+
 /** All checkers of one run. */
 export class Checkers {
   readonly log: LogChecker;
@@ -32,13 +38,15 @@ export class Checkers {
   readonly #told = new Map<number, string>();
   readonly #watchers = new Map<Host, WatchChecker>();
   readonly #fail: Fail;
+  readonly #events: CheckerEvents;
 
-  constructor(mutant: Mutant | undefined) {
+  constructor(mutant: Mutant | undefined, events: CheckerEvents) {
     this.#mutant = mutant;
+    this.#events = events;
     this.#fail = (explain) => {
       this.violation ??= explain;
     };
-    this.log = new LogChecker(this.#fail);
+    this.log = new LogChecker(this.#fail, events.leads);
     this.history = new HistoryChecker(this.#fail);
     this.#state = new StateChecker(this.#fail);
   }
@@ -112,6 +120,7 @@ export class Checkers {
 
   sent(host: Host, message: Message): void {
     this.log.sent(host.name, message);
+    if (message.type === MessageType.MsgVoteResp && !message.reject) this.#events.votes(host);
   }
 
   appends(host: Host, raft: Raft, entries: readonly Entry[]): void {

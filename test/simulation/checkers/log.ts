@@ -19,6 +19,7 @@ const { MsgApp, MsgHeartbeat, MsgSnap, MsgVoteResp } = MessageType;
 /** Raft paper, figure 3: election safety, log matching, leader completeness; and that what is committed never changes. */
 export class LogChecker {
   readonly #fail: Fail;
+  readonly #newLeader: (name: string) => void;
   readonly #leaderOf = new Map<number, bigint>();
   readonly #votes = new Map<string, bigint>();
   readonly #committed: Committed[] = [];
@@ -26,8 +27,9 @@ export class LogChecker {
   /** Per life of a member: up to where its commits were checked, and in which term it was seen to lead. */
   readonly #seen = new WeakMap<Raft, { commit: number; ledIn: number }>();
 
-  constructor(fail: Fail) {
+  constructor(fail: Fail, newLeader: (name: string) => void) {
     this.#fail = fail;
+    this.#newLeader = newLeader;
   }
 
   get committedIndex(): number {
@@ -44,6 +46,7 @@ export class LogChecker {
     if (raft.state === StateType.StateLeader && seen.ledIn !== raft.term) {
       seen.ledIn = raft.term;
       this.#leads(name, raft.id, raft.term);
+      this.#newLeader(name);
       for (let i = raft.log.firstIndex(); i < this.#committed.length; i++) this.#mustHave(name, raft, i);
     }
     if (raft.log.committed <= seen.commit) return;
