@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Task, TaskState, TaskStatus } from "@starling/api";
@@ -25,24 +25,39 @@ describe("the task database", () => {
     expect(await open().load()).toEqual([task("t1", TaskState.RUNNING)]);
   });
 
-  it("drops files that are damaged or were being written", async () => {
+  it("drops files that are damaged or were being written, and goes on with the one before", async () => {
     const db = open();
     db.put(task("t1", TaskState.RUNNING));
     await db.flush();
     for (const [name, content] of [
-      ["empty", ""],
-      ["torn", "starling-task 1 00000000\nxx"],
-      [".t9", "half"],
+      ["empty.1", ""],
+      ["t1.2", "starling-task 1 00000000\nxx"],
     ] as const) {
       writeFileSync(join(dir, name), content);
     }
-    expect((await open().load()).map(({ id }) => id)).toEqual(["t1"]);
-    expect(readdirSync(dir)).toEqual(["t1"]);
+    const reopened = open();
+    expect(await reopened.load()).toEqual([task("t1", TaskState.RUNNING)]);
+    expect(readdirSync(dir)).toEqual(["t1.1"]);
+    reopened.put(task("t1", TaskState.COMPLETE));
+    await reopened.flush();
+    expect(await open().load()).toEqual([task("t1", TaskState.COMPLETE)]);
+  });
+
+  it("keeps the newest where swarmd ended before it removed the one before", async () => {
+    const db = open();
+    db.put(task("t1", TaskState.RUNNING));
+    await db.flush();
+    copyFileSync(join(dir, "t1.1"), join(dir, "t1.9"));
+    db.put(task("t1", TaskState.FAILED));
+    await db.flush();
+    renameSync(join(dir, "t1.2"), join(dir, "t1.10"));
+    expect(await open().load()).toEqual([task("t1", TaskState.FAILED)]);
+    expect(readdirSync(dir)).toEqual(["t1.10"]);
   });
 
   it("is refused with a clear word when a newer swarmd wrote it", async () => {
-    writeFileSync(join(dir, "t1"), "starling-task 2 00000000\n");
+    writeFileSync(join(dir, "t1.1"), "starling-task 2 00000000\n");
     await expect(open().load()).rejects.toThrow(/task file of version 2, this swarmd reads up to 1/);
-    expect(readdirSync(dir)).toEqual(["t1"]);
+    expect(readdirSync(dir)).toEqual(["t1.1"]);
   });
 });

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { crc32 } from "node:zlib";
 import { Task } from "@starling/api";
@@ -8,13 +8,17 @@ const formatVersion = 1;
 const header = /^starling-task (\d+) ([0-9a-f]{8})\n/;
 
 /**
- * The node's assigned tasks with their last status, one file each: `<directory>/<task id>`, a line
- * `starling-task <version> <crc32>` and the Task message. A file is replaced by rename, so it is whole whenever swarmd
- * ends. It is not synced: after a power cut no process of it lives, and a damaged file is dropped.
+ * The node's assigned tasks with their last status, one file each: `<directory>/<task id>.<n>`, a line
+ * `starling-task <version> <crc32>` and the Task message. Each write makes the next file and removes the one before, so a
+ * whole one is there whenever swarmd ends; to rename over a file would have the file system flush it, which takes twenty
+ * times as long and the disk from raft's log. Not synced: after a power cut no process of it lives, and a damaged file is
+ * dropped.
  */
 export class TaskDb {
   readonly #directory: string;
   readonly #log: Logger;
+  /** `n` of each task's file. */
+  readonly #files = new Map<string, number>();
   /** What is to be written next, by task id; undefined deletes. One write per task is under way at a time. */
   readonly #next = new Map<string, Task | undefined>();
   readonly #writing = new Map<string, Promise<void>>();
@@ -27,17 +31,20 @@ export class TaskDb {
   /** All tasks on disk. Throws FailedPrecondition for a file of a newer version than this program knows. */
   async load(): Promise<Task[]> {
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const tasks: Task[] = [];
-    for (const name of await readdir(this.#directory)) {
+    const tasks = new Map<string, Task>();
+    for (const { name, id, n } of newestFirst(await readdir(this.#directory))) {
       const path = join(this.#directory, name);
-      const task = name.startsWith(".") ? undefined : decode(path, await readFile(path));
-      if (task !== undefined) tasks.push(task);
-      else {
-        if (!name.startsWith(".")) this.#log.warn("damaged task file dropped", { path });
-        await rm(path, { force: true });
+      // Older than a whole one: swarmd ended between a write and the removal of the file before.
+      const task = tasks.has(id) ? undefined : decode(path, await readFile(path));
+      if (task !== undefined) {
+        tasks.set(id, task);
+        this.#files.set(id, n);
+        continue;
       }
+      if (!tasks.has(id)) this.#log.warn("damaged task file dropped", { path });
+      await rm(path, { force: true });
     }
-    return tasks;
+    return [...tasks.values()];
   }
 
   /** Keeps `task`; of several puts of one task that come quickly only the last is written. */
@@ -75,15 +82,26 @@ export class TaskDb {
   }
 
   async #write(taskId: string, task: Task | undefined): Promise<void> {
-    const path = join(this.#directory, taskId);
-    if (task === undefined) {
-      await rm(path, { force: true });
-      return;
-    }
-    const temporary = join(this.#directory, `.${taskId}`);
-    await writeFile(temporary, encode(task), { mode: 0o600 });
-    await rename(temporary, path);
+    const known = this.#files.get(taskId);
+    const path = (n: number) => join(this.#directory, `${taskId}.${n}`);
+    if (task !== undefined) {
+      const next = (known ?? 0) + 1;
+      await writeFile(path(next), encode(task), { mode: 0o600 });
+      this.#files.set(taskId, next);
+    } else this.#files.delete(taskId);
+    if (known !== undefined) await rm(path(known), { force: true });
   }
+}
+
+/** What the folder holds of tasks, each task's newest file first. */
+function newestFirst(
+  names: readonly string[],
+): readonly { readonly name: string; readonly id: string; readonly n: number }[] {
+  const files = names.map((name) => {
+    const dot = name.lastIndexOf(".");
+    return { name, id: name.slice(0, dot), n: Number(name.slice(dot + 1)) };
+  });
+  return files.sort((a, b) => b.n - a.n);
 }
 
 function encode(task: Task): Buffer {
