@@ -56,8 +56,9 @@ export async function joinCluster(options: JoinOptions): Promise<NodeIdentity> {
       );
     } catch (thrown) {
       const error = SwarmError.from(thrown);
-      if (!mayPass(error) || options.clock.monotonic() >= deadline) throw error;
-      options.log.debug("join will be tried again", { address, error });
+      if (!mayPass(error)) throw error;
+      if (options.clock.monotonic() >= deadline) throw notJoined(address, error);
+      options.log[attempt === 0 ? "info" : "debug"]("join will be tried again", { address, error });
       await options.clock.sleep(retryMs, options.signal);
     }
   }
@@ -135,6 +136,14 @@ async function withClient<T>(
   } finally {
     client.close();
   }
+}
+
+function notJoined(address: string, error: SwarmError): SwarmError {
+  return new SwarmError(
+    error.code,
+    `could not join by ${address}: ${error.message}: give the address of a manager that runs and is reached from here`,
+    { cause: error },
+  );
 }
 
 /** Errors that a wait may cure: an election, a manager on its way up, a lost packet. */

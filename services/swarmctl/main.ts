@@ -13,6 +13,8 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
+// Pauses between attempts do not keep a process alive.
+const living = setInterval(() => undefined, 2 ** 31 - 1);
 process.exitCode = await run(process.argv.slice(2), {
   env: process.env,
   signal: interrupted.signal,
@@ -26,3 +28,4 @@ process.exitCode = await run(process.argv.slice(2), {
     return Buffer.concat(chunks);
   },
 });
+clearInterval(living);

@@ -32,6 +32,9 @@ async function main(): Promise<number> {
   }
 }
 
+// Pauses between attempts do not keep a process alive: without a manager to talk to, nothing else would.
+setInterval(() => undefined, 2 ** 31 - 1);
+
 main().then(
   (code) => process.exit(code),
   (thrown) => {

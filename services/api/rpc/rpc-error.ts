@@ -10,5 +10,9 @@ export function toServiceError(thrown: unknown): ServiceError {
 
 /** A gRPC error as the client's caller sees it. */
 export function fromServiceError(thrown: unknown): SwarmError {
-  return SwarmError.from(thrown);
+  const error = SwarmError.from(thrown);
+  // grpc-js: "No connection established. Last error: Error: connect ECONNREFUSED 10.0.0.5:4242. Resolution note: "
+  const [, cause] =
+    /^No connection established\. Last error: (?:Error: )?(.*?)\.? Resolution note: /.exec(error.message) ?? [];
+  return cause === undefined ? error : new SwarmError(error.code, `no connection: ${cause}`, { cause: thrown });
 }
