@@ -114,9 +114,8 @@ describe("nodes", () => {
     expect(await node(w2)).toBeUndefined();
     const logged = stage.log("w2").length;
     await stage.swarm.startNode(w2);
-    await until("w2 is told that it was removed", () =>
-      /removed|not found|blacklist/i.test(stage.log("w2").slice(logged)),
-    );
+    const told = `node ${id} was removed from the cluster: join it again`;
+    await until("w2 is told that it was removed", () => stage.log("w2").slice(logged).includes(told));
     expect(await node(w2)).toBeUndefined();
     await stage.swarm.endNode(w2, "KILL");
 
@@ -134,5 +133,16 @@ describe("nodes", () => {
     await stage.running("web", 3, { on: m1 });
     const { stdout } = await w1.exec(["curl", "-s", "-m", "3", "http://w2:8080/"]);
     expect(stdout).toMatch(/^host=\w+ version=1/);
+  });
+
+  it("a node that is removed by force while it is up is shut out at once, and says so", async () => {
+    await stage.create("everywhere", ["--mode", "global"], stage.image("web1"));
+    await stage.running("everywhere", 5, { on: m1 });
+    const id = (await node(w1))!.id;
+    await stage.ctl(["node", "rm", "--force", "w1"], { on: m1 });
+    const told = `node ${id} was removed from the cluster: join it again`;
+    await until("w1 is told that it was removed", () => stage.log("w1").includes(told));
+    expect((await stage.swarm.nodes({ on: m1 })).map(({ hostname }) => hostname)).toEqual(["m1", "m2", "m3", "w2"]);
+    await stage.running("everywhere", 4, { on: m1 });
   });
 });
