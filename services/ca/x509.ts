@@ -7,6 +7,6 @@ let loaded: Promise<typeof X509> | undefined;
  * node save, since reading certificates is node:crypto's.
  */
 export function x509(): Promise<typeof X509> {
-  loaded ??= import("reflect-metadata").then(() => import("@peculiar/x509"));
+  loaded ??= import("./x509-library.ts").then(({ library }) => library);
   return loaded;
 }
