@@ -59,13 +59,16 @@ export class Faults {
   readonly #rate: number;
   /** How often those who have just won or granted an election are hit. */
   readonly #electionRate: number;
+  readonly #elections: boolean;
   #ended = false;
 
-  constructor(world: FaultyWorld, chance: Chance) {
+  /** With `elections`, what goes wrong goes wrong around elections, and of those there are many. */
+  constructor(world: FaultyWorld, chance: Chance, options: { readonly elections: boolean }) {
     this.#world = world;
     this.#chance = chance;
-    this.#rate = chance.between(0.005, 0.05);
-    this.#electionRate = chance.pick([0, 0.1, 0.5])!;
+    this.#elections = options.elections;
+    this.#rate = options.elections ? 0.01 : chance.between(0.005, 0.05);
+    this.#electionRate = options.elections ? 0.8 : chance.pick([0, 0.1, 0.5])!;
   }
 
   /** Once per step. */
@@ -185,7 +188,7 @@ export class Faults {
   }
 
   #mendLater(): void {
-    this.#later(100, 4_000, () => this.#world.net.mend());
+    this.#later(100, this.#elections ? 800 : 4_000, () => this.#world.net.mend());
   }
 
   #crash(kind: "crash" | "power cut", host: Host | undefined): void {
@@ -223,7 +226,7 @@ export class Faults {
   }
 
   #startLater(host: Host): void {
-    this.#later(5, this.#chance.happens(0.5) ? 100 : 2_500, () => {
+    this.#later(5, this.#elections || this.#chance.happens(0.5) ? 100 : 2_500, () => {
       if (host.state === "down") this.#world.start(host);
     });
   }
@@ -322,7 +325,7 @@ export class Faults {
   }
 
   #join(): void {
-    if (this.#members().length >= membersMost) return;
+    if (this.#members().length >= membersMost || this.#elections) return;
     this.#world.trace.strike("member joins");
     this.#world.addHost();
   }

@@ -67,18 +67,19 @@ class World implements FaultyWorld {
       leads: (name) => this.#faults.onLeader(this.hosts.find((host) => host.name === name)!),
       votes: (host) => this.#faults.onVote(host),
     });
+    const elections = this.chance.happens(0.25);
     this.#surroundings = {
       schedule: this.schedule,
       net: this.net,
       trace: this.trace,
       checkers: this.#checkers,
       mutant,
-      raftConfig: raftConfig(this.chance),
+      raftConfig: elections ? oneEntryAtATime : raftConfig(this.chance),
       find: (addr) => this.hosts.find((host) => host.addr === addr),
       someLeader: () => this.hosts.find(({ leads }) => leads),
     };
     this.#clients = new Clients(this.chance.fork(), this.#checkers, this.trace);
-    this.#faults = new Faults(this, this.chance.fork());
+    this.#faults = new Faults(this, this.chance.fork(), { elections });
   }
 
   get voters(): readonly string[] {
@@ -216,6 +217,15 @@ class World implements FaultyWorld {
     history.finish(new Map(leader.store!.view((tx) => tx.services.find()).map((each) => [each.id, registerOf(each)])));
   }
 }
+
+/** Makes the most of elections: a leader's entries spread one by one. */
+const oneEntryAtATime: Partial<Config> = {
+  maxSizePerMsg: 0,
+  maxInflightMsgs: 1,
+  maxCommittedSizePerReady: 2_000,
+  preVote: false,
+  electionTick: 3,
+};
 
 /** Limits and rules that differ from run to run; those of production in every other one. */
 function raftConfig(chance: Chance): Partial<Config> {

@@ -1,4 +1,4 @@
-import type { SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base";
 import type { RaftNode } from "@starling/raft-node";
 import type { MemoryStore, Proposer } from "@starling/store";
 import { type Entry, type Message, MessageType } from "raft-ts";
@@ -146,7 +146,7 @@ export class Checkers {
   /** Raft counts exactly the members that the replicated state knows. */
   #compareMembers({ name }: Host, node: RaftNode, raft: Raft): void {
     // Raft takes over a snapshot's configuration when it arrives, the replica once it is on disk.
-    if (raft.log.unstable.snapshot !== undefined || raft.log.applied !== node.status().appliedIndex) return;
+    if (raft.log.unstable.snapshot !== undefined || raft.log.applied !== appliedBy(node)) return;
     const members = node.members();
     const { voters, learners } = raft.tracker.config;
     if (members.length === voters.incoming.size + learners.size) {
@@ -155,6 +155,16 @@ export class Checkers {
     const known = members.map(({ raftId }) => raftId.toString(16)).join(" ");
     const counted = [...voters.incoming, ...learners].map((id) => id.toString(16)).join(" ");
     this.#fail(`${name}'s raft counts other members [${counted}] than belong to the group [${known}]`);
+  }
+}
+
+/** Undefined when the node is stopping. */
+function appliedBy(node: RaftNode): number | undefined {
+  try {
+    return node.status().appliedIndex;
+  } catch (thrown) {
+    if (SwarmError.from(thrown).code === "Unavailable") return undefined;
+    throw thrown;
   }
 }
 
