@@ -38,7 +38,7 @@ export function parseJoinToken(text: string): JoinToken {
 function invalid(): SwarmError {
   return new SwarmError(
     "InvalidArgument",
-    "invalid join token: expected SWMTKN-1-… as printed by `swarmctl cluster inspect default`",
+    "invalid join token: expected SWMTKN-1-… as printed by `swarmctl cluster join-token`",
   );
 }
 

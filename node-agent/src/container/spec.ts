@@ -162,7 +162,8 @@ function mountOf(mount: SwarmMount, { task, node, paths }: SpecInput): BundleMou
     case Mount_Type.VOLUME: {
       // Without a name: a volume of this task alone.
       const name = source || `${task.id}-${target.replaceAll(/[^A-Za-z0-9]/g, "_")}`;
-      if (!/^[A-Za-z0-9][\w.-]{1,254}$/.test(name)) refuse(`${JSON.stringify(name)} is not a volume's name`);
+      if (!/^[A-Za-z0-9][\w.-]{1,254}$/.test(name))
+        refuse(`${JSON.stringify(name)} is not a volume's name: use 2 to 255 letters, digits, _ . -`);
       const driver = mount.volumeOptions?.driverConfig?.name ?? "";
       if (driver !== "" && driver !== "local") refuse(`volume driver ${JSON.stringify(driver)} is not on this node`);
       return { type: "bind", source: paths.volume(name), target, readOnly: mount.readonly };

@@ -1,5 +1,6 @@
 import { Cluster, durationMs } from "@starling/api";
 import { formatFields } from "../format/table.ts";
+import { formatDuration } from "../format/time.ts";
 import { inspecting } from "../inspecting.ts";
 import { findCluster } from "./find.ts";
 
@@ -14,9 +15,9 @@ const command = inspecting<Cluster>({
       ["Orchestration", ""],
       ["Task history", spec.orchestration.taskHistoryRetentionLimit, 1],
       ["Dispatcher", ""],
-      ["Heartbeat", spec.dispatcher.heartbeatPeriod && `${durationMs(spec.dispatcher.heartbeatPeriod)}ms`, 1],
+      ["Heartbeat", spec.dispatcher.heartbeatPeriod && formatDuration(durationMs(spec.dispatcher.heartbeatPeriod)), 1],
       ["CA", ""],
-      ["Cert expiry", spec.caConfig.nodeCertExpiry && `${durationMs(spec.caConfig.nodeCertExpiry) / 3_600_000}h`, 1],
+      ["Cert expiry", spec.caConfig.nodeCertExpiry && formatDuration(durationMs(spec.caConfig.nodeCertExpiry)), 1],
       ["Root CA digest", rootCa.caCertHash, 1],
       ["Join tokens", ""],
       ["Worker", rootCa.joinTokens.worker, 1],

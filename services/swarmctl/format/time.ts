@@ -10,7 +10,7 @@ const steps: readonly (readonly [number, string])[] = [
   [365 * 86_400, "year"],
 ];
 
-/** How long ago, in the largest unit that fits twice or once: `5 seconds ago`, `about a minute ago`. */
+/** How long ago, in the largest unit that fits twice or once: `5 seconds ago`, `1 minute ago`. */
 export function formatAge(timestamp: Timestamp | undefined, nowMs: number): string {
   if (timestamp === undefined) return "";
   const seconds = Math.max(0, Math.floor((nowMs - timestampMs(timestamp)) / 1000));
@@ -18,6 +18,15 @@ export function formatAge(timestamp: Timestamp | undefined, nowMs: number): stri
   const [size, unit] = steps.findLast(([step]) => seconds >= step)!;
   const count = Math.floor(seconds / size);
   return `${count} ${unit}${count === 1 ? "" : "s"} ago`;
+}
+
+/** A duration as it is written on the command line: `500ms`, `1.5s`, `1m30s`, `2160h`. */
+export function formatDuration(ms: number): string {
+  if (ms < 1000) return `${ms}ms`;
+  const hours = Math.floor(ms / 3_600_000);
+  const minutes = Math.floor(ms / 60_000) % 60;
+  const seconds = (ms % 60_000) / 1000;
+  return `${hours > 0 ? `${hours}h` : ""}${minutes > 0 ? `${minutes}m` : ""}${seconds > 0 ? `${seconds}s` : ""}`;
 }
 
 /** RFC 3339 with nanoseconds, as protobuf's JSON mapping has it; empty when unset. */

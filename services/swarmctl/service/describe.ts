@@ -13,7 +13,7 @@ import {
   UpdateStatus_UpdateState_names,
 } from "@starling/api";
 import { type Field, formatFields } from "../format/table.ts";
-import { formatTimestamp } from "../format/time.ts";
+import { formatDuration, formatTimestamp } from "../format/time.ts";
 import { formatPort, modeOf, portsOf } from "../format/words.ts";
 
 /** A service for people: what it runs, where, and how it is updated. */
@@ -29,6 +29,8 @@ export function describeService(service: Service): string {
     ["Labels", pairs(spec.annotations.labels)],
     ["Service Mode", modeOf(service)],
     ["Replicas", spec.replicated?.replicas, 1],
+    ["Completions", spec.replicatedJob?.totalCompletions, 1],
+    ["At once", spec.replicatedJob?.maxConcurrent, 1],
     ["Created", formatTimestamp(service.meta.createdAt)],
     ["Updated", formatTimestamp(service.meta.updatedAt)],
     ...updateStatus(service),
@@ -49,7 +51,14 @@ export function describeService(service: Service): string {
     ["Constraints", filled(placement?.constraints)],
     [
       "Restart",
-      restart && `${RestartPolicy_RestartCondition_names[restart.condition]}, delay ${durationMs(restart.delay)}ms`,
+      restart &&
+        [
+          RestartPolicy_RestartCondition_names[restart.condition]?.toLowerCase().replace("_", "-"),
+          restart.delay && `delay ${formatDuration(durationMs(restart.delay))}`,
+          restart.maxAttempts > 0 && `at most ${restart.maxAttempts} times`,
+        ]
+          .filter(Boolean)
+          .join(", "),
     ],
     ...updateConfig("Update", spec.update),
     ...updateConfig("Rollback", spec.rollback),
@@ -73,7 +82,7 @@ function updateConfig(title: string, config: UpdateConfig | undefined): Field[] 
   return [
     [`${title}Config`, ""],
     ["Parallelism", config.parallelism, 1],
-    ["Delay", `${durationMs(config.delay)}ms`, 1],
+    ["Delay", formatDuration(durationMs(config.delay)), 1],
     ["On failure", UpdateConfig_FailureAction_names[config.failureAction]?.toLowerCase(), 1],
     ["Max failures", config.maxFailureRatio, 1],
     ["Order", UpdateConfig_UpdateOrder_names[config.order]?.toLowerCase().replace("_", "-"), 1],
