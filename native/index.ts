@@ -1,3 +1,4 @@
+export { type ProgramResult, runProgram } from "./binding/index.ts";
 export {
   type BundleMount,
   type BundleSpec,

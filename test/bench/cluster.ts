@@ -29,6 +29,7 @@ export async function run({ quick }: BenchOptions): Promise<readonly BenchRow[]>
     await measureJoins(stage, figures);
     await stage.begin();
     await measureIdle(stage, figures);
+    await stage.warmUp();
     await measureBusy(stage, figures);
     await measureCommands(stage, figures);
     await measureServices(stage, figures);

@@ -52,11 +52,15 @@ export class Stage {
     return this.#swarm.members();
   }
 
-  /** The swarm of five, every image on every node. */
+  /** The swarm of five. */
   async begin(): Promise<void> {
     for (const host of this.members()) await this.renew(host);
     this.#swarm = new Swarm(this.cluster, this.#programs);
     await this.#swarm.start();
+  }
+
+  /** Every image on every node. */
+  async warmUp(): Promise<void> {
     for (const image of [this.images.busybox, this.images.tools]) {
       await this.create("warm", 10, image.reference);
       await this.remove("warm");
