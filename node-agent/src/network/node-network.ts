@@ -72,6 +72,8 @@ export class NodeNetwork implements NetworkAttacher {
   #nextAudit: Timer | undefined;
   #claimed = false;
   #warned = false;
+  /** Counts the changes that were asked for; an audit looks at it. */
+  #stirred = 0;
   #closed = false;
 
   constructor(options: NodeNetworkOptions) {
@@ -133,6 +135,9 @@ export class NodeNetwork implements NetworkAttacher {
    */
   async audit(): Promise<number> {
     if (!this.#state.ready || this.#closed) return 0;
+    // What is due anyway is no repair.
+    await this.#turn.run();
+    const stirred = this.#stirred;
     this.#applier.forget();
     const wrong = await auditTables(this.#netns, this.#applier.tables);
     if (wrong > 0) this.#applier.forgetTables();
@@ -143,7 +148,9 @@ export class NodeNetwork implements NetworkAttacher {
       total += broken;
     }
     const repaired = total + (await this.#turn.run());
-    if (repaired > 0) this.#log.warn("network was not as it should be, repaired", { repaired });
+    // With changes under way nobody can tell them from repairs.
+    const level = stirred === this.#stirred ? "warn" : "debug";
+    if (repaired > 0) this.#log[level]("network was not as it should be, repaired", { repaired });
     return repaired;
   }
 
@@ -173,6 +180,7 @@ export class NodeNetwork implements NetworkAttacher {
 
   /** Attaching and detaching one task take turns; different tasks don't wait for each other. */
   async #inTurn<T>(taskId: string, work: () => Promise<T>): Promise<T> {
+    this.#stirred++;
     const before = this.#queues.get(taskId);
     const mine = before === undefined ? work() : before.then(work, work);
     this.#queues.set(taskId, mine);
@@ -379,6 +387,7 @@ export class NodeNetwork implements NetworkAttacher {
   /** Applies; a failure is logged and tried again later, for the kernel's state isn't the caller's concern. */
   async #settle(): Promise<void> {
     if (this.#closed) return;
+    this.#stirred++;
     try {
       await this.#turn.run();
     } catch (error) {
