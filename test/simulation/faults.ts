@@ -2,7 +2,7 @@ import { decodeFrame, decodeHeader, headerBytes } from "@starling/raft-node/wal-
 import type { Chance } from "./chance.ts";
 import { walDir } from "./disk.ts";
 import { type Host, stateDir } from "./host.ts";
-import { fairWeather, type SimNetwork } from "./network.ts";
+import { fairWeather, type SimNetwork, type Weather } from "./network.ts";
 import type { Schedule } from "./schedule.ts";
 import type { Trace } from "./trace.ts";
 
@@ -60,7 +60,9 @@ export class Faults {
   /** How often those who have just won or granted an election are hit. */
   readonly #electionRate: number;
   readonly #elections: boolean;
-  #ended = false;
+  readonly #usualWeather: Weather;
+  /** The group is complete, and it is not yet time to recover. */
+  #active = false;
 
   /** With `elections`, what goes wrong goes wrong around elections, and of those there are many. */
   constructor(world: FaultyWorld, chance: Chance, options: { readonly elections: boolean }) {
@@ -68,7 +70,13 @@ export class Faults {
     this.#chance = chance;
     this.#elections = options.elections;
     this.#rate = options.elections ? 0.01 : chance.between(0.005, 0.05);
+    this.#usualWeather = options.elections ? { ...fairWeather, loss: 0.2 } : fairWeather;
     this.#electionRate = options.elections ? 0.8 : chance.pick([0, 0.1, 0.5])!;
+  }
+
+  begin(): void {
+    this.#active = true;
+    this.#world.net.weather = this.#usualWeather;
   }
 
   /** Once per step. */
@@ -111,28 +119,54 @@ export class Faults {
 
   /** A host has begun to lead: the moment at which the most can go wrong. */
   onLeader(host: Host): void {
-    if (this.#ended || !this.#chance.happens(this.#electionRate)) return;
+    if (!this.#active || !this.#chance.happens(this.#electionRate)) return;
+    if (this.#elections && this.#chance.happens(0.8)) {
+      this.#later(0, 40, () => this.#isolateAlone(host));
+      return;
+    }
     if (this.#chance.happens(0.5)) {
       this.#later(0, 20, () => this.#crash("power cut", host));
       return;
     }
     // What it says reaches but some of the others.
     const { hosts, net, trace } = this.#world;
-    const deaf = hosts.filter((other) => other !== host && this.#chance.happens(0.6));
-    for (const other of deaf) net.cut(host.name, other.name);
+    const share = this.#chance.pick([0.5, 1])!;
+    const deaf = hosts.filter((other) => other !== host && this.#chance.happens(share));
+    const bothWays = this.#chance.happens(0.7);
+    for (const other of deaf) {
+      net.cut(host.name, other.name);
+      if (bothWays) net.cut(other.name, host.name);
+    }
     trace.note("net", `! new leader ${host.name} does not reach ${deaf.map(({ name }) => name)}`);
     this.#mendLater();
   }
 
+  /** Raft paper, figure 8: each leader is cut off soon, and the one before it comes back. */
+  #isolateAlone(host: Host): void {
+    const { hosts, net, trace } = this.#world;
+    if (!this.#active) return;
+    net.mend();
+    for (const other of hosts) {
+      if (other === host) continue;
+      net.cut(host.name, other.name);
+      net.cut(other.name, host.name);
+    }
+    trace.note("net", `! new leader ${host.name} apart, all others together`);
+    // If they elect nobody.
+    this.#later(800, 2_500, () => {
+      if (!net.reaches(host.name, hosts.find((other) => other !== host)!.name)) net.mend();
+    });
+  }
+
   /** A host has granted its vote. */
   onVote(host: Host): void {
-    if (this.#ended || !this.#chance.happens(this.#electionRate / 2)) return;
+    if (!this.#active || !this.#chance.happens(this.#electionRate / 2)) return;
     this.#later(0, 5, () => this.#crash("power cut", host));
   }
 
   /** Everything mends: what is left must find together again. */
   end(): void {
-    this.#ended = true;
+    this.#active = false;
     const { net, hosts } = this.#world;
     net.mend();
     net.weather = fairWeather;
@@ -149,7 +183,7 @@ export class Faults {
     const rate = () => (this.#chance.happens(0.5) ? this.#chance.between(0, 0.15) : 0);
     net.weather = { loss: rate(), duplication: rate(), late: rate() * 2, lateMs };
     this.#later(200, 3_000, () => {
-      net.weather = fairWeather;
+      net.weather = this.#active ? this.#usualWeather : fairWeather;
     });
   }
 
@@ -188,7 +222,7 @@ export class Faults {
   }
 
   #mendLater(): void {
-    this.#later(100, this.#elections ? 800 : 4_000, () => this.#world.net.mend());
+    this.#later(100, 4_000, () => this.#world.net.mend());
   }
 
   #crash(kind: "crash" | "power cut", host: Host | undefined): void {
@@ -226,7 +260,7 @@ export class Faults {
   }
 
   #startLater(host: Host): void {
-    this.#later(5, this.#elections || this.#chance.happens(0.5) ? 100 : 2_500, () => {
+    this.#later(5, this.#chance.happens(0.5) ? 100 : 2_500, () => {
       if (host.state === "down") this.#world.start(host);
     });
   }

@@ -102,7 +102,8 @@ class World implements FaultyWorld {
       this.addHost();
       await this.#until(() => this.hosts[0]!.leads, 5_000);
       for (let i = 0; i < 2; i++) this.addHost();
-      await this.#until(() => this.voters.length >= 3, 5_000);
+      await this.#until(() => this.voters.length >= 3, 10_000);
+      this.#faults.begin();
       for (this.#step = 1; this.#step <= steps && !this.#failed; this.#step++) {
         this.#faults.maybeStrike();
         if (this.chance.happens(0.25)) this.#clients.act(this.hosts);
