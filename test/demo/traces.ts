@@ -17,7 +17,8 @@ export interface Traces {
 export async function tracesOf(host: Host): Promise<Traces> {
   const lines = async (script: string) =>
     (await host.mustExec(script)).split("\n").filter((line) => line.trim() !== "");
-  const daemons = /swarmd\/main\.ts|docker-registry|\.cache\/test-host|writer\.ts|^ps -eo|^sh -c ps -eo/;
+  const daemons =
+    /swarmd\/main\.ts|lib\/swarmd\.mjs|docker-registry|\.cache\/test-host|writer\.ts|^ps -eo|^sh -c ps -eo/;
   // A host that was switched off and on has new namespaces of its own.
   const own = new Set(await lines("readlink /proc/1/ns/*"));
   return {

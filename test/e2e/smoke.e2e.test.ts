@@ -1,18 +1,34 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { until } from "../cluster/index.ts";
+import { type Programs, repositoryRoot, until } from "../cluster/index.ts";
 import { leftOver, type Traces, tracesOf } from "../demo/traces.ts";
 import { Stage } from "./stage.ts";
 
+/** What `npm run build` makes, away from the repository: it must start without npm and node_modules. */
+function buildDistribution(): Programs {
+  const folder = mkdtempSync(join(tmpdir(), "starling-dist-"));
+  execFileSync(process.execPath, ["deploy/build.ts", folder], { cwd: repositoryRoot, stdio: "pipe" });
+  return { distribution: folder };
+}
+
 /** The first to fail when something basic breaks: each step builds on the one before. */
-describe("one manager, one worker", () => {
+describe.each(["sources", "distribution"] as const)("one manager, one worker, run from the %s", (kind) => {
   let stage: Stage;
+  let programs: Programs;
   const before = new Map<string, Traces>();
 
   beforeAll(async () => {
-    stage = await Stage.open("smoke", ["m1", "w1"]);
+    programs = kind === "sources" ? "sources" : buildDistribution();
+    stage = await Stage.open(`smoke-${kind.slice(0, 4)}`, ["m1", "w1"], programs);
     for (const host of stage.swarm.members()) before.set(host.name, await tracesOf(host));
   });
-  afterAll(() => stage?.close());
+  afterAll(async () => {
+    await stage?.close();
+    if (programs !== undefined && programs !== "sources") rmSync(programs.distribution, { recursive: true });
+  });
   beforeEach(() => stage.showLogsOnFailure());
 
   const ask = async () => (await stage.host("w1").exec(["curl", "-s", "-m", "3", "http://m1:8080/"])).stdout;

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { expect, onTestFailed } from "vitest";
-import { type ExecOptions, type Host, Swarm, TestCluster, until } from "../cluster/index.ts";
+import { type ExecOptions, type Host, type Programs, Swarm, TestCluster, until } from "../cluster/index.ts";
 import { type ImageName, type PushedImages, startRegistry } from "../images/index.ts";
 
 /** One row of `swarmctl service ps --format json`. */
@@ -28,18 +28,18 @@ export class Stage {
   readonly swarm: Swarm;
   readonly #images: PushedImages;
 
-  private constructor(cluster: TestCluster, images: PushedImages) {
+  private constructor(cluster: TestCluster, images: PushedImages, programs: Programs) {
     this.cluster = cluster;
-    this.swarm = new Swarm(cluster);
+    this.swarm = new Swarm(cluster, programs);
     this.#images = images;
   }
 
   /** Hosts `m…` and `w…` become nodes; others stay bare. `reg` is added. */
-  static async open(name: string, hosts: readonly string[]): Promise<Stage> {
+  static async open(name: string, hosts: readonly string[], programs: Programs = "sources"): Promise<Stage> {
     const cluster = await TestCluster.create({ name: `e2e-${name}-${process.pid}`, hosts: ["reg", ...hosts] });
     try {
       const { images } = await startRegistry(cluster.host("reg"));
-      const stage = new Stage(cluster, images);
+      const stage = new Stage(cluster, images, programs);
       await stage.swarm.start();
       return stage;
     } catch (error) {
