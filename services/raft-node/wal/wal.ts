@@ -111,15 +111,14 @@ export class Wal {
         wait: false,
       });
     } catch (thrown) {
-      if (!isDiskFull(thrown)) throw thrown;
-      throw new SwarmError("ResourceExhausted", `disk full at ${options.dir}: free some space`, { cause: thrown });
+      throw refusedIfFull(thrown, options.dir);
     }
     return wal;
   }
 
   /**
    * Reads the log and goes on behind it; a torn last frame is cut. Undefined when there is none (or its making was not
-   * finished). Throws as `readSegment` does.
+   * finished). Throws as `readSegment` does, and ResourceExhausted when a torn frame cannot be cut on a full disk.
    */
   static async open(options: WalOptions): Promise<{ readonly wal: Wal; readonly contents: WalContents } | undefined> {
     const { sealers, files = nodeFiles } = options;
@@ -142,7 +141,13 @@ export class Wal {
     const file = await files.openSynced(last.path);
     if (tail.dirtyEnd > tail.end) {
       options.log.warn("raft log: cut a torn write at the end", { file: last.path, offset: tail.end });
-      await file.write(Buffer.alloc(tail.dirtyEnd - tail.end), tail.end);
+      try {
+        await file.write(Buffer.alloc(tail.dirtyEnd - tail.end), tail.end);
+      } catch (thrown) {
+        // A file system that copies on write needs room for this, too.
+        await file.close();
+        throw refusedIfFull(thrown, options.dir);
+      }
     }
     const sealedWithCurrent = Buffer.compare(tail.header.keyFingerprint, sealers.current.fingerprint) === 0;
     if (sealedWithCurrent && tail.header.version === formatVersion) {
@@ -293,6 +298,12 @@ export class Wal {
       }
     }
   }
+}
+
+/** A full disk in words for somebody who starts the node; any other error as it is. */
+function refusedIfFull(thrown: unknown, dir: string): unknown {
+  if (!isDiskFull(thrown)) return thrown;
+  return new SwarmError("ResourceExhausted", `disk full at ${dir}: free some space`, { cause: thrown });
 }
 
 function recordsOf({ mark, hardState, entries = [] }: WalBatch): WalRecord[] {
