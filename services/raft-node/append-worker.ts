@@ -1,5 +1,12 @@
 import { type Clock, type Logger, SwarmError } from "@starling/base";
-import { type HardState, type MemoryStorage, type Message, noData, type Snapshot } from "raft-ts";
+import {
+  type HardState,
+  type MemoryStorage,
+  type Message,
+  noData,
+  type Snapshot,
+  type SnapshotMetadata,
+} from "raft-ts";
 import { isDiskFull } from "./disk.ts";
 import type { SnapshotStore } from "./snapshot-store/snapshot-store.ts";
 import type { Wal } from "./wal/wal.ts";
@@ -37,6 +44,7 @@ export class AppendWorker {
   #writeSince: number | undefined;
   /** A write is asked for even if only the commit index is new. */
   #flush = false;
+  #rekey: { readonly mark: SnapshotMetadata; readonly done: PromiseWithResolvers<boolean> } | undefined;
 
   constructor(options: AppendWorkerOptions) {
     this.#options = options;
@@ -61,6 +69,17 @@ export class AppendWorker {
     this.#running ??= this.#run();
   }
 
+  /**
+   * Between two writes, drops what older keys sealed from the log; the snapshot `mark` is on disk under the current one.
+   * False when nothing was done: the log begins behind that snapshot by now, or the node stops.
+   */
+  dropOlderKeys(mark: SnapshotMetadata): Promise<boolean> {
+    if (this.#stopped) return Promise.resolve(false);
+    this.#rekey = { mark, done: Promise.withResolvers<boolean>() };
+    this.#running ??= this.#run();
+    return this.#rekey.done.promise;
+  }
+
   /** Takes nothing more. Resolves when the write under way has ended. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -70,7 +89,8 @@ export class AppendWorker {
 
   async #run(): Promise<void> {
     try {
-      while (this.#queue.length > 0 || this.#flush) {
+      while (this.#queue.length > 0 || this.#flush || this.#rekey) {
+        await this.#dropOlderKeys();
         const group = this.#takeGroup();
         if (group[0]?.snapshot !== undefined) await this.#writeSnapshot(group[0], group[0].snapshot);
         else await this.#writeGroup(group);
@@ -83,7 +103,22 @@ export class AppendWorker {
     } finally {
       this.#writeSince = undefined;
       this.#running = undefined;
+      this.#rekey?.done.resolve(false);
+      this.#rekey = undefined;
     }
+  }
+
+  async #dropOlderKeys(): Promise<void> {
+    if (this.#rekey === undefined) return;
+    const { wal, storage } = this.#options;
+    const { mark, done } = this.#rekey;
+    const overtaken = storage.snapshot().metadata.index > mark.index;
+    const first = mark.index + 1;
+    const end = storage.lastIndex() + 1;
+    const entries = () => (first < end ? storage.entries(first, end, Number.MAX_SAFE_INTEGER) : []);
+    if (!overtaken) await wal.dropOlderKeys(mark, entries);
+    this.#rekey = undefined;
+    done.resolve(!overtaken);
   }
 
   /** Messages for one write; one with a snapshot stands alone. */

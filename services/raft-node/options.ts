@@ -29,6 +29,8 @@ export interface RaftNodeOptions {
   readonly forceNewCluster?: boolean;
   /** Encryption of log and snapshots; without keys they are written in the clear. */
   readonly keys?: RaftKeys;
+  /** Nothing on disk is sealed with an older key than the current one (or not at all) any more: forget those. */
+  readonly onKeysRetired?: () => void;
   readonly timing?: Partial<RaftTiming>;
   readonly snapshots?: Partial<SnapshotPolicy>;
   /** Size of a log file; default 16 MiB. */

@@ -57,6 +57,7 @@ export class RaftNode implements Proposer {
   readonly #stopping = new AbortController();
   #parts: Parts | undefined;
   #diskFull: string | undefined;
+  #sealers: SealerRing | undefined;
   #removed = false;
   #promoting = false;
   #stopped: Promise<void> | undefined;
@@ -134,6 +135,8 @@ export class RaftNode implements Proposer {
   async start(): Promise<void> {
     const { join, addr, clock, random, log, timing, keys, ...rest } = this.#options;
     const { files, network, nextTurn } = this.#host;
+    const sealers = new SealerRing(keys);
+    this.#sealers = sealers;
     const opened = await openLog({
       ...rest,
       files,
@@ -141,7 +144,7 @@ export class RaftNode implements Proposer {
       clock,
       random,
       log,
-      sealers: new SealerRing(keys),
+      sealers,
       join: join && (() => network.join({ ...join, addr })),
       onDiskFull: (state) => {
         this.#diskFull = state;
@@ -167,6 +170,14 @@ export class RaftNode implements Proposer {
       log,
       lastIndex: opened.snapshot?.metadata.index ?? 0,
       done: () => this.#maybeSnapshot(),
+      rekeyDue: sealers.rotating || opened.wal.hasOlderKeys || (await opened.snapshots.hasOlderKeys()),
+      rekeying: {
+        dropOlderKeys: (mark) => this.#parts!.driver.append.dropOlderKeys(mark),
+        done: () => {
+          sealers.retireOlder();
+          this.#options.onKeysRetired?.();
+        },
+      },
     });
     for (const peer of opened.peers) transport.setPeer(peer.raftId, peer.addr);
     if (opened.snapshot) this.#restore(opened.snapshot, transport);
@@ -252,6 +263,17 @@ export class RaftNode implements Proposer {
   /** Takes over what the cluster's spec says about snapshots (RaftConfig.snapshotInterval, logEntriesForSlowFollowers). */
   setSnapshotPolicy(policy: Partial<SnapshotPolicy>): void {
     this.#running().snapshotter.setPolicy(policy);
+  }
+
+  /**
+   * Seals everything from now on with `key` (32 bytes). What older keys sealed is replaced by a snapshot in the background;
+   * `onKeysRetired` tells when, until then a start needs them among `keys.older`.
+   */
+  rotateKey(key: Uint8Array): void {
+    const { snapshotter } = this.#running();
+    this.#sealers!.rotate(key);
+    snapshotter.rekey();
+    this.#maybeSnapshot();
   }
 
   /** Leader only: removes a member for ever. Rejects FailedPrecondition when the rest would lose its quorum. */

@@ -54,19 +54,49 @@ export function aesSealer(key: Uint8Array): Sealer {
   };
 }
 
-/** Picks the sealer for a file by the fingerprint in its header. */
+/**
+ * One key seals, the older ones still open. Picks the sealer for a file by the fingerprint in its header. Who writes a file
+ * takes `current` once, since it may change meanwhile.
+ */
 export class SealerRing {
-  readonly current: Sealer;
-  readonly #all: readonly Sealer[];
+  #current: Sealer;
+  #older: readonly Sealer[];
 
   constructor(keys?: RaftKeys) {
-    this.current = keys === undefined ? plainSealer : aesSealer(keys.current);
-    this.#all = [this.current, plainSealer, ...(keys?.older ?? []).map(aesSealer)];
+    this.#current = keys === undefined ? plainSealer : aesSealer(keys.current);
+    this.#older = (keys?.older ?? []).map(aesSealer);
+  }
+
+  get current(): Sealer {
+    return this.#current;
+  }
+
+  /** Are there older keys to get rid of? */
+  get rotating(): boolean {
+    return this.#older.length > 0;
+  }
+
+  /** Seals with `key` from now on. Throws InvalidArgument unless it has 32 bytes. */
+  rotate(key: Uint8Array): void {
+    const next = aesSealer(key);
+    if (this.isCurrent(next.fingerprint)) return;
+    this.#older = [this.#current, ...this.#older];
+    this.#current = next;
+  }
+
+  /** Nothing is left that older keys than `current` sealed. */
+  retireOlder(): void {
+    this.#older = [];
+  }
+
+  isCurrent(fingerprint: Uint8Array): boolean {
+    return Buffer.compare(fingerprint, this.#current.fingerprint) === 0;
   }
 
   /** Throws FailedPrecondition when the key is not among those given. */
   byFingerprint(fingerprint: Uint8Array, file: string): Sealer {
-    const found = this.#all.find((sealer) => Buffer.compare(sealer.fingerprint, fingerprint) === 0);
+    const known = [this.#current, plainSealer, ...this.#older];
+    const found = known.find((sealer) => Buffer.compare(sealer.fingerprint, fingerprint) === 0);
     if (found) return found;
     const name = Buffer.from(fingerprint).toString("hex");
     throw new SwarmError(

@@ -15,7 +15,18 @@ export interface SnapshotPolicy {
 }
 export const defaultSnapshotPolicy: SnapshotPolicy = { intervalEntries: 10_000, keepEntries: 500 };
 
-/** Takes snapshots of the applied state off the hot path, and trims the log behind them. */
+/** What it takes to be rid of older data keys. */
+export interface Rekeying {
+  /** See AppendWorker. */
+  dropOlderKeys(mark: SnapshotMetadata): Promise<boolean>;
+  /** Nothing on disk needs an older key any more. */
+  done(): void;
+}
+
+/**
+ * Takes snapshots of the applied state off the hot path, and trims the log behind them. While there are files of older data
+ * keys, one is due at once: it replaces them all.
+ */
 export class Snapshotter {
   readonly #wal: Wal;
   readonly #storage: MemoryStorage;
@@ -24,6 +35,9 @@ export class Snapshotter {
   #policy: SnapshotPolicy;
   readonly #log: Logger;
   readonly #done: () => void;
+  readonly #rekeying: Rekeying;
+  /** Applied index from which a snapshot is due because of older keys; undefined when there are none. */
+  #rekeyFrom: number | undefined;
   #lastIndex: number;
   #running: Promise<void> | undefined;
 
@@ -38,6 +52,9 @@ export class Snapshotter {
     readonly lastIndex: number;
     /** A snapshot is finished; the next may be due already. */
     readonly done: () => void;
+    readonly rekeying: Rekeying;
+    /** Are there files, or just keys, to get rid of? */
+    readonly rekeyDue: boolean;
   }) {
     this.#wal = options.wal;
     this.#storage = options.storage;
@@ -47,6 +64,13 @@ export class Snapshotter {
     this.#log = options.log;
     this.#lastIndex = options.lastIndex;
     this.#done = options.done;
+    this.#rekeying = options.rekeying;
+    this.#rekeyFrom = options.rekeyDue ? 0 : undefined;
+  }
+
+  /** The data key has changed. */
+  rekey(): void {
+    this.#rekeyFrom = 0;
   }
 
   /** From now on. */
@@ -72,12 +96,16 @@ export class Snapshotter {
       readonly store: StoreSnapshot;
     },
   ): void {
-    if (this.#running) return;
-    if (applied - this.#lastIndex < this.#policy.intervalEntries && !this.#strandsNewcomer(confState)) return;
+    if (this.#running || applied === 0) return;
+    const rekey = this.#rekeyFrom !== undefined && applied >= this.#rekeyFrom;
+    const due = applied - this.#lastIndex >= this.#policy.intervalEntries;
+    if (!rekey && !due && !this.#strandsNewcomer(confState)) return;
+    if (rekey) this.#rekeyFrom = undefined;
     this.#lastIndex = applied;
     const { metadata, membership, store } = view();
-    this.#running = this.#save(metadata, membership, store)
+    this.#running = this.#save(metadata, membership, store, rekey)
       .catch((thrown: unknown) => {
+        if (rekey) this.#rekeyFrom ??= applied + 1;
         // The log goes on growing until the next attempt; nothing is lost.
         const text = isDiskFull(thrown) ? "raft snapshot: disk full" : "raft snapshot failed";
         this.#log.error(`${text}: the log is not trimmed`, { index: metadata.index, error: thrown });
@@ -103,19 +131,39 @@ export class Snapshotter {
     return [...voters, ...learners].some((id) => !confState.voters.includes(id) && !confState.learners.includes(id));
   }
 
-  async #save(metadata: SnapshotMetadata, membership: ClusterSnapshot, store: StoreSnapshot): Promise<void> {
+  async #save(
+    metadata: SnapshotMetadata,
+    membership: ClusterSnapshot,
+    store: StoreSnapshot,
+    rekey: boolean,
+  ): Promise<void> {
     const chunks = await encodeSnapshot(membership, store, () => new Promise((resolve) => this.#nextTurn(resolve)));
     await this.#store.save(metadata, chunks);
     const { index } = metadata;
     // A snapshot from the leader may have overtaken this one.
-    if (this.#storage.snapshot().metadata.index >= index) return;
-    this.#storage.createSnapshot(index, metadata.confState, noData);
+    const newest = this.#storage.snapshot().metadata.index;
+    if (newest > index && rekey) this.#rekeyFrom = 0;
+    if (newest > index || (newest === index && !rekey)) return;
+    if (newest < index) this.#storage.createSnapshot(index, metadata.confState, noData);
     const trimmed = index - this.#policy.keepEntries;
     if (trimmed >= this.#storage.firstIndex()) this.#storage.compact(trimmed);
     const oldest = await this.#store.prune();
     // The log leads on from the older snapshot, too, in case the newer one is damaged.
     await this.#wal.releaseTo(Math.min(oldest, index) - this.#policy.keepEntries);
     this.#log.info("raft snapshot taken", { index, chunks: chunks.length });
+    if (rekey) await this.#dropOlderKeys(metadata);
+  }
+
+  async #dropOlderKeys(metadata: SnapshotMetadata): Promise<void> {
+    if (!(await this.#rekeying.dropOlderKeys(metadata))) {
+      this.#rekeyFrom = 0;
+      return;
+    }
+    await this.#store.removeOfOlderKeys({ keep: metadata.index });
+    // Rotated once more meanwhile: another round is due, and this round's key is an older one now.
+    if (this.#rekeyFrom !== undefined) return;
+    this.#log.info("raft data key rotated: nothing is left of the older ones", { index: metadata.index });
+    this.#rekeying.done();
   }
 }
 

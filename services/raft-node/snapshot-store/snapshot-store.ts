@@ -49,6 +49,7 @@ export class SnapshotStore {
   /** Saves a snapshot; durable when it resolves. Rejects with the file system's error, leaving nothing behind. */
   async save(metadata: SnapshotMetadata, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
     const { dir, sealers, clock } = this.#options;
+    const sealer = sealers.current;
     const started = clock.monotonic();
     const path = join(dir, snapshotName(metadata));
     const temporary = `${path}.tmp`;
@@ -59,11 +60,11 @@ export class SnapshotStore {
       position += bytes.length;
     };
     try {
-      await write(encodeSnapshotHeader(sealers.current.fingerprint, encodeMetadata(metadata)));
+      await write(encodeSnapshotHeader(sealer.fingerprint, encodeMetadata(metadata)));
       const pieces = new PieceEncoder();
       for await (const chunk of chunks) {
         if (chunk.length === 0) continue;
-        const sealed = sealers.current.seal(chunk);
+        const sealed = sealer.seal(chunk);
         await write(pieces.piece(sealed));
         await write(sealed);
       }
@@ -91,6 +92,19 @@ export class SnapshotStore {
     for (const name of names.slice(keepCount)) await this.#files.remove(join(this.#options.dir, name));
     const oldest = names[keepCount - 1];
     return oldest === undefined ? 0 : indexOfName(oldest);
+  }
+
+  /** Removes the snapshots that older keys seal, except one; gone for ever when it resolves. */
+  async removeOfOlderKeys({ keep }: { readonly keep: number }): Promise<void> {
+    const { dir } = this.#options;
+    for (const name of await this.#ofOlderKeys()) {
+      if (indexOfName(name) !== keep) await this.#files.remove(join(dir, name));
+    }
+    await this.#files.syncDirectory(dir);
+  }
+
+  async hasOlderKeys(): Promise<boolean> {
+    return (await this.#ofOlderKeys()).length > 0;
   }
 
   /**
@@ -134,6 +148,16 @@ export class SnapshotStore {
       metadata: { confState, index, term },
       data: Buffer.concat(decoded.pieces.map((piece) => sealer.open(piece))),
     };
+  }
+
+  async #ofOlderKeys(): Promise<string[]> {
+    const { dir, sealers } = this.#options;
+    const found: string[] = [];
+    for (const name of await this.#names()) {
+      const header = decodeSnapshotHeader(await this.#files.read(join(dir, name)));
+      if (header.t !== "ok" || !sealers.isCurrent(header.fingerprint)) found.push(name);
+    }
+    return found;
   }
 
   async #names(): Promise<string[]> {

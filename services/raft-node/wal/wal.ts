@@ -11,7 +11,7 @@ import {
 import { assert, type Clock, type Logger, metrics, SwarmError } from "@starling/base";
 import type { Entry, HardState, SnapshotMetadata } from "raft-ts";
 import { type Files, isDiskFull, nodeFiles, type WritableFile } from "../disk.ts";
-import type { SealerRing } from "../seal.ts";
+import type { Sealer, SealerRing } from "../seal.ts";
 import {
   encodeFrame,
   encodeRecords,
@@ -48,6 +48,7 @@ export interface WalBatch {
 
 interface Segment {
   readonly path: string;
+  readonly keyFingerprint: Uint8Array;
   maxIndex: number;
 }
 
@@ -131,7 +132,7 @@ export class Wal {
       const path = join(options.dir, name);
       tail = await readSegment(files, path, { replay, sealers, sequence, last: i === names.length - 1 });
       sequence = tail.nextSequence;
-      segments.push({ path, maxIndex: tail.maxIndex });
+      segments.push({ path, keyFingerprint: tail.header.keyFingerprint, maxIndex: tail.maxIndex });
     }
     const contents = replay.contents();
     if (contents === undefined || tail === undefined || sequence === undefined) return undefined;
@@ -149,8 +150,7 @@ export class Wal {
         throw refusedIfFull(thrown, options.dir);
       }
     }
-    const sealedWithCurrent = Buffer.compare(tail.header.keyFingerprint, sealers.current.fingerprint) === 0;
-    if (sealedWithCurrent && tail.header.version === formatVersion) {
+    if (sealers.isCurrent(tail.header.keyFingerprint) && tail.header.version === formatVersion) {
       wal.#file = file;
       wal.#header = tail.header;
       wal.#offset = tail.end;
@@ -178,9 +178,36 @@ export class Wal {
     while (this.#segments.length > 1 && this.#segments[0]!.maxIndex <= index) {
       removed.push(this.#segments.shift()!.path);
     }
-    // Oldest first, so that a crash in between leaves no gap.
-    for (const path of removed) await this.#files.remove(path);
-    if (removed.length > 0) await this.#files.syncDirectory(this.#options.dir);
+    await this.#remove(removed);
+  }
+
+  /** Oldest first, so that a crash in between leaves no gap. */
+  async #remove(paths: readonly string[]): Promise<void> {
+    for (const path of paths) await this.#files.remove(path);
+    if (paths.length > 0) await this.#files.syncDirectory(this.#options.dir);
+  }
+
+  /** Is a part of the log sealed with another key than the current one? */
+  get hasOlderKeys(): boolean {
+    return this.#segments.some(({ keyFingerprint }) => !this.#options.sealers.isCurrent(keyFingerprint));
+  }
+
+  /**
+   * Leaves only files that the current key seals, gone for ever when it resolves. REQUIRES: the snapshot `mark` is on disk;
+   * `entries` are those behind it. They are written again unless the current key's files lead on from the snapshot already.
+   */
+  async dropOlderKeys(mark: SnapshotMetadata, entries: () => readonly Entry[]): Promise<void> {
+    if (!this.hasOlderKeys) return;
+    const { sealers } = this.#options;
+    const isOld = ({ keyFingerprint }: Segment) => !sealers.isCurrent(keyFingerprint);
+    const lastOf = (segments: readonly Segment[]) => Math.max(0, ...segments.map(({ maxIndex }) => maxIndex));
+    const leadsOn =
+      lastOf(this.#segments.filter(isOld)) <= mark.index &&
+      lastOf(this.#segments.filter((segment) => !isOld(segment))) >= mark.index;
+    if (!leadsOn) await this.append({ mark, hardState: this.#hardState, entries: entries() });
+    const removed: string[] = [];
+    while (isOld(this.#segments[0]!)) removed.push(this.#segments.shift()!.path);
+    await this.#remove(removed);
   }
 
   /** Ends a wait for room on the disk: its batch is not written. */
@@ -204,9 +231,10 @@ export class Wal {
     const started = this.#options.clock.monotonic();
     try {
       let payload = sealer.seal(encodeRecords(records));
-      if (this.#file === undefined || this.#offset + frameBytes(payload.length) > this.#segmentBytes) {
+      const rekeyed = Buffer.compare(this.#header?.keyFingerprint ?? sealer.fingerprint, sealer.fingerprint) !== 0;
+      if (this.#file === undefined || rekeyed || this.#offset + frameBytes(payload.length) > this.#segmentBytes) {
         payload = sealer.seal(encodeRecords([...this.#preamble(), ...records]));
-        await this.#retryWhileFull(options.wait, () => this.#cut(headerBytes + frameBytes(payload.length)));
+        await this.#retryWhileFull(options.wait, () => this.#cut(sealer, headerBytes + frameBytes(payload.length)));
       }
       const frame = encodeFrame(this.#header!.salt, this.#nextSequence, payload);
       await this.#retryWhileFull(options.wait, () => this.#file!.write(frame, this.#offset));
@@ -231,9 +259,9 @@ export class Wal {
     return records;
   }
 
-  /** Goes on in a new segment that holds at least `leastBytes`. */
-  async #cut(leastBytes: number): Promise<void> {
-    const { dir, sealers } = this.#options;
+  /** Goes on in a new segment of this key that holds at least `leastBytes`. */
+  async #cut({ fingerprint }: Sealer, leastBytes: number): Promise<void> {
+    const { dir } = this.#options;
     let spareBytes = this.#spare === undefined ? 0 : await this.#spare.catch(() => 0);
     this.#spare = undefined;
     // Somebody waits: a small file now, the next one in full size.
@@ -242,7 +270,7 @@ export class Wal {
       version: formatVersion,
       firstSequence: this.#nextSequence,
       salt: randomBytes(8),
-      keyFingerprint: sealers.current.fingerprint,
+      keyFingerprint: fingerprint,
     };
     const { file, path } = await activateSpare(this.#files, dir, header);
     await this.#file?.close();
@@ -250,7 +278,7 @@ export class Wal {
     this.#header = header;
     this.#offset = headerBytes;
     this.#segmentBytes = spareBytes;
-    this.#segments.push({ path, maxIndex: 0 });
+    this.#segments.push({ path, keyFingerprint: fingerprint, maxIndex: 0 });
     this.#prepareSpare();
   }
 
