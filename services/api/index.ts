@@ -27,3 +27,11 @@ export type { FieldInfo, MessageCodec, MethodTable, Registry, ServiceTable } fro
 export { runtimeName, taskName } from "./naming.ts";
 export { isTaskDirty } from "./task-dirty.ts";
 export { isOnNode, isTerminal, isWanted, taskStateName } from "./task-state.ts";
+export {
+  formatUnlockKey,
+  lockedMessage,
+  parseUnlockKey,
+  unlockKeyBytes,
+  unlockKeyOf,
+  withUnlockKey,
+} from "./unlock-key.ts";

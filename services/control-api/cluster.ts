@@ -6,6 +6,9 @@ import {
   GetClusterResponse,
   ListClustersResponse,
   UpdateClusterResponse,
+  unlockKeyBytes,
+  unlockKeyOf,
+  withUnlockKey,
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
 import { required, validateClusterSpec } from "@starling/api/validation";
@@ -50,12 +53,13 @@ export function clusterHandlers({ store, clock, log }: ControlDeps): Pick<Handle
       const spec = validateClusterSpec(request.spec);
       const updated = await store.update((tx) => {
         const cluster = found(tx.clusters.get(clusterId), "cluster", clusterId);
-        checkOffered(cluster, spec, rotation.managerUnlockKey);
+        checkOffered(cluster, spec);
         const { joinTokens } = cluster.rootCa;
         const next: Cluster = {
           ...cluster,
           meta: { ...cluster.meta, version },
           spec,
+          unlockKeys: withUnlockKey(cluster.unlockKeys, nextUnlockKey(cluster, spec, rotation.managerUnlockKey)),
           blacklistedCertificates: withoutExpired(cluster.blacklistedCertificates, clock.now()),
           rootCa: {
             ...cluster.rootCa,
@@ -72,16 +76,23 @@ export function clusterHandlers({ store, clock, log }: ControlDeps): Pick<Handle
         "cluster.id": clusterId,
         "rotated.worker": rotation.workerJoinToken,
         "rotated.manager": rotation.managerJoinToken,
+        "rotated.unlock-key": rotation.managerUnlockKey,
       });
       return UpdateClusterResponse.create({ cluster: redactCluster(updated) });
     },
   };
 }
 
+/** A key is made when autolock is switched on, or on demand; it goes when autolock is switched off (Swarm: UpdateCluster). */
+function nextUnlockKey(cluster: Cluster, spec: ClusterSpec, rotate: boolean): Uint8Array | undefined {
+  if (!spec.encryptionConfig.autoLockManagers) return undefined;
+  const present = unlockKeyOf(cluster);
+  return present === undefined || rotate ? randomBytes(unlockKeyBytes) : present;
+}
+
 /** Refuses what the cluster would promise but not do. */
-function checkOffered(cluster: Cluster, spec: ClusterSpec, rotatesUnlockKey: boolean): void {
+function checkOffered(cluster: Cluster, spec: ClusterSpec): void {
   const unoffered = (what: string) => new SwarmError("Unimplemented", `${what} is not offered yet`);
-  if (spec.encryptionConfig.autoLockManagers || rotatesUnlockKey) throw unoffered("autolock of managers");
   if (spec.caConfig.externalCas.length > 0) throw unoffered("an external CA");
   const { signingCaCert, forceRotate } = spec.caConfig;
   if (signingCaCert.length > 0 || forceRotate !== cluster.rootCa.lastForcedRotation) {

@@ -462,17 +462,32 @@ describe("the cluster", () => {
     expect(after.rootCa.joinTokens.worker).toMatch(/^SWMTKN-1-d-[0-9a-z]{25}$/);
     expect(after.rootCa.joinTokens.manager).toBe("SWMTKN-1-d-m");
     expect(after.rootCa.caKey).toEqual(bytes);
-    expect(after.unlockKeys).toHaveLength(1);
   });
 
-  it("refuses to promise autolock", async () => {
+  it("makes an unlock key when autolock is switched on, another on demand, none when it is off", async () => {
     const { api, store } = setUp();
-    const created = await store.update((tx) => tx.clusters.create(cluster));
-    const spec = { ...created.spec, encryptionConfig: { autoLockManagers: true } };
-    const request = UpdateClusterRequest.create({ clusterId: "c", clusterVersion: created.meta.version, spec });
-    expect(await refusal(api.updateCluster(request, context))).toBe(
-      "Unimplemented: autolock of managers is not offered yet",
-    );
+    await store.update((tx) => tx.clusters.create({ ...cluster, unlockKeys: [] }));
+    const keyAfter = async (autoLockManagers: boolean, managerUnlockKey: boolean) => {
+      const { meta, spec } = store.view((tx) => tx.clusters.get("c"))!;
+      const request = UpdateClusterRequest.create({
+        clusterId: "c",
+        clusterVersion: meta.version,
+        spec: { ...spec, encryptionConfig: { autoLockManagers } },
+        rotation: KeyRotation.create({ managerUnlockKey }),
+      });
+      const answer = await api.updateCluster(request, context);
+      expect(answer.cluster!.unlockKeys).toEqual([]);
+      return store.view((tx) => tx.clusters.get("c"))!.unlockKeys.map(({ key }) => Buffer.from(key).toString("hex"));
+    };
+    expect(await keyAfter(false, true)).toEqual([]);
+    const first = await keyAfter(true, false);
+    expect(first).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/)]);
+    expect(await keyAfter(true, false)).toEqual(first);
+    const second = await keyAfter(true, true);
+    expect(second).toHaveLength(1);
+    expect(second).not.toEqual(first);
+    expect(await keyAfter(false, false)).toEqual([]);
+    expect(await keyAfter(true, false)).not.toEqual(second);
   });
 });
 
