@@ -17,8 +17,10 @@ import {
   RaftConfig,
   RootCA as RootCAObject,
   TaskDefaults,
+  withUnlockKey,
 } from "@starling/api";
 import { formatJoinToken } from "./join-token.ts";
+import { newSealingKey } from "./key-file.ts";
 import { nodeValidityMs, RootCA } from "./root-ca.ts";
 
 /** Old tasks kept per slot (Swarm: defaultTaskHistoryRetentionLimit). */
@@ -41,6 +43,7 @@ export function newCluster(options: {
   readonly defaults?: ClusterDefaults;
 }): Cluster {
   const { clusterId, rootCA, defaults = {} } = options;
+  const { autoLockManagers = false } = defaults;
   return Cluster.create({
     id: clusterId,
     spec: ClusterSpec.create({
@@ -51,8 +54,9 @@ export function newCluster(options: {
       dispatcher: DispatcherConfig.create({ heartbeatPeriod: durationOfMs(heartbeatPeriodMs) }),
       caConfig: CAConfig.create({ nodeCertExpiry: durationOfMs(nodeValidityMs) }),
       taskDefaults: TaskDefaults.create(),
-      encryptionConfig: EncryptionConfig.create({ autoLockManagers: defaults.autoLockManagers ?? false }),
+      encryptionConfig: EncryptionConfig.create({ autoLockManagers }),
     }),
+    unlockKeys: withUnlockKey([], autoLockManagers ? newSealingKey() : undefined),
     rootCa: RootCAObject.create({
       caKey: Buffer.from(rootCA.keyPem ?? ""),
       caCert: Buffer.from(rootCA.certificatePem),

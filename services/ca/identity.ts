@@ -5,17 +5,23 @@ import { type Clock, newId, SwarmError } from "@starling/base";
 import { keyMatches, type NodeCertificate, readNodeCertificate, tlsInfo } from "./certificate.ts";
 import {
   type IdentityFiles,
+  isLocked,
   readIdentityFiles,
   readRootKey,
   removeRootKey,
   writeIdentityFiles,
+  writeKeyFile,
   writeRoot,
   writeRootKey,
 } from "./identity-files.ts";
+import { type KeySealing, unsealed } from "./key-file.ts";
 import { newCertificateRequest } from "./keys.ts";
 import { RootCA } from "./root-ca.ts";
 
-/** What a node has to show: `<state>/certificates` in memory. Changes on renewal; `onChange` tells. */
+/**
+ * What a node has to show: `<state>/certificates` in memory. Changes on renewal; `onChange` tells. A manager's key file also
+ * holds its raft data keys and may be locked (`sealing`).
+ */
 export class NodeIdentity {
   readonly directory: string;
   readonly #clock: Clock;
@@ -25,6 +31,8 @@ export class NodeIdentity {
   #certificate: NodeCertificate;
   /** Made when asked for, until the next change. */
   #tlsInfo: NodeTLSInfo | undefined;
+  /** Writes one after the other: a renewal and a change of sealing both rewrite the key's file. */
+  #writes: Promise<void> = Promise.resolve();
 
   constructor(options: { readonly directory: string; readonly files: IdentityFiles; readonly clock: Clock }) {
     this.directory = options.directory;
@@ -33,15 +41,24 @@ export class NodeIdentity {
     this.#certificate = check(options.files, options.clock);
   }
 
-  /** The identity on disk; undefined when this node never joined. Throws when it is damaged, expired or of another root. */
-  static async load(stateDir: string, clock: Clock): Promise<NodeIdentity | undefined> {
+  /**
+   * The identity on disk; undefined when this node never joined. Throws when it is damaged, expired or of another root;
+   * FailedPrecondition when it is locked and no unlock key is given, InvalidArgument when that is the wrong one.
+   */
+  static async load(stateDir: string, clock: Clock, unlockKey?: Uint8Array): Promise<NodeIdentity | undefined> {
     const directory = certificatesDir(stateDir);
-    const files = await readIdentityFiles(directory);
+    const files = await readIdentityFiles(directory, unlockKey);
     return files && new NodeIdentity({ directory, files, clock });
   }
 
+  /** Does `load` need an unlock key? */
+  static isLocked(stateDir: string): Promise<boolean> {
+    return isLocked(certificatesDir(stateDir));
+  }
+
   /** Writes `files` as this node's identity, durably, and returns it. Throws as `load`, before writing. */
-  static async install(stateDir: string, files: IdentityFiles, clock: Clock): Promise<NodeIdentity> {
+  static async install(stateDir: string, given: Omit<IdentityFiles, "sealing">, clock: Clock): Promise<NodeIdentity> {
+    const files = { ...given, sealing: unsealed };
     const identity = new NodeIdentity({ directory: certificatesDir(stateDir), files, clock });
     await writeIdentityFiles(identity.directory, files);
     return identity;
@@ -81,14 +98,23 @@ export class NodeIdentity {
     return this.#files.keyPem;
   }
 
+  /** As on disk. */
+  get sealing(): KeySealing {
+    return this.#files.sealing;
+  }
+
   get tlsInfo(): NodeTLSInfo {
     this.#tlsInfo ??= tlsInfo(this.chainPem, this.rootPem);
     return this.#tlsInfo;
   }
 
   /** Takes a new certificate and key, on disk first. Throws FailedPrecondition when they are not of this root, node and cluster. */
-  async replace(next: Pick<IdentityFiles, "chainPem" | "keyPem">): Promise<void> {
-    const files = { rootPem: this.rootPem, ...next };
+  replace(next: Pick<IdentityFiles, "chainPem" | "keyPem">): Promise<void> {
+    return this.#inTurn(() => this.#replace(next));
+  }
+
+  async #replace(next: Pick<IdentityFiles, "chainPem" | "keyPem">): Promise<void> {
+    const files = { rootPem: this.rootPem, sealing: this.sealing, ...next };
     const certificate = check(files, this.#clock);
     if (certificate.nodeId !== this.nodeId || certificate.organization !== this.organization) {
       throw new SwarmError(
@@ -103,7 +129,32 @@ export class NodeIdentity {
   }
 
   /** Trusts another bundle of roots (root rotation). Refused when the own certificate would not verify any more. */
-  async replaceRoot(rootPem: string): Promise<void> {
+  replaceRoot(rootPem: string): Promise<void> {
+    return this.#inTurn(() => this.#replaceRoot(rootPem));
+  }
+
+  /**
+   * Wraps the key's file anew, or changes the data keys in it: `change` gets what it holds now. One rename makes all of it
+   * take effect; when this rejects, the file is as before.
+   */
+  seal(change: (sealing: KeySealing) => KeySealing): Promise<void> {
+    return this.#inTurn(async () => {
+      // From disk: this finishes, or forgets, a renewal whose write failed half way.
+      const files = await readIdentityFiles(this.directory, this.sealing.kek);
+      if (files === undefined) throw new SwarmError("DataLoss", `${this.directory}: the node's certificate is gone`);
+      const sealing = change(files.sealing);
+      await writeKeyFile(this.directory, { keyPem: files.keyPem, sealing });
+      this.#files = { ...files, sealing };
+    });
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#writes.then(work);
+    this.#writes = done.catch(() => undefined); // Its caller is told.
+    return done;
+  }
+
+  async #replaceRoot(rootPem: string): Promise<void> {
     if (rootPem === this.rootPem) return;
     const files = { ...this.#files, rootPem };
     check(files, this.#clock);

@@ -4,6 +4,7 @@ export { clientCredentials, joinerCredentials, serverCredentials, unverifiedCred
 export { bootstrapIdentity, certificatesDir, NodeIdentity } from "./identity.ts";
 export { fetchRootCertificate, type JoinOptions, joinCluster, requestCertificate } from "./join.ts";
 export { formatJoinToken, type JoinToken, parseJoinToken } from "./join-token.ts";
+export { type KeySealing, newSealingKey, type RaftDataKeys, unsealed } from "./key-file.ts";
 export { newCertificateRequest, sha256 } from "./keys.ts";
 export { CertificateRenewer, renewalTime, wantsRenewal } from "./renewer.ts";
 export {

@@ -14,6 +14,7 @@ import {
   NodeRole,
   NodeSpec,
   NodeSpec_Membership,
+  unlockKeyOf,
 } from "@starling/api";
 import { type Caller, type Handlers, managerRole, workerRole } from "@starling/api/rpc";
 import { type Clock, type Logger, newId, SwarmError } from "@starling/base";
@@ -42,12 +43,9 @@ export function createCaServer(options: CaServerOptions): CaServer {
       getRootCACertificate: async () =>
         GetRootCACertificateResponse.create({ certificate: mustCluster(options).rootCa.caCert }),
       getUnlockKey: async () => {
-        const { meta, spec, unlockKeys } = mustCluster(options);
-        const key = unlockKeys.find(({ subsystem }) => subsystem === managerRole);
-        return GetUnlockKeyResponse.create({
-          version: meta.version,
-          ...(spec.encryptionConfig.autoLockManagers && key && { unlockKey: key.key }),
-        });
+        const cluster = mustCluster(options);
+        const unlockKey = unlockKeyOf(cluster);
+        return GetUnlockKeyResponse.create({ version: cluster.meta.version, ...(unlockKey && { unlockKey }) });
       },
     },
     nodeCa: {
