@@ -1,1 +1,2 @@
+export { awaitUnlock } from "./locked.ts";
 export { Manager, type ManagerOptions } from "./manager.ts";

@@ -16,6 +16,7 @@ import {
   RaftMembership,
   RaftPeer,
   ResourceAllocator,
+  Unlock,
   Watch,
 } from "@starling/api";
 import { forwardToLeader } from "@starling/api/rpc";
@@ -43,7 +44,9 @@ import { MemoryStore } from "@starling/store";
 import { firstManagerNode } from "./first-objects.ts";
 import { ManagerRoute } from "./leader-route.ts";
 import { Leadership } from "./leadership.ts";
+import { unlockedHandlers } from "./locked.ts";
 import { collectStoreMetrics } from "./metrics.ts";
+import { RaftKeyring } from "./raft-keys.ts";
 import { createRoleManager } from "./role-manager.ts";
 import { listenLocal, listenRemote, type ServedService, serve, shutDown } from "./servers.ts";
 
@@ -61,10 +64,14 @@ export interface ManagerOptions {
   /** A manager of the cluster to join, when this node has no raft log yet. */
   readonly join?: string | undefined;
   readonly forceNewCluster?: boolean;
+  /** A new cluster begins with autolock on. */
+  readonly autolock?: boolean;
   readonly raftTiming?: Partial<RaftTiming>;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
+  /** This manager's keys, which lay in the clear before, are locked from now on: time for a new TLS key. */
+  readonly onLocked?: () => void;
   /** This manager was removed from the Raft group: stop it and forget its log. */
   readonly onRemoved: () => void;
   /** It cannot go on: the process has to end. */
@@ -79,11 +86,15 @@ export class Manager {
   readonly #leadership: Leadership;
   readonly #route: ManagerRoute;
   readonly #membersListeners = new Set<() => void>();
+  readonly #keyring: RaftKeyring;
+  readonly #stopping = new AbortController();
+  #followingKeys: Promise<void> | undefined;
   #servers: Server[] = [];
   #serving = false;
 
-  private constructor(options: ManagerOptions) {
+  private constructor(options: ManagerOptions, keyring: RaftKeyring) {
     this.#options = options;
+    this.#keyring = keyring;
     const { identity, clock, random, log } = options;
     const credentials = () => clientCredentials(identity);
     this.#store = new MemoryStore({ clock });
@@ -96,6 +107,8 @@ export class Manager {
       clock,
       random,
       log: log.with({ station: "raft" }),
+      keys: keyring.keys,
+      onKeysRetired: keyring.retired,
       ...(options.join === undefined ? {} : { join: { remote: options.join } }),
       ...(options.forceNewCluster ? { forceNewCluster: true } : {}),
       ...(options.raftTiming ? { timing: options.raftTiming } : {}),
@@ -128,7 +141,7 @@ export class Manager {
 
   /** Opens the log, joins or makes the cluster, and serves. Rejects with what hinders it, in the user's words. */
   static async start(options: ManagerOptions): Promise<Manager> {
-    const manager = new Manager(options);
+    const manager = new Manager(options, await RaftKeyring.open(options));
     try {
       await manager.#start();
     } catch (thrown) {
@@ -158,6 +171,8 @@ export class Manager {
   /** Hands leadership over, ends the loops and the servers. Containers are not touched. */
   async stop(): Promise<void> {
     this.#serving = false;
+    this.#stopping.abort(new SwarmError("Cancelled", "this manager stops"));
+    await this.#followingKeys;
     await this.#raft.stop();
     await this.#leadership.stop();
     this.#route.close();
@@ -180,6 +195,7 @@ export class Manager {
       }),
     );
     await this.#raft.start();
+    this.#followingKeys = this.#keyring.run({ store: this.#store, raft: this.#raft, signal: this.#stopping.signal });
     this.#servers.push(
       await listenLocal(this.#options.listenControlApi, this.#localServices, {
         authorize: "local",
@@ -258,22 +274,24 @@ export class Manager {
         controlRelayed,
         logs,
       ],
-      local: [...relayed, ...answeredHere, controlRelayed, logs],
+      local: [...relayed, ...answeredHere, controlRelayed, logs, serve(Unlock, unlockedHandlers)],
     };
   }
 
   /** A cluster's first leader makes its objects, from the root that the bootstrap left on disk. */
   async #ensureCluster(): Promise<void> {
-    const { identity } = this.#options;
+    const { identity, autolock = false, log } = this.#options;
     const root = await identity.bootstrapRoot();
     if (root) {
       await this.#store.update((tx) => {
         if (tx.clusters.get(identity.organization)) return;
-        tx.clusters.create(newCluster({ clusterId: identity.organization, rootCA: root }));
+        const defaults = { autoLockManagers: autolock };
+        tx.clusters.create(newCluster({ clusterId: identity.organization, rootCA: root, defaults }));
         tx.networks.create(ingressNetwork(newId()));
         tx.nodes.create(firstManagerNode(identity.nodeId, identity.chainPem));
       });
       await identity.forgetRootKey();
+      if (autolock) log.info("autolock is on: note down the unlock key, which `swarmctl cluster unlock-key` shows");
     }
     if (!this.#store.view((tx) => tx.clusters.get(identity.organization))) {
       throw new SwarmError("DataLoss", "the store has no cluster object: restore the state folder from a backup");

@@ -16,7 +16,7 @@ describe("swarmd's flags", () => {
     [["--listen-remote-api", "[10.0.0.1]:4242"], /give HOST:PORT/],
     [["--log-level", "loud"], /--log-level "loud": give one of debug/],
     [["--election-tick", "0"], /--election-tick "0": give a whole number/],
-    [["--autolock"], /--autolock: .* not available yet/],
+    [["--unlock-key", "SWMKEY-1-short"], /--unlock-key: invalid unlock key: expected SWMKEY-1-… /],
     [["--nonsense"], /Unknown option '--nonsense' \(see swarmd --help\)/],
   ])("refuses %j", (args, message) => {
     expect(() => parseCommand(args)).toThrow(message);

@@ -1,6 +1,7 @@
 /** What `swarmd` is told on its command line, as SwarmKit's swarmd, and a few of ours. */
 import { isIP } from "node:net";
 import { parseArgs } from "node:util";
+import { parseUnlockKey } from "@starling/api";
 import { type LogLevel, parseLogLevel, SwarmError } from "@starling/base";
 
 export interface NodeOptions {
@@ -15,6 +16,10 @@ export interface NodeOptions {
   readonly joinAddr: string | undefined;
   readonly joinToken: string | undefined;
   readonly forceNewCluster: boolean;
+  /** A new swarm begins with its managers' keys locked. */
+  readonly autolock: boolean;
+  /** Opens locked keys; without it a locked manager waits for `swarmctl unlock`. */
+  readonly unlockKey: Uint8Array | undefined;
   readonly heartbeatTick: number;
   readonly electionTick: number;
   readonly logLevel: LogLevel;
@@ -34,6 +39,7 @@ export const usage = `Usage: swarmd [flags]
 Runs a node of a swarm. Without --join-addr, and with an empty state folder, it starts a swarm of one.
 
       --advertise-remote-api HOST:PORT   address under which other nodes reach this one (default: the listening address)
+      --autolock                         a new swarm's managers need an unlock key to start again
       --cgroup-parent PATH               cgroup below which containers run (default: beside swarmd's own group)
       --check                            says what this host lacks, and ends
       --election-tick N                  raft ticks without a leader before an election (default 8, of 100 ms each)
@@ -49,14 +55,13 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
   -l, --log-level LEVEL                  debug, info, warn, error or fatal (default info)
       --run-dir DIR                      sockets and secrets of containers, on a tmpfs (default /run/starling)
   -d, --state-dir DIR                    where the node keeps its state (default /var/lib/swarmd)
+      --unlock-key KEY                   opens this manager's locked keys (SWMKEY-1-…); others of this host can see it
   -h, --help
   -v, --version
 `;
 
 /** Flags of SwarmKit's swarmd that this one does not offer yet, each with what to do instead. */
 const notOffered: Readonly<Record<string, string>> = {
-  autolock: "encryption of the state folder under an unlock key is not available yet",
-  "unlock-key": "encryption of the state folder under an unlock key is not available yet",
   "generic-node-resources": "generic resources of a node are not available yet",
   "external-ca": "external certificate authorities are not available yet",
   "engine-addr": "containers are run by swarmd itself, no Docker Engine is needed: leave the flag out",
@@ -104,6 +109,8 @@ export function parseCommand(args: readonly string[]): Command {
       joinAddr,
       joinToken,
       forceNewCluster: values["force-new-cluster"],
+      autolock: values.autolock,
+      unlockKey: unlockKey(values["unlock-key"]),
       heartbeatTick: ticks("heartbeat-tick", values["heartbeat-tick"]),
       electionTick: ticks("election-tick", values["election-tick"]),
       logLevel,
@@ -121,6 +128,7 @@ function parseFlags(args: readonly string[]) {
       strict: true,
       options: {
         "advertise-remote-api": { type: "string" },
+        autolock: { type: "boolean", default: false },
         "cgroup-parent": { type: "string" },
         check: { type: "boolean", default: false },
         "election-tick": { type: "string", default: "8" },
@@ -136,6 +144,7 @@ function parseFlags(args: readonly string[]) {
         "listen-remote-api": { type: "string", default: "0.0.0.0:4242" },
         "log-level": { type: "string", short: "l", default: "info" },
         "run-dir": { type: "string", default: "/run/starling" },
+        "unlock-key": { type: "string" },
         "state-dir": { type: "string", short: "d", default: "/var/lib/swarmd" },
         version: { type: "boolean", short: "v", default: false },
       },
@@ -143,6 +152,16 @@ function parseFlags(args: readonly string[]) {
     return values;
   } catch (thrown) {
     throw new SwarmError("InvalidArgument", `${(thrown as Error).message.split(". ")[0]} (see swarmd --help)`);
+  }
+}
+
+function unlockKey(text: string | undefined): Uint8Array | undefined {
+  if (text === undefined) return undefined;
+  try {
+    return parseUnlockKey(text);
+  } catch (cause) {
+    // The value is a secret, and stays out of logs.
+    throw new SwarmError("InvalidArgument", `--unlock-key: ${(cause as Error).message}`, { cause });
   }
 }
 

@@ -1,7 +1,7 @@
-import { existsSync } from "node:fs";
-import { rename } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, type Logger, SwarmError } from "@starling/base";
+import { type NodeIdentity, unsealed } from "@starling/ca";
 import { Manager, type ManagerOptions } from "@starling/manager";
 
 const retryMs = 1_000;
@@ -81,14 +81,23 @@ export class ManagerPart {
     }
   }
 
-  /** A member that was removed never comes back under its old Raft id: its log is put aside, not reused. */
   async #demote(): Promise<void> {
     const manager = this.#manager;
     this.#manager = undefined;
     if (!manager) return;
     await manager.stop();
-    const raft = join(this.#options.stateDir, "raft");
-    if (existsSync(raft)) await rename(raft, `${raft}.removed-${this.#clock.now()}`);
+    await forgetManager(this.#options.stateDir, this.#options.identity);
     this.#log.info("this node is a worker now");
   }
+}
+
+/**
+ * Drops what only a manager has: a member that was removed never comes back under its old Raft id, and its log is of no use
+ * without its data keys, which a worker, who starts unlocked, must not keep. First the log: a log without keys could not be
+ * told from damage.
+ */
+export async function forgetManager(stateDir: string, identity: NodeIdentity): Promise<void> {
+  await rm(join(stateDir, "raft"), { recursive: true, force: true });
+  const { kek, raft } = identity.sealing;
+  if (kek !== undefined || raft !== undefined) await identity.seal(() => unsealed);
 }

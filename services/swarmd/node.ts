@@ -12,6 +12,7 @@ import {
   NodeIdentity,
   wantsRenewal,
 } from "@starling/ca";
+import { awaitUnlock } from "@starling/manager";
 import {
   Agent,
   ContainerExecutor,
@@ -22,7 +23,7 @@ import {
 } from "@starling/node-agent";
 import { advertisedAddress } from "./advertise.ts";
 import type { NodeOptions } from "./flags.ts";
-import { ManagerPart } from "./manager-part.ts";
+import { forgetManager, ManagerPart } from "./manager-part.ts";
 import { startMetricsServer } from "./metrics-server.ts";
 import { readNodeState, writeNodeState } from "./node-state.ts";
 
@@ -40,14 +41,18 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const surroundings = { clock: systemClock, random: systemRandom, log };
   const { stateDir } = options;
   const remembered = await readNodeState(stateDir);
-  const identity = await identityOf(options, surroundings);
+  const ended = Promise.withResolvers<number>();
+  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => ended.resolve(0));
+  const found = await identityOf(options, { ...surroundings, ended: ended.promise });
+  if (found === undefined) return 0;
+  const identity = found;
+  if (!identity.isManager) await forgetManager(stateDir, identity);
   const advertise = await advertisedAddress({
     advertise: options.advertiseRemoteApi,
     listen: options.listenRemoteApi,
     peer: options.joinAddr ?? remembered.managers[0],
   });
   log.info("node", { "node.id": identity.nodeId, role: identity.role, cluster: identity.organization });
-  const ended = Promise.withResolvers<number>();
   const onFatal = (error: SwarmError) => {
     log.error("swarmd ends", { error: error.message });
     ended.resolve(1);
@@ -97,6 +102,8 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     advertiseRemoteApi: advertise,
     listenControlApi: options.listenControlApi,
     raftTiming: { heartbeatTicks: options.heartbeatTick, electionTicks: options.electionTick },
+    autolock: options.autolock,
+    onLocked: () => renewer.renewNow(),
     remotes: () => agent.remotes.addresses.filter((address) => address !== advertise),
     onFatal,
     ...surroundings,
@@ -141,7 +148,6 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
       const through = hasLog ? undefined : (options.joinAddr ?? remembered.managers.find((each) => each !== advertise));
       await managers.startNow({ join: through, forceNewCluster: options.forceNewCluster });
     }
-    for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => ended.resolve(0));
     const running = [agent.run(stop.signal), renewer.run(stop.signal)];
     for (const part of running) part.catch((thrown) => onFatal(SwarmError.from(thrown)));
     const code = await ended.promise;
@@ -157,11 +163,29 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   }
 }
 
-/** The identity on disk; else one by joining; else, with nothing to join, that of a new swarm. */
-async function identityOf(options: NodeOptions, { clock, log }: Surroundings): Promise<NodeIdentity> {
-  const { stateDir, joinAddr, joinToken } = options;
-  const known = await NodeIdentity.load(stateDir, clock);
+/**
+ * The identity on disk, waiting for its unlock key if it needs one; else one by joining; else, with nothing to join, that of
+ * a new swarm. Undefined when swarmd is told to end before.
+ */
+async function identityOf(
+  options: NodeOptions,
+  { clock, log, ended }: Surroundings & { readonly ended: Promise<unknown> },
+): Promise<NodeIdentity | undefined> {
+  const { stateDir, joinAddr, joinToken, unlockKey } = options;
+  if (unlockKey === undefined && (await NodeIdentity.isLocked(stateDir))) {
+    const stop = new AbortController();
+    void ended.then(() => stop.abort(new SwarmError("Cancelled", "swarmd ends")));
+    const open = (key: Uint8Array) => NodeIdentity.load(stateDir, clock, key);
+    try {
+      return await awaitUnlock({ path: options.listenControlApi, open, clock, log, signal: stop.signal });
+    } catch (thrown) {
+      if (stop.signal.aborted) return undefined;
+      throw thrown;
+    }
+  }
+  const known = await NodeIdentity.load(stateDir, clock, unlockKey);
   if (known) {
+    if (options.autolock) log.info("already a node of a swarm: --autolock is not used, see `swarmctl cluster update`");
     if (joinAddr !== undefined)
       log.info("already a node of a swarm: --join-addr is not used", { "node.id": known.nodeId });
     return known;
