@@ -52,6 +52,22 @@ async function reopened(more: Partial<WalOptions> = {}) {
 const segments = async () => (await readdir(dir)).filter((name) => name.endsWith(".wal")).sort();
 
 describe("Wal", () => {
+  it("knows whose it is when the first frame of a file was torn, and the files before it are released", async () => {
+    const wal = await create();
+    for (let index = 1; (await segments()).length < 2; index++) await wal.append({ entries: [entry(index)] });
+    await wal.close();
+    const path = join(dir, (await segments())[1]!);
+    const file = await readFile(path);
+    await writeFile(path, file.fill(0, headerBytes));
+    const { wal: again, contents } = (await Wal.open(options()))!;
+    const next = contents.entries.length + 1;
+    await again.append({ entries: [entry(next)] });
+    await again.releaseTo(next - 1);
+    await again.close();
+    expect(await segments()).toHaveLength(1);
+    expect(await reopened()).toMatchObject({ entries: [`${next}@1`] });
+  });
+
   it("gives back what was written: entries, the last hard state, whose it is", async () => {
     const wal = await create();
     await wal.append({ entries: [entry(1), entry(2)], hardState: { term: 1, vote: 7n, commit: 1 } });

@@ -230,7 +230,9 @@ export class Wal {
     const sealer = this.#options.sealers.current;
     const started = this.#options.clock.monotonic();
     try {
-      let payload = sealer.seal(encodeRecords(records));
+      // A segment whose first frame was torn is written to again.
+      const first = this.#file !== undefined && this.#offset === headerBytes;
+      let payload = sealer.seal(encodeRecords(first ? [...this.#preamble(), ...records] : records));
       const rekeyed = Buffer.compare(this.#header?.keyFingerprint ?? sealer.fingerprint, sealer.fingerprint) !== 0;
       if (this.#file === undefined || rekeyed || this.#offset + frameBytes(payload.length) > this.#segmentBytes) {
         payload = sealer.seal(encodeRecords([...this.#preamble(), ...records]));
