@@ -135,7 +135,7 @@ export class NodeIdentity {
 
   /**
    * Wraps the key's file anew, or changes the data keys in it: `change` gets what it holds now. One rename makes all of it
-   * take effect; when this rejects, the file is as before.
+   * take effect: when this rejects, the file is whole, as before or as changed.
    */
   seal(change: (sealing: KeySealing) => KeySealing): Promise<void> {
     return this.#inTurn(async () => {
@@ -144,7 +144,11 @@ export class NodeIdentity {
       if (files === undefined) throw new SwarmError("DataLoss", `${this.directory}: the node's certificate is gone`);
       const sealing = change(files.sealing);
       await writeKeyFile(this.directory, { keyPem: files.keyPem, sealing });
+      const renewed = files.chainPem !== this.chainPem;
       this.#files = { ...files, sealing };
+      if (!renewed) return;
+      this.#certificate = check(this.#files, this.#clock);
+      this.#tell();
     });
   }
 

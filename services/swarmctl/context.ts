@@ -14,6 +14,8 @@ export interface Context {
   err(text: string): void;
   /** Standard input, whole. */
   readInput(): Promise<Uint8Array>;
+  /** A line of standard input that is not shown while it is typed, after `prompt` on a terminal. */
+  readSecret(prompt: string): Promise<string>;
   /** Width of the terminal that standard output is, on which progress is drawn over; undefined when it is none. */
   readonly columns: number | undefined;
   /** False with `--no-resolve`: ids are shown instead of names. */

@@ -27,5 +27,6 @@ process.exitCode = await run(process.argv.slice(2), {
     for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
     return Buffer.concat(chunks);
   },
+  readSecret: async (prompt) => (await import("./read-secret.ts")).readSecret(prompt, interrupted.signal),
 });
 clearInterval(living);

@@ -10,7 +10,7 @@ import { UsageError } from "./usage-error.ts";
 import { version } from "./version.ts";
 
 /** What the process gives; tests give their own. */
-export interface Surroundings extends Pick<Context, "out" | "err" | "readInput" | "columns" | "signal"> {
+export interface Surroundings extends Pick<Context, "out" | "err" | "readInput" | "readSecret" | "columns" | "signal"> {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 
@@ -77,6 +77,10 @@ async function parse(
     }
     group.argument("[command]").action((word: string | undefined) => misnamed(entry, word));
   }
+  const unlocking = program
+    .command("unlock")
+    .description("Unlock a manager with the key that it asks for at its start");
+  if (argv.includes("unlock")) define(unlocking, (await import("./unlock.ts")).unlock, start);
   program
     .command("completion <shell>")
     .description("Print the completion script of bash, zsh or fish")
@@ -111,7 +115,7 @@ function define(target: Commander, command: AnyCommand, start: (globals: Globals
   configure(target, command);
   addGlobals(target);
   target.action(async () => {
-    const levels = [target, target.parent?.parent].map((level) => level?.opts<Globals>());
+    const levels = [target, target.parent, target.parent?.parent].map((level) => level?.opts<Globals>());
     const socket = levels.find((level) => level?.socket)?.socket;
     const resolve = levels.every((level) => level?.resolve !== false);
     await command.run(start({ ...(socket && { socket }), resolve }), target.args, givenFlags(target));

@@ -112,6 +112,7 @@ export class TestCluster {
         err += text;
       },
       readInput: async () => Buffer.from(given.input ?? ""),
+      readSecret: async () => given.input ?? "",
     });
     return { code, out, err };
   }

@@ -3,6 +3,7 @@ import type { Command } from "../command.ts";
 import { choose, parseDuration, parseInteger, parsePairs, splitCommas } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
 import { changeCluster } from "./change.ts";
+import { checkAutolock, howToUnlock, mustUnlockKey } from "./unlock-key.ts";
 
 interface UpdateFlags {
   readonly autolock?: boolean;
@@ -47,7 +48,11 @@ export const update: Command<UpdateFlags> = {
   ],
   async run(context, [reference], flags) {
     const cluster = await changeCluster(context, reference, {
-      change: (spec) => withFlags(spec, flags),
+      change: (present) => {
+        const spec = withFlags(present, flags);
+        if (flags.rotateUnlockKey) checkAutolock(spec);
+        return spec;
+      },
       rotation: {
         workerJoinToken: flags.rotateJoinToken === "worker",
         managerJoinToken: flags.rotateJoinToken === "manager",
@@ -55,6 +60,7 @@ export const update: Command<UpdateFlags> = {
       },
     });
     context.out(`${cluster.spec.annotations.name}\n`);
+    if (flags.autolock || flags.rotateUnlockKey) context.out(`\n${howToUnlock(await mustUnlockKey(context))}`);
   },
 };
 

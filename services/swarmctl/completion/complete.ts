@@ -23,7 +23,7 @@ export async function complete(words: readonly string[], start: Start, out: (tex
 
 async function candidates(before: readonly string[], last: string, start: Start): Promise<readonly string[]> {
   const { noun, verb } = namedCommand(before);
-  if (!noun) return [...nouns.map(({ name }) => name), "completion", "help", "version"];
+  if (!noun) return [...nouns.map(({ name }) => name), "completion", "help", "unlock", "version"];
   if (!verb) return noun.verbs.map(({ name }) => name);
   const command = await verb.load();
   if (last.startsWith("-")) return flagNames(command);
