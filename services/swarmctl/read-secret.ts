@@ -1,17 +1,22 @@
 import { stderr, stdin } from "node:process";
-import { createInterface } from "node:readline/promises";
+import { createInterface } from "node:readline";
 import { Writable } from "node:stream";
 
-/** A line from standard input; on a terminal after `prompt`, without showing what is typed. Empty at the input's end. */
+/**
+ * A line from standard input; on a terminal after `prompt`, without showing what is typed. Empty at the input's end and when
+ * the signal aborts.
+ */
 export async function readSecret(prompt: string, signal: AbortSignal): Promise<string> {
   const mute = new Writable({ write: (_chunk, _encoding, done) => done() });
   if (stdin.isTTY) stderr.write(prompt);
-  const lines = createInterface({ input: stdin, output: mute, terminal: stdin.isTTY ?? false });
-  const ended = new Promise<string>((resolve) => lines.once("close", () => resolve("")));
-  // A terminal in raw mode hands Ctrl-C to the reader.
+  const lines = createInterface({ input: stdin, output: mute, terminal: stdin.isTTY ?? false, signal });
+  // A terminal in raw mode hands Ctrl-C to its reader.
   lines.once("SIGINT", () => process.kill(process.pid, "SIGINT"));
   try {
-    return await Promise.race([lines.question("", { signal }), ended]);
+    return await new Promise<string>((resolve) => {
+      lines.once("line", resolve);
+      lines.once("close", () => resolve(""));
+    });
   } finally {
     lines.close();
     if (stdin.isTTY) stderr.write("\n");
