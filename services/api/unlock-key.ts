@@ -38,5 +38,5 @@ export function parseUnlockKey(text: string): Uint8Array {
       `invalid unlock key: expected ${prefix}… as \`swarmctl cluster unlock-key\` prints it`,
     );
   }
-  return key;
+  return new Uint8Array(key);
 }

@@ -128,7 +128,7 @@ describe("the unlock key's text", () => {
   it("is Swarm's", () => {
     const text = formatUnlockKey(new Uint8Array(32).fill(255));
     expect(text).toBe(`SWMKEY-1-${"/".repeat(42)}8`);
-    expect(parseUnlockKey(` ${text}\n`)).toEqual(Buffer.alloc(32, 255));
+    expect(parseUnlockKey(` ${text}\n`)).toEqual(new Uint8Array(32).fill(255));
     for (const wrong of ["", "SWMKEY-1-", text.slice(0, -1), `${text}=`, text.replace("1", "2"), `x${text}`]) {
       expect(() => parseUnlockKey(wrong)).toThrow(/invalid unlock key: expected SWMKEY-1-/);
     }

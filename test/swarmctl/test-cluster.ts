@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import {
   Annotations,
+  CA,
   Cluster,
   ClusterSpec,
   Control,
@@ -17,9 +18,11 @@ import {
   NodeStatus,
   NodeStatus_State,
   RootCA,
+  Unlock,
 } from "@starling/api";
 import { addService, type Handlers } from "@starling/api/rpc";
 import { nullLogger, systemClock } from "@starling/base";
+import { createCaServer } from "@starling/ca";
 import { createControlHandlers } from "@starling/control-api";
 import { MemoryStore } from "@starling/store";
 import { run } from "@starling/swarmctl";
@@ -45,7 +48,9 @@ export class TestCluster {
   }
 
   /** Two nodes, the cluster object, the ingress network. */
-  static async start(options: { readonly logs?: Handlers<typeof Logs> } = {}): Promise<TestCluster> {
+  static async start(
+    options: { readonly logs?: Handlers<typeof Logs>; readonly unlock?: Handlers<typeof Unlock>["unlock"] } = {},
+  ): Promise<TestCluster> {
     const store = new MemoryStore({ clock: systemClock });
     const annotations = (name: string) => Annotations.create({ name });
     await store.update((tx) => {
@@ -75,6 +80,9 @@ export class TestCluster {
     const server = new Server();
     const authorization = { authorize: "local", organization: () => "cluster-id" } as const;
     addService(server, Control, createControlHandlers({ store, clock: systemClock, log: nullLogger }), authorization);
+    const shared = { store, clusterId: "cluster-id", clock: systemClock, log: nullLogger };
+    addService(server, CA, createCaServer(shared).ca, authorization);
+    if (options.unlock) addService(server, Unlock, { unlock: options.unlock }, authorization);
     if (options.logs) addService(server, Logs, options.logs, authorization);
     await new Promise<void>((resolve, reject) => {
       server.bindAsync(`unix:${socket}`, ServerCredentials.createInsecure(), (error) =>
