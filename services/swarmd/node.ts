@@ -41,9 +41,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const surroundings = { clock: systemClock, random: systemRandom, log };
   const { stateDir } = options;
   const remembered = await readNodeState(stateDir);
-  const ended = Promise.withResolvers<number>();
-  for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => ended.resolve(0));
-  const found = await identityOf(options, { ...surroundings, ended: ended.promise });
+  const found = await identityOf(options, surroundings);
   if (found === undefined) return 0;
   const identity = found;
   if (!identity.isManager) await forgetManager(stateDir, identity);
@@ -53,6 +51,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     peer: options.joinAddr ?? remembered.managers[0],
   });
   log.info("node", { "node.id": identity.nodeId, role: identity.role, cluster: identity.organization });
+  const ended = Promise.withResolvers<number>();
   const onFatal = (error: SwarmError) => {
     log.error("swarmd ends", { error: error.message });
     ended.resolve(1);
@@ -148,6 +147,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
       const through = hasLog ? undefined : (options.joinAddr ?? remembered.managers.find((each) => each !== advertise));
       await managers.startNow({ join: through, forceNewCluster: options.forceNewCluster });
     }
+    for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, () => ended.resolve(0));
     const running = [agent.run(stop.signal), renewer.run(stop.signal)];
     for (const part of running) part.catch((thrown) => onFatal(SwarmError.from(thrown)));
     const code = await ended.promise;
@@ -165,22 +165,22 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
 
 /**
  * The identity on disk, waiting for its unlock key if it needs one; else one by joining; else, with nothing to join, that of
- * a new swarm. Undefined when swarmd is told to end before.
+ * a new swarm. Undefined when swarmd is told to end while it waits for the key.
  */
-async function identityOf(
-  options: NodeOptions,
-  { clock, log, ended }: Surroundings & { readonly ended: Promise<unknown> },
-): Promise<NodeIdentity | undefined> {
+async function identityOf(options: NodeOptions, { clock, log }: Surroundings): Promise<NodeIdentity | undefined> {
   const { stateDir, joinAddr, joinToken, unlockKey } = options;
   if (unlockKey === undefined && (await NodeIdentity.isLocked(stateDir))) {
     const stop = new AbortController();
-    void ended.then(() => stop.abort(new SwarmError("Cancelled", "swarmd ends")));
+    const onSignal = () => stop.abort(new SwarmError("Cancelled", "swarmd ends"));
+    for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, onSignal);
     const open = (key: Uint8Array) => NodeIdentity.load(stateDir, clock, key);
     try {
       return await awaitUnlock({ path: options.listenControlApi, open, clock, log, signal: stop.signal });
     } catch (thrown) {
       if (stop.signal.aborted) return undefined;
       throw thrown;
+    } finally {
+      for (const name of ["SIGTERM", "SIGINT"] as const) process.off(name, onSignal);
     }
   }
   const known = await NodeIdentity.load(stateDir, clock, unlockKey);
