@@ -4,7 +4,7 @@ import { faultNames } from "./faults.ts";
 import { runWorld } from "./world.ts";
 
 const steps = 2_000;
-const seeds = Number(process.env["SIM_SEEDS"] ?? 50);
+const seeds = Number(process.env["SIM_SEEDS"] ?? 100);
 /** Another part of the space with every run of the tests; a failure names the seed. */
 const first = Number(process.env["SIM_SEED"] ?? Math.floor(Math.random() * 1_000_000));
 
