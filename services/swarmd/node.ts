@@ -23,6 +23,7 @@ import {
 } from "@starling/node-agent";
 import { advertisedAddress } from "./advertise.ts";
 import type { NodeOptions } from "./flags.ts";
+import { version } from "./installation.ts";
 import { forgetManager, ManagerPart } from "./manager-part.ts";
 import { startMetricsServer } from "./metrics-server.ts";
 import { readNodeState, writeNodeState } from "./node-state.ts";
@@ -40,6 +41,7 @@ interface Surroundings {
 export async function runNode(options: NodeOptions, log: Logger): Promise<number> {
   const surroundings = { clock: systemClock, random: systemRandom, log };
   const { stateDir } = options;
+  log.info("swarmd starts", { version });
   const remembered = await readNodeState(stateDir);
   const found = await identityOf(options, surroundings);
   if (found === undefined) return 0;

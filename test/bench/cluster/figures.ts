@@ -10,9 +10,14 @@ interface Case {
 
 /** In the order in which they are shown. Targets and Docker's figures are of 2026-11-21. */
 const cases = {
+  // As Docker's: from a daemon that runs (here: swarmd's first words) to ready.
   init: { unit: "s", target: 0.3, docker: 0.67 },
   "worker joins": { unit: "s", target: 0.15, docker: 0.15 },
   "manager joins": { unit: "s", target: 0.3, docker: 0.67 },
+  // The start of swarmd's process included.
+  "init, with swarmd's start": { unit: "s", target: 0.3 },
+  "worker joins, with swarmd's start": { unit: "s", target: 0.15 },
+  "manager joins, with swarmd's start": { unit: "s", target: 0.3 },
   "service create, the call": { unit: "s", target: 0.05, docker: 0.05 },
   "service create, the whole command": { unit: "s", target: 0.15, docker: 0.05 },
   "service ls, the whole command": { unit: "s", target: 0.15 },
