@@ -42,10 +42,16 @@ function build(folder: string, options: { readonly skip: readonly string[]; read
     const done = spawnSync(process.execPath, [nodeGyp, ...step, `--nodedir=${nodedir}`, "--loglevel=error"], {
       cwd: folder,
       encoding: "utf8",
+      env: withoutNpmSettings(),
     });
     if (done.status !== 0) throw new Error(`native: node-gyp ${step[0]} in ${folder}:\n${done.stdout}${done.stderr}`);
   }
   writeFileSync(stamp, hash);
+}
+
+/** npm hands its settings down, and node-gyp would take a user's nodedir from there rather than ours. */
+function withoutNpmSettings(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_config_/i.test(name)));
 }
 
 const force = process.argv.includes("--force");
