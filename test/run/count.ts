@@ -19,8 +19,14 @@ interface VitestReport {
   readonly numPendingTests: number;
   readonly numTodoTests: number;
   readonly testResults: readonly {
+    readonly name: string;
     readonly status: string;
-    readonly assertionResults: readonly { readonly status: string }[];
+    readonly message: string;
+    readonly assertionResults: readonly {
+      readonly status: string;
+      readonly fullName: string;
+      readonly failureMessages: readonly string[];
+    }[];
   }[];
 }
 
@@ -34,6 +40,15 @@ export function countOfVitest(report: VitestReport): Count {
     failed: report.numFailedTests + brokenFiles.length,
     skipped: report.numPendingTests + report.numTodoTests,
   };
+}
+
+/** What failed and why, a text each: for the end of the output, the part that is kept when a log is cut. */
+export function failuresOfVitest(report: VitestReport): readonly string[] {
+  return report.testResults.flatMap((file) => {
+    const failed = file.assertionResults.filter((test) => test.status === "failed");
+    if (failed.length === 0) return file.status === "failed" ? [`${file.name}\n${file.message}`] : [];
+    return failed.map((test) => `${file.name} > ${test.fullName}\n${test.failureMessages.join("\n")}`);
+  });
 }
 
 /** Sums the lines `N passed, N failed[, N skipped]` of a program's output. */

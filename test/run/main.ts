@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { add, type Count, countOfLines, countOfVitest, emptyCount } from "./count.ts";
+import { add, type Count, countOfLines, countOfVitest, emptyCount, failuresOfVitest } from "./count.ts";
 
 const root = join(import.meta.dirname, "../..");
 const scratch = mkdtempSync(join(tmpdir(), "starling-run-"));
@@ -40,8 +40,13 @@ const suites: readonly Suite[] = [
 interface Outcome {
   readonly suite: Suite;
   readonly count: Count;
+  /** What failed, as far as the suite's report tells. */
+  readonly failures: readonly string[];
   readonly seconds: number;
 }
+
+/** Characters of one failure's text that are repeated at the end. */
+const failureLength = 2_000;
 
 async function runSuite(suite: Suite): Promise<Outcome> {
   console.log(`\n=== ${suite.name}: ${suite.command.join(" ")}`);
@@ -51,17 +56,21 @@ async function runSuite(suite: Suite): Promise<Outcome> {
   const started = performance.now();
   const { status, output } = await run(program, [...args, ...extra], suite.budgetSeconds);
   const seconds = (performance.now() - started) / 1000;
-  return { suite, count: withStatus(counted(suite, report, output, status), status), seconds };
+  const { count, failures } = counted(suite, report, output, status);
+  return { suite, count: withStatus(count, status), failures, seconds };
 }
 
-function counted(suite: Suite, report: string, output: string, status: number): Count {
+function counted(suite: Suite, report: string, output: string, status: number): Pick<Outcome, "count" | "failures"> {
   switch (suite.count) {
     case "exit-status":
-      return { ...emptyCount, passed: status === 0 ? 1 : 0 };
+      return { count: { ...emptyCount, passed: status === 0 ? 1 : 0 }, failures: [] };
     case "closing-line":
-      return countOfLines(output);
-    case "vitest":
-      return existsSync(report) ? countOfVitest(JSON.parse(readFileSync(report, "utf8"))) : emptyCount;
+      return { count: countOfLines(output), failures: [] };
+    case "vitest": {
+      if (!existsSync(report)) return { count: emptyCount, failures: [] };
+      const results = JSON.parse(readFileSync(report, "utf8"));
+      return { count: countOfVitest(results), failures: failuresOfVitest(results) };
+    }
   }
 }
 
@@ -113,6 +122,8 @@ for (const suite of suites) {
 }
 rmSync(scratch, { recursive: true });
 
+for (const failure of outcomes.flatMap((outcome) => outcome.failures))
+  console.log(`\nFAILED ${failure.slice(0, failureLength)}`);
 console.log("\nsuite      passed  failed  skipped   seconds  of budget");
 for (const { suite, count, seconds } of outcomes) {
   const cells = [count.passed, count.failed, count.skipped].map((n) => String(n).padStart(7));
