@@ -10,6 +10,7 @@ import {
   type HardState,
   MemoryStorage,
   noData,
+  type SnapshotMetadata,
 } from "raft-ts";
 import { type Member, memberChange } from "./membership/membership.ts";
 import { random64 } from "./proposals.ts";
@@ -60,7 +61,7 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
   const { wal } = existing;
   const contents = options.forceNewCluster ? await forced(wal, existing.contents, snapshots) : existing.contents;
   const raftId = contents.identity.raftId;
-  const snapshot = await snapshots.loadNewest(({ index }) => leadsTo(contents, index));
+  const snapshot = await snapshots.loadNewest((metadata) => leadsTo(contents, metadata));
   const { storage, hardState } = buildStorage(contents, snapshot, options.stateDir);
   return { raftId, wal, snapshots, storage, hardState, snapshot, peers: peersOf(contents.joined) };
 }
@@ -109,10 +110,15 @@ function lastIndexOf({ entries, mark }: WalContents): number {
   return entries.at(-1)?.index ?? mark?.index ?? 0;
 }
 
-/** Can the state at a snapshot's `index` be brought up to date with this log? */
-function leadsTo(contents: WalContents, index: number): boolean {
+/**
+ * Can the state at a snapshot be brought up to date with this log? Not if the log has another term at its index: a crash
+ * came between a leader's snapshot and the mark that replaces the log by it, so that it was never taken over (Raft §7).
+ */
+function leadsTo(contents: WalContents, { index, term }: SnapshotMetadata): boolean {
   const first = contents.entries[0]?.index ?? (contents.mark?.index ?? 0) + 1;
-  return index <= lastIndexOf(contents) && first <= index + 1;
+  if (index > lastIndexOf(contents) || first > index + 1) return false;
+  const own = contents.entries[index - first];
+  return own === undefined || own.term === term;
 }
 
 function buildStorage(
@@ -135,10 +141,6 @@ function buildStorage(
     const { metadata } = snapshot;
     storage.applySnapshot({ data: noData, metadata: { ...metadata, index: first.index, term: first.term } });
     storage.append(entries.slice(1));
-    if (storage.term(metadata.index) !== metadata.term) {
-      const [own, other] = [storage.term(metadata.index), metadata.term];
-      throw new SwarmError("DataLoss", `raft entry ${metadata.index} has term ${own}, its snapshot term ${other}`);
-    }
     if (metadata.index > first.index) storage.createSnapshot(metadata.index, metadata.confState, noData);
   } else {
     storage.applySnapshot({ data: noData, metadata: snapshot.metadata });
@@ -158,7 +160,7 @@ function buildStorage(
  */
 async function forced(wal: Wal, contents: WalContents, snapshots: SnapshotStore): Promise<WalContents> {
   const { identity, entries, hardState = { term: 1, vote: 0n, commit: 0 } } = contents;
-  const snapshot = await snapshots.loadNewest(({ index }) => leadsTo(contents, index));
+  const snapshot = await snapshots.loadNewest((metadata) => leadsTo(contents, metadata));
   const members = new Set<bigint>(snapshot?.metadata.confState.voters ?? []);
   for (const entry of entries) {
     if (entry.type !== EntryType.EntryConfChange || entry.index <= (snapshot?.metadata.index ?? 0)) continue;

@@ -4,9 +4,9 @@ import { faultNames } from "./faults.ts";
 import { runWorld } from "./world.ts";
 
 const steps = 2_000;
-const seeds = Number(process.env["SIM_SEEDS"] ?? 100);
-/** Another part of the space with every run of the tests; a failure names the seed. */
-const first = Number(process.env["SIM_SEED"] ?? Math.floor(Math.random() * 1_000_000));
+const seeds = Number(process.env["SIM_SEEDS"] ?? 200);
+/** The same worlds with every run: a red run speaks of the change at hand. `npm run sim -- --seeds` explores others. */
+const first = Number(process.env["SIM_SEED"] ?? 1);
 
 it(`no check fails in ${seeds} worlds from seed ${first} on, and every kind of fault strikes`, {
   timeout: 240_000,
