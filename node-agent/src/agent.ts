@@ -1,5 +1,14 @@
 import { join } from "node:path";
-import { type Node, NodeDescription, type NodeTLSInfo, type SessionMessage, sameValue, type Task } from "@starling/api";
+import {
+  isRemovedNodeError,
+  type Node,
+  NodeDescription,
+  type NodeTLSInfo,
+  type SessionMessage,
+  sameValue,
+  TakeLeaveRequest_Intent,
+  type Task,
+} from "@starling/api";
 import type { RpcClient } from "@starling/api/rpc";
 import { type Clock, type Logger, type Millis, type Random, SwarmError } from "@starling/base";
 import type { Executor } from "./exec/controller.ts";
@@ -33,6 +42,10 @@ export interface AgentOptions {
   readonly log: Logger;
   /** Everything that managers tell of the cluster: the own node object, managers, root certificate, network keys. */
   readonly onSessionMessage?: (message: SessionMessage) => void;
+  /** Why the agent's run ends, when its signal aborts. Default: swarmd is restarted. */
+  readonly leaving?: () => Promise<"restart" | "shutdown">;
+  /** The node was removed from the cluster, and nothing of its tasks is left. */
+  readonly onRemoved?: (error: SwarmError) => void;
   /** A session has begun: further streams to the managers may use its channel until its signal aborts. */
   readonly onSession?: (session: Session) => void;
 }
@@ -77,6 +90,10 @@ export class Agent {
       if (outcome.registered) avoid.clear();
       if (outcome.registered || address === undefined) backoffMs = 0;
       if (outcome.redescribe) continue;
+      if (isRemovedNodeError(SwarmError.from(outcome.error), this.#options.nodeId)) {
+        await this.#removed(SwarmError.from(outcome.error), signal);
+        break;
+      }
       if (address !== undefined) {
         this.remotes.failed(address);
         avoid.add(address);
@@ -88,6 +105,16 @@ export class Agent {
     }
     await this.#worker.stop();
     await this.#configuring;
+  }
+
+  /** Nothing here is the cluster's any more: stops the tasks, then only waits for the end. */
+  async #removed(error: SwarmError, signal: AbortSignal): Promise<void> {
+    const { log, clock, onRemoved } = this.#options;
+    log.error("this node's tasks are being stopped", { error: error.message });
+    await this.#worker.abandon();
+    if (signal.aborted) return;
+    onRemoved?.(error);
+    while (!signal.aborted) await clock.sleep(describeEveryMs, signal).catch(() => undefined); // Aborted: the loop ends.
   }
 
   /** A reason that comes again and again is told once. */
@@ -123,6 +150,7 @@ export class Agent {
         },
         onMessage: (message) => this.#hear(message),
         onAssignments: (message) => this.#worker.apply(message),
+        leaving: async () => (signal.aborted ? await this.#intent() : undefined),
       });
     } catch (error) {
       return { registered, redescribe: redescribe.signal.aborted, error };
@@ -130,6 +158,11 @@ export class Agent {
       detach?.();
       client.close();
     }
+  }
+
+  async #intent(): Promise<TakeLeaveRequest_Intent> {
+    const why = (await this.#options.leaving?.()) ?? "restart";
+    return why === "restart" ? TakeLeaveRequest_Intent.RESTART : TakeLeaveRequest_Intent.SHUTDOWN;
   }
 
   #begin(session: Session, address: string): () => void {

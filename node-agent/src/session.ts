@@ -5,8 +5,11 @@ import {
   durationMs,
   HeartbeatRequest,
   type NodeDescription,
+  NodeLife,
   type SessionMessage,
   SessionRequest,
+  TakeLeaveRequest,
+  type TakeLeaveRequest_Intent,
   type UpdateTaskStatusRequest_TaskStatusUpdate as TaskStatusUpdate,
   UpdateTaskStatusRequest,
 } from "@starling/api";
@@ -17,6 +20,8 @@ import { type Clock, type Millis, SwarmError } from "@starling/base";
 const callTimeoutMs: Millis = 5_000;
 /** A manager whose host is gone does not even refuse: another one is tried after this. */
 const connectTimeoutMs: Millis = 1_000;
+/** Its end waits for that: no manager may be left. */
+const leaveTimeoutMs: Millis = 1_000;
 /** Until the first heartbeat tells the managers' period. */
 const firstPeriodMs: Millis = 1_000;
 
@@ -39,12 +44,15 @@ export interface SessionOptions {
   readonly onRegistered: (session: Session) => void;
   readonly onMessage: (message: SessionMessage) => void;
   readonly onAssignments: (message: AssignmentsMessage) => void;
+  /** What managers are told when `signal` has ended the session; undefined: nothing. */
+  readonly leaving: () => Promise<TakeLeaveRequest_Intent | undefined>;
 }
 
 /** Registers, then beats, listens and takes assignments until one of these fails. Always rejects, with what ended it. */
 export async function holdSession(options: SessionOptions): Promise<never> {
   const ended = new AbortController();
   const signal = AbortSignal.any([options.signal, ended.signal]);
+  let registeredId: string | undefined;
   try {
     const messages = options.client
       .stream(
@@ -60,6 +68,7 @@ export async function holdSession(options: SessionOptions): Promise<never> {
     const first = await messages.next().finally(() => opening.cancel());
     if (first.done) throw new SwarmError("Unavailable", "the manager ended the session at once");
     const id = first.value.sessionId;
+    registeredId = id;
     options.onMessage(first.value);
     options.onRegistered({
       id,
@@ -76,8 +85,17 @@ export async function holdSession(options: SessionOptions): Promise<never> {
       takeAssignments(id, options, signal),
     ]);
   } finally {
+    if (registeredId !== undefined && options.signal.aborted) await takeLeave(registeredId, options);
     ended.abort(new SwarmError("Cancelled", "session ended"));
   }
+}
+
+/** Managers that do not hear of it, or do not know what it is, find out by the heartbeats. */
+async function takeLeave(sessionId: string, { client, leaving }: SessionOptions): Promise<void> {
+  const intent = await leaving();
+  if (intent === undefined) return;
+  const request = TakeLeaveRequest.create({ sessionId, intent });
+  await client.call(NodeLife.methods.takeLeave, request, { timeoutMs: leaveTimeoutMs }).catch(() => undefined);
 }
 
 async function listen(messages: AsyncIterator<SessionMessage>, { onMessage }: SessionOptions): Promise<never> {

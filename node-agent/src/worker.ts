@@ -103,6 +103,13 @@ export class Worker {
     }
   }
 
+  /** Ends every task, with its stop signal and grace, and leaves nothing of them. Resolves when that is done, or `stop` is. */
+  async abandon(): Promise<void> {
+    this.#forgetDependencies({ secrets: new Set(), configs: new Set() });
+    for (const id of [...this.#managers.keys()]) this.#remove(id, "shutdown");
+    await Promise.all(this.#removals);
+  }
+
   /** Tells the newest status of every task again, for managers that may have missed some. */
   reportAll(): void {
     for (const { task } of this.#managers.values()) this.#reporter.report(task.id, task.status);
@@ -147,25 +154,24 @@ export class Worker {
     manager.start();
   }
 
-  #remove(taskId: string): void {
+  #remove(taskId: string, end: "terminate" | "shutdown" = "terminate"): void {
     const manager = this.#managers.get(taskId);
     if (manager === undefined) return;
     this.#managers.delete(taskId);
     this.#reporter.drop(taskId);
-    const removal = this.#carryAway(manager).finally(() => this.#removals.delete(removal));
+    const removal = this.#carryAway(manager, end).finally(() => this.#removals.delete(removal));
     this.#removals.add(removal);
   }
 
   /** Off the disk at once: if swarmd ends on the way, the next start finds what is left to be of no known task. */
-  async #carryAway(manager: TaskManager): Promise<void> {
+  async #carryAway(manager: TaskManager, end: "terminate" | "shutdown"): Promise<void> {
     const { signal } = this.#stopping;
     const { id, status } = manager.task;
     await manager.close();
     this.#db.delete(id);
     while (!signal.aborted) {
       try {
-        if (!isTerminal(status.state) && status.state >= TaskState.PREPARING)
-          await manager.controller.terminate(signal);
+        if (!isTerminal(status.state) && status.state >= TaskState.PREPARING) await manager.controller[end](signal);
         await manager.controller.remove(signal);
         manager.controller.close?.();
         return;

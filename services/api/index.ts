@@ -25,6 +25,8 @@ export { isIngressNetwork, isJob, needsIngressNetwork } from "./ingress.ts";
 export { type Cidr, cidrContains, cidrOverlaps, type IpAddress, parseAddress, parseCidr } from "./ip.ts";
 export type { FieldInfo, MessageCodec, MethodTable, Registry, ServiceTable } from "./message.ts";
 export { runtimeName, taskName } from "./naming.ts";
+export { checkPatienceLabels, type NodePatience, nodePatience, patienceLabels } from "./node-patience.ts";
+export { isRemovedNodeError, removedNodeError } from "./removed-node.ts";
 export { isTaskDirty } from "./task-dirty.ts";
 export { isOnNode, isTerminal, isWanted, taskStateName } from "./task-state.ts";
 export {

@@ -14,6 +14,7 @@ import {
   NodeRole,
   NodeSpec,
   NodeSpec_Membership,
+  removedNodeError,
   unlockKeyOf,
 } from "@starling/api";
 import { type Caller, type Handlers, managerRole, workerRole } from "@starling/api/rpc";
@@ -60,7 +61,7 @@ export function createCaServer(options: CaServerOptions): CaServer {
 export function refuseRemovedNodes(cluster: () => Cluster | undefined): (caller: Caller) => void {
   return ({ nodeId }) => {
     if (nodeId !== "" && isRemoved(cluster(), nodeId)) {
-      throw new SwarmError("PermissionDenied", `node ${nodeId} was removed from the cluster: join it again`);
+      throw removedNodeError(nodeId);
     }
   };
 }

@@ -1,5 +1,6 @@
 import { Metadata } from "@grpc/grpc-js";
 import {
+  Annotations,
   type AssignmentsMessage,
   AssignmentsRequest,
   Cluster,
@@ -7,10 +8,13 @@ import {
   HeartbeatRequest,
   Node,
   NodeDescription,
+  NodeSpec,
   NodeStatus,
   NodeStatus_State,
   type SessionMessage,
   SessionRequest,
+  TakeLeaveRequest,
+  TakeLeaveRequest_Intent,
   Task,
   TaskState,
   TaskStatus,
@@ -23,7 +27,7 @@ import { MemoryStore } from "@starling/store";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createDispatcher, type DispatcherServer, weightedPeers } from "./index.ts";
 
-const { UNKNOWN, DOWN, READY } = NodeStatus_State;
+const { UNKNOWN, DOWN, READY, DISCONNECTED } = NodeStatus_State;
 let store: MemoryStore;
 let clock: FakeClock;
 let dispatcher: DispatcherServer;
@@ -31,11 +35,14 @@ let stop: AbortController;
 let running: Promise<void>;
 let managers = ["m1"];
 let peersChanged: () => void;
+/** Whether hosts answer probes. */
+let hostsAnswer = false;
 
 beforeEach(async () => {
   clock = new FakeClock();
   store = new MemoryStore({ clock });
   managers = ["m1"];
+  hostsAnswer = false;
   await store.update((tx) => {
     tx.clusters.create(Cluster.create({ id: "c" }));
     tx.nodes.create(Node.create({ id: "n1" }));
@@ -56,6 +63,7 @@ function lead() {
     ownNodeId: "m1",
     random: () => 0.5,
     log: nullLogger,
+    probeHost: async (address) => hostsAnswer && address === "10.0.0.7",
     peers: {
       current: () => weightedPeers(managers.map((nodeId) => ({ nodeId, addr: `${nodeId}:4242` }))),
       subscribe: (listener) => {
@@ -197,6 +205,107 @@ describe("heartbeats", () => {
     await clock.advance(24 * 3_600_000 + 1);
     expect(task("t1")?.status.state).toBe(TaskState.ORPHANED);
     expect(task("t2")?.status.state).toBe(TaskState.FAILED);
+  });
+});
+
+describe("a node that fell silent", () => {
+  const label = (key: string, value: string) =>
+    store.update((tx) => {
+      const annotations = Annotations.create({ labels: { [`io.starling.node.${key}`]: value } });
+      tx.nodes.update({ ...tx.nodes.get("n1")!, spec: NodeSpec.create({ annotations }) });
+    });
+
+  it("while its host answers is DISCONNECTED, and keeps its tasks for the grace", async () => {
+    await register("n1");
+    hostsAnswer = true;
+    await clock.advance(3_100);
+    expect(node("n1").status).toMatchObject({
+      state: DISCONNECTED,
+      message: "heartbeat failure, but the host answers: its tasks are left alone for 60 s",
+    });
+    await clock.advance(59_000);
+    expect(node("n1").status.state).toBe(DISCONNECTED);
+    await clock.advance(2_000);
+    expect(node("n1").status).toMatchObject({ state: DOWN, message: "heartbeat failure: not back within 60 s" });
+  });
+
+  it("is READY again when it is back in time", async () => {
+    await register("n1");
+    hostsAnswer = true;
+    await clock.advance(6_000);
+    expect(node("n1").status.state).toBe(DISCONNECTED);
+    const { sessionId } = await register("n1");
+    expect(node("n1").status).toMatchObject({ state: READY, message: "" });
+    await beat("n1", sessionId);
+  });
+
+  it("is DOWN soon after its host answers no more", async () => {
+    await register("n1");
+    hostsAnswer = true;
+    await clock.advance(5_000);
+    hostsAnswer = false;
+    await clock.advance(5_000);
+    expect(node("n1").status).toMatchObject({ state: DOWN, message: expect.stringContaining("does no more") });
+  });
+
+  it("after its leave is awaited though its host does not answer", async () => {
+    const { sessionId } = await register("n1");
+    const request = TakeLeaveRequest.create({ sessionId });
+    const { grace } = await soon(dispatcher.nodeLife.takeLeave(request, from("n1")));
+    expect(durationMs(grace)).toBe(60_000);
+    expect(node("n1").status).toMatchObject({ state: DISCONNECTED, message: expect.stringContaining("restarted") });
+    await expect(beat("n1", sessionId)).rejects.toMatchObject({ code: "NotFound" });
+    await clock.advance(59_000);
+    expect(node("n1").status.state).toBe(DISCONNECTED);
+    await clock.advance(2_000);
+    expect(node("n1").status.state).toBe(DOWN);
+  });
+
+  it("because its host shuts down is DOWN at once", async () => {
+    const { sessionId } = await register("n1");
+    const request = TakeLeaveRequest.create({ sessionId, intent: TakeLeaveRequest_Intent.SHUTDOWN });
+    await soon(dispatcher.nodeLife.takeLeave(request, from("n1")));
+    expect(node("n1").status).toMatchObject({ state: DOWN, message: "the host shuts down" });
+  });
+
+  it("is still awaited under the next leader", async () => {
+    const { sessionId } = await register("n1");
+    await soon(dispatcher.nodeLife.takeLeave(TakeLeaveRequest.create({ sessionId }), from("n1")));
+    stop.abort();
+    await running;
+    lead();
+    await clock.advance(30_000);
+    expect(node("n1").status.state).toBe(DISCONNECTED);
+  });
+
+  it("is shown after one time and lost after another, as its labels or the cluster's say", async () => {
+    await label("move-after", "10s");
+    await register("n1");
+    await clock.advance(3_100);
+    expect(node("n1").status.state).toBe(DISCONNECTED);
+    await clock.advance(6_000);
+    expect(node("n1").status.state).toBe(DISCONNECTED);
+    await clock.advance(1_000);
+    expect(node("n1").status.state).toBe(DOWN);
+  });
+
+  it("again and again is held back at its return, until it has stayed for a while", async () => {
+    for (let i = 0; i < 3; i++) {
+      await register("n1");
+      expect(node("n1").status.state).toBe(READY);
+      await clock.advance(4_000);
+      expect(node("n1").status.state).toBe(DOWN);
+    }
+    const { sessionId } = await register("n1");
+    expect(node("n1").status).toMatchObject({
+      state: DISCONNECTED,
+      message: expect.stringContaining("stayed for 30 s"),
+    });
+    for (let second = 0; second < 31; second++) {
+      await clock.advance(1_000);
+      await beat("n1", sessionId);
+    }
+    expect(node("n1").status).toMatchObject({ state: READY, message: "" });
   });
 });
 

@@ -4,7 +4,11 @@ import {
   durationMs,
   durationOfMs,
   HeartbeatResponse,
+  type NodeLife,
   NodeStatus_State,
+  nodePatience,
+  TakeLeaveRequest_Intent,
+  TakeLeaveResponse,
   type TasksMessage,
   UpdateTaskStatusResponse,
   UpdateVolumeStatusResponse,
@@ -13,11 +17,14 @@ import type { Handlers } from "@starling/api/rpc";
 import { type Millis, SwarmError } from "@starling/base";
 import type { StoreEvent } from "@starling/store";
 import { Batcher } from "./batcher.ts";
+import { seconds } from "./heartbeat.ts";
 import { NodeFeed } from "./node-feed.ts";
 import { batchWindowMs, type DispatcherOptions, type Running } from "./running.ts";
 import { Sessions } from "./sessions.ts";
 import { applyWrites, markNodesUnknown, orphanTasks, type Write } from "./store-writer.ts";
 import { assignments, session, tasks } from "./streams.ts";
+
+const { DISCONNECTED, DOWN, READY } = NodeStatus_State;
 
 /** Used until there is a cluster object, or when it names no period. */
 const defaultPeriodMs = 1_000;
@@ -27,6 +34,7 @@ const batchLimit = 10_000;
 /** The leader's end of all agents. `handlers` answer Aborted while `run` is not running. */
 export interface DispatcherServer {
   readonly handlers: Handlers<typeof Dispatcher>;
+  readonly nodeLife: Handlers<typeof NodeLife>;
   run(signal: AbortSignal): Promise<void>;
 }
 
@@ -78,6 +86,22 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
         return UpdateVolumeStatusResponse.create();
       },
     },
+    nodeLife: {
+      takeLeave: async ({ sessionId, intent }, { caller: { nodeId } }) => {
+        const { sessions, writes, feed } = await mustRun();
+        const graceMs =
+          intent === TakeLeaveRequest_Intent.SHUTDOWN
+            ? sessions.shutDown(nodeId, sessionId)
+            : sessions.leave(nodeId, sessionId);
+        feed.tell(nodeId, { t: "ended" });
+        const left =
+          graceMs > 0
+            ? { state: DISCONNECTED, message: `swarmd is restarted: its tasks are left alone for ${seconds(graceMs)}` }
+            : { state: DOWN, message: "the host shuts down" };
+        await writes.add([{ t: "node-status", nodeId, ...left }]);
+        return TakeLeaveResponse.create({ grace: durationOfMs(graceMs) });
+      },
+    },
     run: async (signal) => {
       const stop = new AbortController();
       running = start(options, stop.signal);
@@ -106,18 +130,34 @@ function start(options: DispatcherOptions, stopped: AbortSignal): Running {
   });
   const logFailure = (what: string, nodeId: string) => (error: unknown) =>
     log.warn(`${what} not recorded`, { "node.id": nodeId, error });
+  const cluster = () => store.view((tx) => tx.clusters.get(options.clusterId));
+  const node = (nodeId: string) => store.view((tx) => tx.nodes.get(nodeId));
+  // A failure means that leadership is lost; the next leader watches this node anew.
+  const write = (nodeId: string, state: NodeStatus_State, message: string) =>
+    void writes.add([{ t: "node-status", nodeId, state, message }]).catch(logFailure("state of a node", nodeId));
   const sessions = new Sessions({
     clock,
     random: options.random,
-    periodMs: () => heartbeatPeriod(store.view((tx) => tx.clusters.get(options.clusterId))),
+    periodMs: () => heartbeatPeriod(cluster()),
+    patience: (nodeId) => {
+      const known = cluster();
+      const labels = node(nodeId)?.spec.annotations.labels ?? {};
+      return nodePatience(known?.spec.annotations.labels ?? {}, labels, heartbeatPeriod(known));
+    },
+    probe: async (nodeId) => {
+      const address = node(nodeId)?.status.addr ?? "";
+      return address !== "" && nodeId !== options.ownNodeId && (await options.probeHost(address));
+    },
+    onAway: (nodeId, message) => {
+      feed.tell(nodeId, { t: "ended" });
+      write(nodeId, DISCONNECTED, message);
+    },
     onDown: (nodeId, message) => {
       feed.tell(nodeId, { t: "ended" });
-      // A failure means that leadership is lost; the next leader watches this node anew.
-      writes
-        .add([{ t: "node-status", nodeId, state: NodeStatus_State.DOWN, message }])
-        .catch(logFailure("node down", nodeId));
+      write(nodeId, DOWN, message);
     },
     onOrphan: (nodeId) => void orphanTasks(options, nodeId).catch(logFailure("orphaned tasks", nodeId)),
+    onSteady: (nodeId) => write(nodeId, READY, ""),
   });
   const ready = adopt(options, sessions);
   ready.catch(() => undefined); // Awaited by `serve`, and by each call that waits for it.
@@ -125,7 +165,7 @@ function start(options: DispatcherOptions, stopped: AbortSignal): Running {
 }
 
 async function adopt(options: DispatcherOptions, sessions: Sessions): Promise<void> {
-  for (const [nodeId, isDown] of await markNodesUnknown(options)) sessions.adopt(nodeId, isDown);
+  for (const [nodeId, found] of await markNodesUnknown(options)) sessions.adopt(nodeId, found);
 }
 
 /** Tells streams of what is committed, until the signal aborts. One watch serves all nodes. */

@@ -1,5 +1,6 @@
 export { AssignmentSet, type DependencyReader, dependenciesOf } from "./assignments.ts";
 export { createDispatcher, type DispatcherServer } from "./dispatcher.ts";
+export { hostAnswers, isOwnHost } from "./host-probe.ts";
 export { createNetworkStateHandlers, type NetworkStateOptions } from "./network-state/index.ts";
 export { peersOfStore, weightedPeers } from "./peers.ts";
 export type { DispatcherOptions, PeerSource } from "./running.ts";

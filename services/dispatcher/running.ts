@@ -18,6 +18,8 @@ export interface DispatcherOptions {
   readonly random: Random;
   readonly log: Logger;
   readonly peers: PeerSource;
+  /** Whether a node's host answers on the network, though its swarmd is silent. Never rejects. */
+  readonly probeHost: (address: string) => Promise<boolean>;
 }
 
 /** The managers that agents may turn to. */

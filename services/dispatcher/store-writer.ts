@@ -22,8 +22,9 @@ export type Write =
   | {
       readonly t: "node-status";
       readonly nodeId: string;
-      readonly state: NodeStatus_State;
-      readonly message: string;
+      /** State and message are kept as they are when absent. */
+      readonly state?: NodeStatus_State;
+      readonly message?: string;
       /** Kept as it is when empty. */
       readonly addr?: string;
       readonly description?: NodeDescription | undefined;
@@ -57,17 +58,25 @@ export async function applyWrites(options: WriterOptions, writes: readonly Write
   });
 }
 
-/** All nodes but those that are down become UNKNOWN: a new leader has to hear of them first. Returns which are down. */
-export async function markNodesUnknown({ store }: WriterOptions): Promise<ReadonlyMap<string, boolean>> {
-  const isDown = ({ status }: Node) => status.state === NodeStatus_State.DOWN;
+/**
+ * All nodes but those that are down or away become UNKNOWN: a new leader has to hear of them first. Returns how each was
+ * found.
+ */
+export async function markNodesUnknown({
+  store,
+}: WriterOptions): Promise<ReadonlyMap<string, "alive" | "away" | "down">> {
+  const found = ({ status }: Node) => {
+    if (status.state === NodeStatus_State.DOWN) return "down";
+    return status.state === NodeStatus_State.DISCONNECTED ? "away" : "alive";
+  };
   const nodes = store.view((tx) => tx.nodes.find(all));
   const message = `Node moved to "unknown" state due to leadership change in cluster`;
   await store.batch(nodes, (tx, { id }) => {
     const node = tx.nodes.get(id);
-    if (node === undefined || isDown(node)) return;
+    if (node === undefined || found(node) !== "alive") return;
     tx.nodes.update({ ...node, status: { ...node.status, state: NodeStatus_State.UNKNOWN, message } });
   });
-  return new Map(nodes.map((node) => [node.id, isDown(node)]));
+  return new Map(nodes.map((node) => [node.id, found(node)]));
 }
 
 /** Gives up the tasks of a node that is down for long: nobody knows whether they still run. */
@@ -99,8 +108,8 @@ function applyNodeStatus(tx: WriteTx, write: Write & { t: "node-status" }, { log
   if (node === undefined) return;
   const status = NodeStatus.create({
     ...node.status,
-    state: write.state,
-    message: write.message,
+    ...(write.state !== undefined && { state: write.state }),
+    ...(write.message !== undefined && { message: write.message }),
     ...(write.addr && { addr: write.addr }),
   });
   const description = write.description ?? node.description;

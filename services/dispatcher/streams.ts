@@ -10,10 +10,11 @@ import {
   TasksMessage,
 } from "@starling/api";
 import type { CallContext } from "@starling/api/rpc";
-import { SwarmError, Wakeup } from "@starling/base";
+import { type Millis, SwarmError, Wakeup } from "@starling/base";
 import { byNode, type ReadTx } from "@starling/store";
 import { callerHost } from "./address.ts";
 import { AssignmentSet, type DependencyReader } from "./assignments.ts";
+import { seconds } from "./heartbeat.ts";
 import { batchWindowMs, type Running, streamSignal } from "./running.ts";
 
 /** Changes after which a message is sent without waiting for more. */
@@ -34,7 +35,9 @@ export async function* session(
   const read = () => sessionState(running, nodeId);
   if (read().node === undefined) throw new SwarmError("NotFound", `node ${nodeId} not found in the cluster`);
   const goesOn = sessions.isCurrent(nodeId, request.sessionId);
-  const sessionId = goesOn ? request.sessionId : sessions.register(nodeId);
+  const { sessionId, heldBackMs } = goesOn
+    ? { sessionId: request.sessionId, heldBackMs: undefined }
+    : sessions.register(nodeId);
   if (!goesOn) {
     feed.tell(nodeId, { t: "ended" });
     options.log.info("node registered", { "node.id": nodeId, address: context.remoteAddress || undefined });
@@ -46,8 +49,7 @@ export async function* session(
       {
         t: "node-status",
         nodeId,
-        state: NodeStatus_State.READY,
-        message: "",
+        ...(heldBackMs ? heldBack(heldBackMs) : heldBackMs === 0 ? ready : {}),
         addr: callerHost(context.remoteAddress),
         description: request.description,
       },
@@ -153,6 +155,14 @@ class TaskChanges {
   close(): void {
     this.#unsubscribe();
   }
+}
+
+const ready = { state: NodeStatus_State.READY, message: "" };
+
+/** Of a node that came and went too often. */
+function heldBack(ms: Millis): { readonly state: NodeStatus_State; readonly message: string } {
+  const message = `lost several times within minutes: it gets no tasks until it has stayed for ${seconds(ms)}`;
+  return { state: NodeStatus_State.DISCONNECTED, message };
 }
 
 function sessionState({ options }: Running, nodeId: string): Omit<SessionMessage, "sessionId"> {

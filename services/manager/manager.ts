@@ -9,6 +9,7 @@ import {
   Logs,
   NetworkState,
   NodeCA,
+  NodeLife,
   Raft,
   RaftMember,
   RaftMemberStatus,
@@ -35,7 +36,13 @@ import {
   createResourceAllocatorHandlers,
   createWatchHandlers,
 } from "@starling/control-api";
-import { createDispatcher, createNetworkStateHandlers, weightedPeers } from "@starling/dispatcher";
+import {
+  createDispatcher,
+  createNetworkStateHandlers,
+  hostAnswers,
+  isOwnHost,
+  weightedPeers,
+} from "@starling/dispatcher";
 import { createLogBroker } from "@starling/log-broker";
 import { createOrchestrator } from "@starling/orchestrator";
 import { RaftNode, type RaftTiming } from "@starling/raft-node";
@@ -52,6 +59,9 @@ import { listenLocal, listenRemote, type ServedService, serve, shutDown } from "
 
 /** How long calls that are being answered hold up the end of a manager: Watch streams never end by themselves. */
 const shutdownGraceMs = 500;
+
+/** For a host's answer to a probe: a dead one never answers. */
+const probeTimeoutMs = 900;
 
 export interface ManagerOptions {
   readonly identity: NodeIdentity;
@@ -212,8 +222,11 @@ export class Manager {
     const store = this.#store;
     const shared = { store, clusterId: identity.organization, clock, random, log };
     const ca = createCaServer(shared);
+    // The port of our own API: nodes let each other through there, and a closed one is refused by a kernel that lives.
+    const probePort = Number(/:(\d+)$/.exec(this.#options.advertiseRemoteApi)?.[1] ?? 0);
     const dispatcher = createDispatcher({
       ...shared,
+      probeHost: async (address) => !isOwnHost(address) && (await hostAnswers(address, probePort, probeTimeoutMs)),
       ownNodeId: identity.nodeId,
       peers: {
         current: () => weightedPeers(this.#raft.members()),
@@ -238,6 +251,7 @@ export class Manager {
       serve(CA, forwardToLeader(CA, ca.ca, this.#route)),
       serve(NodeCA, forwardToLeader(NodeCA, ca.nodeCa, this.#route)),
       serve(Dispatcher, forwardToLeader(Dispatcher, dispatcher.handlers, this.#route)),
+      serve(NodeLife, forwardToLeader(NodeLife, dispatcher.nodeLife, this.#route)),
       serve(LogBroker, forwardToLeader(LogBroker, logBroker.logBroker, this.#route)),
       serve(
         ResourceAllocator,

@@ -1,4 +1,5 @@
 import { SwarmError } from "@starling/base/errors";
+import { removeOnce } from "./client/certain.ts";
 import type { Command, FlagDefinition } from "./command.ts";
 import type { Context } from "./context.ts";
 
@@ -6,13 +7,17 @@ import type { Context } from "./context.ts";
 export function removing<F = object>(noun: {
   readonly argument: string;
   readonly flags?: readonly FlagDefinition[];
-  remove(context: Context, reference: string, flags: F): Promise<void>;
+  /** Finds the object; what is returned removes it, and may be called again. */
+  find(context: Context, reference: string, flags: F): Promise<() => Promise<unknown>>;
 }): Command<F> {
   return {
     arguments: noun.argument,
     flags: noun.flags ?? [],
     async run(context, args, flags) {
-      await forEach(context, args, (reference) => noun.remove(context, reference, flags));
+      await forEach(context, args, async (reference) => {
+        const remove = await noun.find(context, reference, flags);
+        await removeOnce(context, remove);
+      });
     },
   };
 }

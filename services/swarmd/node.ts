@@ -23,6 +23,7 @@ import {
 } from "@starling/node-agent";
 import { advertisedAddress } from "./advertise.ts";
 import type { NodeOptions } from "./flags.ts";
+import { whyWeEnd } from "./host-shutdown.ts";
 import { version } from "./installation.ts";
 import { forgetManager, ManagerPart } from "./manager-part.ts";
 import { startMetricsServer } from "./metrics-server.ts";
@@ -84,6 +85,10 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     dependencies,
     tlsInfo: () => identity.tlsInfo,
     onSessionMessage: (message) => hear(message),
+    leaving: whyWeEnd,
+    onRemoved: ({ message }) => {
+      log.error(`${message}: nothing of its tasks is left here; end swarmd, empty ${stateDir}, and start it anew`);
+    },
     onSession: ({ client, signal }) => {
       void followNetworkState({
         open: (streamSignal) =>

@@ -76,6 +76,7 @@ async function startManager() {
     clock,
     random,
     log,
+    probeHost: async () => false,
     peers: {
       current: () => weightedPeers([{ nodeId: identity.nodeId, addr: address.value }]),
       subscribe: () => () => undefined,

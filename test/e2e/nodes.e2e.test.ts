@@ -105,11 +105,11 @@ describe("nodes", () => {
     for (const name of ["w1", "w2"]) await stage.ctl(["node", "update", "--availability", "active", name], { on: m1 });
   });
 
-  it("a node that is up is not removed, one that is down is; it never comes back as that node", async () => {
+  it("a node that is up is not removed, one that is silent is; it never comes back as that node", async () => {
     const id = (await node(w2))!.id;
     expect(await stage.refusal(["node", "rm", "w2"], { on: m1 })).toMatch(/is not down and can't be removed/);
     await stage.swarm.endNode(w2);
-    await becomes(w2, "down", (row) => row?.status === "DOWN");
+    await becomes(w2, "silent", (row) => row?.status === "DISCONNECTED");
     await stage.ctl(["node", "rm", "w2"], { on: m1 });
     expect(await node(w2)).toBeUndefined();
     const logged = stage.log("w2").length;

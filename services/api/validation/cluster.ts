@@ -3,6 +3,7 @@
 import { defaultClusterName } from "../defaults/cluster.ts";
 import { durationMs } from "../duration.ts";
 import type { ClusterSpec } from "../gen/messages.js";
+import { checkPatienceLabels } from "../node-patience.ts";
 import { refuse, required } from "./refuse.ts";
 
 const nodeCertExpiryMinMs = 3_600_000;
@@ -27,5 +28,6 @@ export function validateClusterSpec(spec: ClusterSpec | undefined): ClusterSpec 
   if (cluster.annotations.name !== defaultClusterName) {
     refuse(`modification of cluster name is not allowed: keep "${defaultClusterName}"`);
   }
+  checkPatienceLabels(cluster.annotations.labels);
   return cluster;
 }

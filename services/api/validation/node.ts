@@ -6,6 +6,7 @@ import {
   NodeSpec_Availability_names,
   NodeSpec_Membership_names,
 } from "../gen/messages.js";
+import { checkPatienceLabels } from "../node-patience.ts";
 import { refuse, required } from "./refuse.ts";
 
 export function validateNodeSpec(spec: NodeSpec | undefined): NodeSpec {
@@ -17,5 +18,6 @@ export function validateNodeSpec(spec: NodeSpec | undefined): NodeSpec {
     refuse(`node role ${node.desiredRole} is unknown: use worker or manager`);
   }
   if (!(node.membership in NodeSpec_Membership_names)) refuse(`node membership ${node.membership} is unknown`);
+  checkPatienceLabels(node.annotations.labels);
   return node;
 }

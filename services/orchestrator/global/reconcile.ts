@@ -32,12 +32,10 @@ export function reconcileGlobal(
       nodeMatches(constraints, node);
     if (!fits) giveUp(slot, plan);
     else if (
-      slot === undefined &&
       node.spec.availability === NodeSpec_Availability.ACTIVE &&
-      node.status.state === NodeStatus_State.READY
+      node.status.state === NodeStatus_State.READY &&
+      (slot === undefined || (!slot.tasks.some(isWanted) && lastLeftWithNode(slot)))
     ) {
-      plan.create.push({ slot: node.id, desiredState: goalOf(service) });
-    } else if (slot && !slot.tasks.some(isWanted) && lastLeftWithNode(slot)) {
       plan.create.push({ slot: node.id, desiredState: goalOf(service) });
     }
   }

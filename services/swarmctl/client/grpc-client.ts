@@ -1,7 +1,9 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
 import { createConnection } from "node:net";
 import type { MethodTable } from "@starling/api";
+import { systemClock } from "@starling/base/clock";
 import { codeName, SwarmError } from "@starling/base/errors";
+import { readSurely } from "./certain.ts";
 import { frame, Unframer } from "./framing.ts";
 
 export interface CallOptions {
@@ -26,7 +28,7 @@ export class GrpcClient {
     this.socket = socket;
   }
 
-  /** A unary call. Rejects with SwarmError. */
+  /** A unary call; one that only reads is made again when its answer was lost. Rejects with SwarmError. */
   async call<Req, Res>(
     method: MethodTable<Req, Res, false, false>,
     request: Req,
@@ -34,6 +36,11 @@ export class GrpcClient {
   ): Promise<Res> {
     const timeout = AbortSignal.timeout(options.timeoutMs ?? callTimeoutMs);
     const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
+    const once = () => this.#once(method, request, signal);
+    return await (isRead(method) ? readSurely({ clock: systemClock, signal }, once) : once());
+  }
+
+  async #once<Req, Res>(method: MethodTable<Req, Res, false, false>, request: Req, signal: AbortSignal): Promise<Res> {
     for await (const response of this.#run(method, request, signal)) return response;
     throw new SwarmError("Internal", `${method.path}: the manager sent no answer`);
   }
@@ -99,6 +106,11 @@ export class GrpcClient {
       te: "trailers",
     });
   }
+}
+
+/** By Swarm's naming. */
+function isRead({ path }: { readonly path: string }): boolean {
+  return /\/(Get|List)[A-Z]\w*$/.test(path);
 }
 
 function dial(socket: string): Promise<ClientHttp2Session> {

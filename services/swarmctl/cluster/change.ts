@@ -1,30 +1,39 @@
-import { type Cluster, type ClusterSpec, Control, KeyRotation, UpdateClusterRequest } from "@starling/api";
-import { SwarmError } from "@starling/base/errors";
+import { type Cluster, ClusterSpec, Control, KeyRotation, UpdateClusterRequest } from "@starling/api";
+import { changeOnce } from "../client/certain.ts";
+import { sameMessage } from "../client/same-message.ts";
 import type { Context } from "../context.ts";
 import { findCluster } from "./find.ts";
 
-/** Tries before we say that someone else keeps changing the cluster. */
-const triesMax = 10;
-
-/** Reads the cluster, changes its spec, writes it back; anew when another write came between. */
+/** Reads the cluster, changes its spec, writes it back; anew when another write came between or the answer was lost. */
 export async function changeCluster(
-  { client }: Context,
+  context: Context,
   reference: string | undefined,
   options: { readonly change?: (spec: ClusterSpec) => ClusterSpec; readonly rotation?: Partial<KeyRotation> },
 ): Promise<Cluster> {
-  for (let attempt = 1; ; attempt++) {
-    const present = await findCluster(client, reference);
-    const request = UpdateClusterRequest.create({
-      clusterId: present.id,
-      clusterVersion: present.meta.version,
-      spec: options.change?.(present.spec) ?? present.spec,
-      rotation: KeyRotation.create(options.rotation),
-    });
-    try {
+  const { client } = context;
+  const { rotation = {} } = options;
+  const changed = (spec: ClusterSpec) => options.change?.(spec) ?? spec;
+  return await changeOnce(context, {
+    read: () => findCluster(client, reference),
+    write: async (present) => {
+      const request = UpdateClusterRequest.create({
+        clusterId: present.id,
+        clusterVersion: present.meta.version,
+        spec: changed(present.spec),
+        rotation: KeyRotation.create(rotation),
+      });
       return (await client.call(Control.methods.updateCluster, request)).cluster!;
-    } catch (thrown) {
-      const error = SwarmError.from(thrown);
-      if (!error.message.includes("update out of sequence") || attempt === triesMax) throw error;
-    }
-  }
+    },
+    isDone: (present, base) => {
+      const before = base.rootCa.joinTokens;
+      const after = present.rootCa.joinTokens;
+      return (
+        sameMessage(ClusterSpec, changed(present.spec), present.spec) &&
+        !(rotation.workerJoinToken && before.worker === after.worker) &&
+        !(rotation.managerJoinToken && before.manager === after.manager) &&
+        // Unlock keys do not show here; a second rotation does no harm.
+        !rotation.managerUnlockKey
+      );
+    },
+  });
 }

@@ -1,4 +1,13 @@
-import { Annotations, ConfigSpec, Control, CreateConfigRequest } from "@starling/api";
+import {
+  Annotations,
+  ConfigSpec,
+  Control,
+  CreateConfigRequest,
+  ListConfigsRequest,
+  ListConfigsRequest_Filters,
+} from "@starling/api";
+import { createOnce } from "../client/certain.ts";
+import { sameMessage } from "../client/same-message.ts";
 import type { Command } from "../command.ts";
 import { readData } from "../flags/data.ts";
 import { parsePairs } from "../flags/values.ts";
@@ -20,7 +29,16 @@ export const create: Command<CreateFlags> = {
       annotations: Annotations.create({ name: name!, labels: parsePairs(flags.label ?? []) }),
       data: await readData(context, flags.file ?? path),
     });
-    const { config } = await context.client.call(Control.methods.createConfig, CreateConfigRequest.create({ spec }));
-    context.out(`${config!.id}\n`);
+    const { client } = context;
+    const config = await createOnce(context, {
+      create: async () =>
+        (await client.call(Control.methods.createConfig, CreateConfigRequest.create({ spec }))).config!,
+      find: async () => {
+        const filters = ListConfigsRequest_Filters.create({ names: [name!] });
+        return (await client.call(Control.methods.listConfigs, ListConfigsRequest.create({ filters }))).configs[0];
+      },
+      isOurs: (found) => sameMessage(ConfigSpec, found.spec, spec),
+    });
+    context.out(`${config.id}\n`);
   },
 };

@@ -4,8 +4,8 @@ import { removing } from "../removing.ts";
 
 export const remove = removing({
   argument: "<config...>",
-  async remove({ client }, reference) {
+  async find({ client }, reference) {
     const { id } = await resolveConfig(client, reference);
-    await client.call(Control.methods.removeConfig, RemoveConfigRequest.create({ configId: id }));
+    return () => client.call(Control.methods.removeConfig, RemoveConfigRequest.create({ configId: id }));
   },
 });

@@ -7,10 +7,14 @@ import {
   IPAMConfig,
   IPAMConfig_AddressFamily,
   IPAMOptions,
+  ListNetworksRequest,
+  ListNetworksRequest_Filters,
   NetworkSpec,
   parseAddress,
   parseCidr,
 } from "@starling/api";
+import { createOnce } from "../client/certain.ts";
+import { sameMessage } from "../client/same-message.ts";
 import type { Command } from "../command.ts";
 import { parsePairs, splitCommas } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
@@ -50,10 +54,19 @@ export const create: Command<CreateFlags> = {
     { flags: "--ipv6", help: "Give IPv6 addresses too" },
     { flags: "--scope <scope>", help: "swarm, the only scope there is", hidden: true },
   ],
-  async run({ client, out }, args, flags) {
-    const request = CreateNetworkRequest.create({ spec: networkSpec(args[0], flags) });
-    const { network } = await client.call(Control.methods.createNetwork, request);
-    out(`${network!.id}\n`);
+  async run(context, args, flags) {
+    const { client } = context;
+    const spec = networkSpec(args[0], flags);
+    const network = await createOnce(context, {
+      create: async () =>
+        (await client.call(Control.methods.createNetwork, CreateNetworkRequest.create({ spec }))).network!,
+      find: async () => {
+        const filters = ListNetworksRequest_Filters.create({ names: [spec.annotations.name] });
+        return (await client.call(Control.methods.listNetworks, ListNetworksRequest.create({ filters }))).networks[0];
+      },
+      isOurs: (found) => sameMessage(NetworkSpec, found.spec, spec),
+    });
+    context.out(`${network.id}\n`);
   },
 };
 

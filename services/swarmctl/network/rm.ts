@@ -4,8 +4,8 @@ import { removing } from "../removing.ts";
 
 export const remove = removing({
   argument: "<network...>",
-  async remove({ client }, reference) {
+  async find({ client }, reference) {
     const { id } = await resolveNetwork(client, reference);
-    await client.call(Control.methods.removeNetwork, RemoveNetworkRequest.create({ networkId: id }));
+    return () => client.call(Control.methods.removeNetwork, RemoveNetworkRequest.create({ networkId: id }));
   },
 });

@@ -5,8 +5,8 @@ import { removing } from "../removing.ts";
 export const remove = removing<{ readonly force?: boolean }>({
   argument: "<node...>",
   flags: [{ flags: "-f, --force", help: "Remove a node that is not down" }],
-  async remove({ client }, reference, { force = false }) {
+  async find({ client }, reference, { force = false }) {
     const { id } = await resolveNode(client, reference);
-    await client.call(Control.methods.removeNode, RemoveNodeRequest.create({ nodeId: id, force }));
+    return () => client.call(Control.methods.removeNode, RemoveNodeRequest.create({ nodeId: id, force }));
   },
 });

@@ -4,8 +4,8 @@ import { removing } from "../removing.ts";
 
 export const remove = removing({
   argument: "<secret...>",
-  async remove({ client }, reference) {
+  async find({ client }, reference) {
     const { id } = await resolveSecret(client, reference);
-    await client.call(Control.methods.removeSecret, RemoveSecretRequest.create({ secretId: id }));
+    return () => client.call(Control.methods.removeSecret, RemoveSecretRequest.create({ secretId: id }));
   },
 });

@@ -1,40 +1,36 @@
-import {
-  Control,
-  type Service,
-  type ServiceSpec,
-  UpdateServiceRequest,
-  type UpdateServiceRequest_Rollback,
-} from "@starling/api";
-import { SwarmError } from "@starling/base/errors";
+import { Control, type Service, ServiceSpec, UpdateServiceRequest, UpdateServiceRequest_Rollback } from "@starling/api";
+import { changeOnce } from "../client/certain.ts";
 import { resolveService } from "../client/resolve.ts";
+import { sameMessage } from "../client/same-message.ts";
 import type { Context } from "../context.ts";
-
-/** Tries before we say that someone else keeps changing the service. */
-const triesMax = 10;
 
 /**
  * Reads the service, changes its spec, writes it back; anew when another write came between (the orchestrator writes
- * too). Returns the service as updated.
+ * too), or when the answer was lost and the change did not happen. Returns the service as updated.
  */
 export async function changeService(
-  { client }: Context,
+  context: Context,
   reference: string,
   change: (spec: ServiceSpec, service: Service) => ServiceSpec,
   rollback?: UpdateServiceRequest_Rollback,
 ): Promise<Service> {
-  for (let attempt = 1; ; attempt++) {
-    const present = await resolveService(client, reference);
-    const request = UpdateServiceRequest.create({
-      serviceId: present.id,
-      serviceVersion: present.meta.version,
-      spec: change(present.spec, present),
-      ...(rollback === undefined ? {} : { rollback }),
-    });
-    try {
+  const { client } = context;
+  return await changeOnce(context, {
+    read: () => resolveService(client, reference),
+    write: async (present) => {
+      const request = UpdateServiceRequest.create({
+        serviceId: present.id,
+        serviceVersion: present.meta.version,
+        spec: change(present.spec, present),
+        ...(rollback === undefined ? {} : { rollback }),
+      });
       return (await client.call(Control.methods.updateService, request)).service!;
-    } catch (thrown) {
-      const error = SwarmError.from(thrown);
-      if (!error.message.includes("update out of sequence") || attempt === triesMax) throw error;
-    }
-  }
+    },
+    isDone: (present, base) => {
+      const wanted = rollback === UpdateServiceRequest_Rollback.PREVIOUS ? base.previousSpec : change(base.spec, base);
+      // The version that the client saw becomes the spec's, or is taken back with the previous spec.
+      const specMoved = present.specVersion?.index !== base.specVersion?.index;
+      return wanted !== undefined && specMoved && sameMessage(ServiceSpec, present.spec, wanted);
+    },
+  });
 }

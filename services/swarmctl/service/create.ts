@@ -1,6 +1,15 @@
 import { randomInt } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { Control, CreateServiceRequest, parseImageReference } from "@starling/api";
+import {
+  Control,
+  CreateServiceRequest,
+  ListServicesRequest,
+  ListServicesRequest_Filters,
+  parseImageReference,
+  ServiceSpec,
+} from "@starling/api";
+import { createOnce } from "../client/certain.ts";
+import { sameMessage } from "../client/same-message.ts";
 import type { Command } from "../command.ts";
 import { UsageError } from "../usage-error.ts";
 import { type ServiceFlags, serviceFlags } from "./flags.ts";
@@ -29,9 +38,18 @@ export const create: Command<CreateFlags> = {
       configs: given.config ?? [],
     });
     const spec = withServiceFlags(newServiceSpec(given.mode), given, lookup);
-    const { service } = await client.call(Control.methods.createService, CreateServiceRequest.create({ spec }));
-    context.out(`${service!.id}\n`);
-    if (!flags.detach) await waitForConvergence(context, service!, flags);
+    const { name } = spec.annotations;
+    const service = await createOnce(context, {
+      create: async () =>
+        (await client.call(Control.methods.createService, CreateServiceRequest.create({ spec }))).service!,
+      find: async () => {
+        const filters = ListServicesRequest_Filters.create({ names: [name] });
+        return (await client.call(Control.methods.listServices, ListServicesRequest.create({ filters }))).services[0];
+      },
+      isOurs: (found) => sameMessage(ServiceSpec, found.spec, spec),
+    });
+    context.out(`${service.id}\n`);
+    if (!flags.detach) await waitForConvergence(context, service, flags);
   },
 };
 

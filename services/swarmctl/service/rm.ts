@@ -4,8 +4,8 @@ import { removing } from "../removing.ts";
 
 export const remove = removing({
   argument: "<service...>",
-  async remove({ client }, reference) {
+  async find({ client }, reference) {
     const { id } = await resolveService(client, reference);
-    await client.call(Control.methods.removeService, RemoveServiceRequest.create({ serviceId: id }));
+    return () => client.call(Control.methods.removeService, RemoveServiceRequest.create({ serviceId: id }));
   },
 });

@@ -4,8 +4,8 @@ import { removing } from "../removing.ts";
 
 export const remove = removing({
   argument: "<task...>",
-  async remove({ client }, reference) {
+  async find({ client }, reference) {
     const { id } = await resolveTask(client, reference);
-    await client.call(Control.methods.removeTask, RemoveTaskRequest.create({ taskId: id }));
+    return () => client.call(Control.methods.removeTask, RemoveTaskRequest.create({ taskId: id }));
   },
 });
