@@ -79,11 +79,16 @@ export class RaftNode implements Proposer {
       log,
       gained: () => options.onLeadership?.(true),
       lost: (reason) => this.#onLeadershipLost(reason),
-      leaderChanged: () => options.onMembers?.(),
+      leaderChanged: () => {
+        if (this.#leadership.leaderId !== None) this.#readIndex.repeat();
+        options.onMembers?.();
+      },
     });
     this.#readIndex = new ReadIndex({
       clock,
       random,
+      nextTurn: this.#host.nextTurn,
+      applied: () => this.#replica.applied,
       ask: (context) => {
         this.#running();
         this.#drive((driver) => driver.raw.readIndex(context));
@@ -221,9 +226,19 @@ export class RaftNode implements Proposer {
     this.#parts?.driver.step(message);
   }
 
-  /** Resolves with an applied index that covers all that was acknowledged before the call; on any member. */
+  /**
+   * For linearizable reads, on any member: resolves with an index, applied here, that covers everything acknowledged before
+   * the call; what the state machine says then is at least as new. Costs a round of heartbeats to a quorum, which all calls
+   * share that come during the round before it; nothing with a single voter. There is no cheaper lease: early elections
+   * (`LeaderLoss`) and transfers do not wait for one to end. Rejects Unavailable without a leader for 5 s, and on a stop.
+   */
   readIndex(): Promise<number> {
-    return this.#readIndex.read(() => this.#replica.applied, this.#stopping.signal);
+    try {
+      this.#running();
+    } catch (thrown) {
+      return Promise.reject(thrown);
+    }
+    return this.#readIndex.read();
   }
 
   /** Address of the leader's remote API; undefined while none is known. */
