@@ -28,7 +28,7 @@ export { runtimeName, taskName } from "./naming.ts";
 export { checkPatienceLabels, type NodePatience, nodePatience, patienceLabels } from "./node-patience.ts";
 export { isRemovedNodeError, removedNodeError } from "./removed-node.ts";
 export { isTaskDirty } from "./task-dirty.ts";
-export { isOnNode, isTerminal, isWanted, taskStateName } from "./task-state.ts";
+export { isOnNode, isStopRequested, isTerminal, taskStateName } from "./task-state.ts";
 export {
   formatUnlockKey,
   lockedMessage,

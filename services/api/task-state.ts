@@ -11,9 +11,9 @@ export function isOnNode(task: Task): boolean {
   return task.nodeId !== "" && task.status.state >= TaskState.ASSIGNED && !isTerminal(task.status.state);
 }
 
-/** Someone still wants the task to run (or to complete, for jobs). */
-export function isWanted(task: Task): boolean {
-  return task.desiredState <= TaskState.COMPLETE;
+/** The task is to stop or to go: its desired state is beyond RUNNING (COMPLETE, for jobs). */
+export function isStopRequested(task: Task): boolean {
+  return task.desiredState > TaskState.COMPLETE;
 }
 
 /** `512` → `"RUNNING"`; a number that is no state gives its digits. */

@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { isTerminal, isWanted, type Node, type Task, TaskState } from "@starling/api";
+import { isStopRequested, isTerminal, type Node, type Task, TaskState } from "@starling/api";
 import type { Millis } from "@starling/base";
 import type { EventOf } from "@starling/store";
 import type { NodeInfo } from "./node-info.ts";
@@ -50,7 +50,7 @@ export class ClusterView {
     this.#unqueue(task.id);
     if (task.status.state !== TaskState.PENDING) {
       this.#bookOn(this.nodes.ensure(task.nodeId), task);
-      return known !== undefined && isWanted(known) && !isWanted(task);
+      return known !== undefined && !isStopRequested(known) && isStopRequested(task);
     }
     this.#unbook(task.id);
     this.#queue(task);
@@ -80,7 +80,7 @@ export class ClusterView {
 
   #queue(task: Task): void {
     if (task.nodeId !== "") this.#neverChosen.add(task.id);
-    if (isWanted(task)) (task.nodeId === "" ? this.waiting : this.preassigned).set(task.id, task);
+    if (!isStopRequested(task)) (task.nodeId === "" ? this.waiting : this.preassigned).set(task.id, task);
     // Tasks to be removed are the reaper's: it deletes them as long as they have no node.
     else if (task.desiredState < TaskState.REMOVE) this.unwanted.set(task.id, task);
   }

@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { isWanted, type Task, TaskState, TaskStatus, type Timestamp } from "@starling/api";
+import { isStopRequested, type Task, TaskState, TaskStatus, type Timestamp } from "@starling/api";
 import type { WriteTx } from "@starling/store";
 
 /**
@@ -33,15 +33,15 @@ export function applyDecision(tx: WriteTx, decision: Decision, timestamp: Timest
       const { nodeId, assignedGenericResources } = decision.task;
       const node = tx.nodes.get(nodeId);
       const taken = task.nodeId !== "" && task.nodeId !== nodeId;
-      if (taken || !isWanted(task) || node?.meta.version.index !== decision.nodeVersion) return { t: "outdated" };
+      if (taken || isStopRequested(task) || node?.meta.version.index !== decision.nodeVersion) return { t: "outdated" };
       const status = TaskStatus.create({ state: TaskState.ASSIGNED, timestamp, message: decision.message });
       return written(tx, { ...task, nodeId, assignedGenericResources, status });
     }
     case "explain":
-      if (task.status.err === decision.err || !isWanted(task)) return { t: "written", task };
+      if (task.status.err === decision.err || isStopRequested(task)) return { t: "written", task };
       return written(tx, { ...task, status: { ...task.status, timestamp, err: decision.err } });
     case "end":
-      if (isWanted(task)) return { t: "outdated" };
+      if (!isStopRequested(task)) return { t: "outdated" };
       return written(tx, { ...task, status: { ...task.status, timestamp, state: TaskState.SHUTDOWN, err: "" } });
   }
 }

@@ -2,7 +2,7 @@
 import {
   consumeGeneric,
   type GenericResource,
-  isWanted,
+  isStopRequested,
   type Node,
   type PortConfig,
   PortConfig_PublishMode,
@@ -75,11 +75,11 @@ export class NodeInfo {
     const old = this.#tasks.get(task.id);
     if (old !== undefined) {
       this.#tasks.set(task.id, task);
-      this.#countActive(task.serviceId, Number(isWanted(task)) - Number(isWanted(old)));
+      this.#countActive(task.serviceId, Number(!isStopRequested(task)) - Number(!isStopRequested(old)));
       return;
     }
     this.#tasks.set(task.id, task);
-    this.#countActive(task.serviceId, Number(isWanted(task)));
+    this.#countActive(task.serviceId, Number(!isStopRequested(task)));
     this.#book(task, 1);
   }
 
@@ -88,7 +88,7 @@ export class NodeInfo {
     const task = this.#tasks.get(taskId);
     if (task === undefined) return false;
     this.#tasks.delete(taskId);
-    this.#countActive(task.serviceId, -Number(isWanted(task)));
+    this.#countActive(task.serviceId, -Number(!isStopRequested(task)));
     this.#book(task, -1);
     return true;
   }

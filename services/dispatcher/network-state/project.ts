@@ -2,7 +2,7 @@
 import {
   isIngressNetwork,
   isOnNode,
-  isWanted,
+  isStopRequested,
   type Network,
   NetworkStateEndpoint,
   NetworkStateNetwork,
@@ -89,7 +89,7 @@ export function projectService(
 /** The task's places on its networks, while it is on a node. */
 export function projectTask(task: Task): readonly NetworkStateEndpoint[] {
   if (!isOnNode(task)) return [];
-  const serving = task.status.state === TaskState.RUNNING && isWanted(task);
+  const serving = task.status.state === TaskState.RUNNING && !isStopRequested(task);
   const names = [taskName(task)];
   if (task.slot > 0) names.push(`${task.serviceAnnotations.name}.${task.slot}`);
   return task.networks.flatMap(({ network, addresses }) => {
