@@ -25,3 +25,9 @@ export function describeConfState(cs: ConfState): string {
     `LearnersNext:${list(cs.learnersNext)} AutoLeave:${cs.autoLeave}`
   );
 }
+
+/** The same as protobuf text, which one log line shows: `voters:1 voters:2 learners:3 auto_leave:false`. */
+export function confStateText(cs: ConfState): string {
+  const fields = (name: string, ids: readonly bigint[]) => ids.map((id) => `${name}:${id} `).join("");
+  return `${fields("voters", cs.voters)}${fields("learners", cs.learners)}${fields("voters_outgoing", cs.votersOutgoing)}${fields("learners_next", cs.learnersNext)}auto_leave:${cs.autoLeave}`;
+}

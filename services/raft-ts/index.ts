@@ -47,6 +47,7 @@ export {
   type MajorityConfig,
   majorityCommittedIndex,
   majorityVoteResult,
+  sortedIds,
   VoteResult,
 } from "./quorum/majority.ts";
 export { RawNode } from "./raw-node.ts";

@@ -6,7 +6,7 @@ import { hex } from "./message-kinds.ts";
 import type { Raft } from "./raft.ts";
 import { appendEntries, bcastAppend } from "./replicate.ts";
 import { describeTrackerConfig } from "./tracker/tracker.ts";
-import { type AnyConfChange, type Entry, EntryType, type Message, None, noData } from "./types.ts";
+import { type AnyConfChange, type Entry, EntryType, type Message, None, refusedConfChangeData } from "./types.ts";
 
 /** MsgProp at the leader: check conf changes, append, replicate. */
 export function handleProposal(r: Raft, m: Message): RaftError | undefined {
@@ -50,7 +50,7 @@ function checkConfChanges(r: Raft, entries: readonly Entry[]): readonly Entry[] 
         () =>
           `${hex(r.id)} ignoring conf change ${describeConfChange(change)} at config ${describeTrackerConfig(r.tracker.config)}: ${reason}`,
       );
-      return { term: 0, index: 0, type: EntryType.EntryNormal, data: noData };
+      return { term: 0, index: 0, type: EntryType.EntryNormal, data: refusedConfChangeData };
     }
     r.pendingConfIndex = r.log.lastIndex() + i + 1;
     return entry;

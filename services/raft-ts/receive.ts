@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 
+import { confStateText } from "./describe-conf.ts";
 import { restoreConfState } from "./membership.ts";
 import { hex } from "./message-kinds.ts";
 import type { Raft } from "./raft.ts";
@@ -67,7 +68,7 @@ function restore(r: Raft, snapshot: Snapshot): boolean {
   if (![voters, learners, votersOutgoing].some((ids) => ids.includes(r.id))) {
     r.logger.warn(
       () =>
-        `${hex(r.id)} attempted to restore snapshot but it is not in the ConfState (voters [${voters.join(" ")}]); should never happen`,
+        `${hex(r.id)} attempted to restore snapshot but it is not in the ConfState ${confStateText(confState)}; should never happen`,
     );
     return false;
   }

@@ -14,6 +14,11 @@ export const noLimit = Number.MAX_SAFE_INTEGER;
 
 /** The one empty payload. Never write into it. */
 export const noData: Uint8Array = new Uint8Array(0);
+/**
+ * The empty payload of the entry that takes the place of a refused conf change. etcd-raft spells out that entry's type,
+ * which counts two bytes in flow control; told apart by identity, as there, only until the entry is encoded here.
+ */
+export const refusedConfChangeData: Uint8Array = new Uint8Array(0);
 export const noEntries: readonly Entry[] = Object.freeze([]);
 
 export const EntryType = { EntryNormal: 0, EntryConfChange: 1, EntryConfChangeV2: 2 } as const;

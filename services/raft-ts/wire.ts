@@ -9,6 +9,7 @@ import {
   type ConfState,
   type Entry,
   EntryType,
+  refusedConfChangeData,
 } from "./types.ts";
 
 // The proto2 encoding of raftpb's ConfChange, ConfChangeV2 and ConfState, which travel inside of log entries and
@@ -213,7 +214,7 @@ function varintSize(value: number): number {
 export function entrySize(entry: Entry): number {
   const length = entry.data.length;
   return (
-    (entry.type === EntryType.EntryNormal ? 0 : 2) +
+    (entry.type === EntryType.EntryNormal && entry.data !== refusedConfChangeData ? 0 : 2) +
     1 +
     varintSize(entry.term) +
     1 +

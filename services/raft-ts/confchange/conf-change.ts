@@ -74,7 +74,15 @@ export function parseConfChanges(text: string): ConfChangeSingle[] {
     if (token.length < 2) throw new RaftError(`unknown token ${token}`);
     const type = letters.get(token[0]!);
     if (type === undefined) throw new RaftError(`unknown input: ${token}`);
-    if (!/^\d+$/.test(token.slice(1))) throw new RaftError(`invalid node id in ${token}`);
-    return { type, nodeId: BigInt(token.slice(1)) };
+    return { type, nodeId: parseNodeId(token.slice(1)) };
   });
+}
+
+/** A uint64; refusals in the words of Go's number parser. */
+function parseNodeId(text: string): bigint {
+  const refuse = (why: string) => new RaftError(`strconv.ParseUint: parsing ${JSON.stringify(text)}: ${why}`);
+  if (!/^\d+$/.test(text)) throw refuse("invalid syntax");
+  const id = BigInt(text);
+  if (id >= 1n << 64n) throw refuse("value out of range");
+  return id;
 }

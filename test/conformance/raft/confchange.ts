@@ -8,7 +8,8 @@ import {
   RaftError,
 } from "raft-ts";
 import { onlyValue, toBool } from "./args.ts";
-import type { Directive, Handler } from "./datadriven.ts";
+import type { Directive } from "./datadriven.ts";
+import type { Handler } from "./run-file.ts";
 
 function change(from: Membership, lastIndex: number, d: Directive): Membership {
   const changer = new Changer({ inflightMsgsMax: 10, inflightBytesMax: 0, lastIndex });
@@ -17,7 +18,7 @@ function change(from: Membership, lastIndex: number, d: Directive): Membership {
     case "simple":
       return changer.simple(from, changes);
     case "enter-joint":
-      return changer.enterJoint(from, changes, toBool(d, onlyValue(d, "autoleave") ?? "false"));
+      return changer.enterJoint(from, changes, d.args.length > 0 && toBool(d, onlyValue(d, "autoleave")));
     case "leave-joint":
       if (changes.length > 0) throw new RaftError("this command takes no input");
       return changer.leaveJoint(from);

@@ -14,11 +14,12 @@ import {
   type Message,
   MessageType,
   noLimit,
+  RaftError,
   RawNode,
   type Snapshot,
   type Storage,
 } from "raft-ts";
-import { DirectiveError, Output } from "./output.ts";
+import { DirectiveError, Output, UsageError } from "./output.ts";
 
 const lastOfHistory = (node: TestNode): Snapshot => node.history.at(-1)!;
 
@@ -66,9 +67,10 @@ export class Environment {
   readonly nodes: TestNode[] = [];
   messages: Message[] = [];
 
+  /** @throws UsageError if there is no such node. */
   node(id: bigint): TestNode {
     const node = this.nodes[Number(id) - 1];
-    if (node === undefined) throw new DirectiveError(`no node ${id}: there are ${this.nodes.length}`);
+    if (node === undefined) throw new UsageError(`no node ${id}: there are ${this.nodes.length}`);
     return node;
   }
 
@@ -88,7 +90,14 @@ export class Environment {
     // Fixed, so that a failure can be seen again; the files choose timeouts themselves where they matter.
     const random = () => 0.5;
     const config: Config = { ...options, id, storage: storage satisfies Storage, random, logger: this.output };
-    const raw = new RawNode(config);
+    let raw: RawNode;
+    try {
+      raw = new RawNode(config);
+    } catch (err) {
+      // The original stops there.
+      if (err instanceof RaftError) throw new UsageError(err.message);
+      throw err;
+    }
     history.push(first);
     this.nodes.push({ id, config, raw, storage, appendWork: [], applyWork: [], history });
   }
@@ -124,7 +133,7 @@ export class Environment {
         try {
           this.node(m.to).raw.step(m);
         } catch (err) {
-          if (!(err instanceof Error) || err.name !== "RaftError") throw err;
+          if (!(err instanceof RaftError)) throw err;
           this.output.write(`${err.message}\n`);
         }
       }

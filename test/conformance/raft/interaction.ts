@@ -14,18 +14,24 @@ import {
   stateTypeName,
 } from "raft-ts";
 import { setRandomizedElectionTimeout } from "raft-ts/testing";
-import { bareIds, firstKey, malformed, onlyValue, toBool, toId, toNumber } from "./args.ts";
-import type { Directive, Handler } from "./datadriven.ts";
+import { bareIds, keyAt, malformed, onlyValue, parseBool, toBool, toId, toNumber, toSize } from "./args.ts";
+import type { Directive } from "./datadriven.ts";
 import { defaultOptions, Environment, type NodeOptions, type Recipient, type TestNode } from "./environment.ts";
-import { DirectiveError } from "./output.ts";
+import { DirectiveError, UsageError } from "./output.ts";
+import type { Handler } from "./run-file.ts";
 
 type Run = (env: Environment, d: Directive) => void;
 
+/** The words of Go's number parser, which some directives print. */
+function invalidSyntax(kind: "Bool" | "Uint", text: string): never {
+  throw new DirectiveError(`strconv.Parse${kind}: parsing ${JSON.stringify(text)}: invalid syntax`);
+}
+
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text);
-const firstNode = (env: Environment, d: Directive): TestNode => env.node(toId(d, firstKey(d)));
+const firstNode = (env: Environment, d: Directive): TestNode => env.node(toId(d, keyAt(d, 0)));
 
 function addNodes(env: Environment, d: Directive): void {
-  const count = toNumber(d, firstKey(d));
+  const count = toNumber(d, keyAt(d, 0));
   let options: NodeOptions = defaultOptions;
   let confState: ConfState = emptyConfState;
   let index = 0;
@@ -51,7 +57,7 @@ function nodeOption(d: Directive, key: string, value: string): Partial<NodeOptio
     case "inflight":
       return { maxInflightMsgs: toNumber(d, value) };
     case "max-committed-size-per-ready":
-      return { maxCommittedSizePerReady: toNumber(d, value) };
+      return { maxCommittedSizePerReady: toSize(d, value) };
     case "async-storage-writes":
       return { asyncStorageWrites: toBool(d, value) };
     case "prevote":
@@ -78,14 +84,16 @@ function deliverMsgs(env: Environment, d: Directive): void {
   for (const { key, values } of d.args) {
     if (values.length === 0) recipients.push({ id: toId(d, key), drop: false });
     for (const value of values) {
-      if (key === "drop") recipients.push({ id: toId(d, value), drop: true });
-      else if (key === "type") {
-        type = MessageType[value as keyof typeof MessageType] ?? malformed(d, `unknown message type ${value}`);
+      if (key === "drop") {
+        const id = toId(d, value);
+        if (recipients.some((r) => r.id === id)) malformed(d, `can't both deliver and drop messages to ${id}`);
+        recipients.push({ id, drop: true });
+      } else if (key === "type") {
+        if (!Object.hasOwn(MessageType, value)) malformed(d, `unknown message type ${value}`);
+        type = MessageType[value as keyof typeof MessageType];
       }
     }
   }
-  const seen = new Set(recipients.map(({ id }) => id));
-  if (seen.size < recipients.length) malformed(d, "can't both deliver and drop messages to one node");
   if (env.deliver(recipients, type) === 0) env.output.write("no messages\n");
 }
 
@@ -107,9 +115,9 @@ function section(env: Environment, header: string, body: () => void): void {
 
 function stabilize(env: Environment, d: Directive): void {
   const before = env.output.level;
-  const level = onlyValue(d, "log-level");
+  const levels = d.args.filter(({ key }) => key === "log-level").flatMap(({ values }) => values);
   try {
-    if (level !== undefined) env.output.setLevel(level);
+    for (const level of levels) env.output.setLevel(level);
     const ids = bareIds(d);
     const nodes = ids.length > 0 ? ids.map((id) => env.node(id)) : env.nodes;
     while (stabilizeRound(env, nodes));
@@ -167,7 +175,7 @@ function proposeConfChange(env: Environment, d: Directive): void {
   let transition: ConfChangeTransition = ConfChangeTransition.ConfChangeTransitionAuto;
   for (const { key, values } of d.args.slice(1)) {
     for (const value of values) {
-      if (key === "v1") v1 = toBool(d, value);
+      if (key === "v1") v1 = parseBool(value) ?? invalidSyntax("Bool", value);
       else if (key === "transition") {
         const given = transitions.get(value);
         if (given === undefined) throw new DirectiveError(`unknown transition ${value}`);
@@ -188,11 +196,11 @@ function proposeConfChange(env: Environment, d: Directive): void {
 
 function propose(env: Environment, d: Directive): void {
   if (d.args.length !== 2 || d.args[1]!.values.length > 0) malformed(d, "expected a node and one word");
-  firstNode(env, d).raw.propose(bytesOf(firstKey(d, 1)));
+  firstNode(env, d).raw.propose(bytesOf(keyAt(d, 1)));
 }
 
 function transferLeadership(env: Environment, d: Directive): void {
-  const idOf = (key: string) => toId(d, onlyValue(d, key) ?? malformed(d, `${key} is missing`));
+  const idOf = (key: string) => toId(d, onlyValue(d, key));
   const to = env.node(idOf("to"));
   env.node(idOf("from")).raw.transferLeader(to.id);
 }
@@ -237,7 +245,8 @@ const directives: ReadonlyMap<string, Run> = new Map<string, Run>([
     "compact",
     (env, d) => {
       const node = firstNode(env, d);
-      node.storage.compact(toNumber(d, firstKey(d, 1)));
+      const index = keyAt(d, 1);
+      node.storage.compact(/^\d+$/.test(index) ? toNumber(d, index) : invalidSyntax("Uint", index));
       env.printLog(node);
     },
   ],
@@ -246,14 +255,15 @@ const directives: ReadonlyMap<string, Run> = new Map<string, Run>([
   ["process-append-thread", forNodes("processing append thread", (env, node) => env.processAppendThread(node))],
   ["process-apply-thread", forNodes("processing apply thread", (env, node) => env.processApplyThread(node))],
   ["stabilize", stabilize],
-  ["log-level", (env, d) => env.output.setLevel(firstKey(d))],
+  ["log-level", (env, d) => env.output.setLevel(keyAt(d, 0))],
   ["raft-log", (env, d) => env.printLog(firstNode(env, d))],
   ["raft-state", raftState],
   ["status", (env, d) => env.output.write(describeProgressMap(firstNode(env, d).raw.status().progress))],
   [
     "set-randomized-election-timeout",
     (env, d) => {
-      const timeout = toNumber(d, onlyValue(d, "timeout") ?? malformed(d, "timeout is missing"));
+      const timeout = toNumber(d, onlyValue(d, "timeout"));
+      if (timeout === 0) malformed(d, "timeout must not be 0");
       setRandomizedElectionTimeout(firstNode(env, d).raw, timeout);
     },
   ],
@@ -277,6 +287,7 @@ export function interactionHandler(): Handler {
       if (run === undefined) throw new DirectiveError("unknown command");
       run(env, d);
     } catch (err) {
+      if (err instanceof UsageError) malformed(d, err.message);
       // Refusals are part of the output; anything else is a failure of the run.
       if (!(err instanceof RaftError) && !(err instanceof DirectiveError)) throw err;
       if (env.output.isQuiet()) return err.message;

@@ -58,7 +58,7 @@ export class Output implements Logger {
     }
   }
 
-  /** @throws Error on an unknown name. */
+  /** @throws DirectiveError on an unknown name. */
   setLevel(name: string): void {
     const level = levels.indexOf(name.toUpperCase());
     if (level < 0) throw new DirectiveError(`log levels must be either of [${levels.join(" ")}]`);
@@ -69,4 +69,9 @@ export class Output implements Logger {
 /** The outcome of a directive, printed as its output. */
 export class DirectiveError extends Error {
   override readonly name = "DirectiveError";
+}
+
+/** The directive asks for what cannot be: no output, the file fails there. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
 }

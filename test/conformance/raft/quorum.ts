@@ -9,46 +9,64 @@ import {
   jointVoteResult,
   majorityCommittedIndex,
   majorityVoteResult,
+  sortedIds,
   VoteResult,
 } from "raft-ts";
 import { malformed, toId, toNumber } from "./args.ts";
 import type { Directive } from "./datadriven.ts";
+import type { Handler } from "./run-file.ts";
 
 interface Input {
   readonly config: JointConfig;
   readonly joint: boolean;
-  /** One text per distinct id, in order of first mention; `_` = unknown. */
-  readonly given: ReadonlyMap<bigint, string>;
+  /** Of voters of whom something is known. */
+  readonly acked: ReadonlyMap<bigint, number>;
+  readonly votes: ReadonlyMap<bigint, boolean>;
 }
 
-function parse(d: Directive): Input | string {
-  const lists = new Map(d.args.map(({ key, values }) => [key, values]));
-  for (const key of lists.keys()) {
-    if (!["cfg", "cfgj", "idx", "votes"].includes(key)) malformed(d, `unknown argument ${key}`);
+/** `_` stands for no knowledge of this voter. */
+type Parsed = Input | { readonly mismatch: string };
+
+function parse(d: Directive): Parsed {
+  const listed: Record<"cfg" | "cfgj" | "idx" | "votes", string[]> = { cfg: [], cfgj: [], idx: [], votes: [] };
+  for (const { key, values } of d.args) {
+    if (values.length === 0) continue;
+    if (!Object.hasOwn(listed, key)) malformed(d, `unknown argument ${key}`);
+    listed[key as keyof typeof listed].push(...values);
+    if (key === "cfgj" && values.includes("zero") && values.length > 1)
+      malformed(d, "cannot mix 'zero' into configuration");
   }
-  const ids = (lists.get("cfg") ?? []).map((v) => toId(d, v));
-  const cfgj = lists.get("cfgj") ?? [];
-  if (cfgj.includes("zero") && cfgj.length > 1) malformed(d, "cannot mix 'zero' into configuration");
-  const idsj = cfgj[0] === "zero" ? [] : cfgj.map((v) => toId(d, v));
+  const ids = listed.cfg.map((v) => toId(d, v));
+  const idsj = listed.cfgj.filter((v) => v !== "zero").map((v) => toId(d, v));
+  for (const vote of listed.votes) if (!Object.hasOwn(voteNumbers, vote)) malformed(d, `unknown vote: ${vote}`);
+  const indexes = listed.idx.map((v) => (v === "_" ? 0 : toIndex(d, v)));
+
   const config: JointConfig = { incoming: new Set(ids), outgoing: new Set(idsj) };
-  const values = lists.get(d.command === "vote" ? "votes" : "idx") ?? [];
+  const given = d.command === "vote" ? listed.votes : listed.idx;
   const distinct = [...new Set([...ids, ...idsj])];
-  if (distinct.length !== values.length) {
-    const voters = [...jointIds(config)].sort((a, b) => (a < b ? -1 : 1)).map((id) => `${id}:{}`);
-    const shown = values.map((v) => ({ _: "0", n: "1", y: "2" })[v] ?? v);
-    return `error: mismatched input (explicit or _) for voters map[${voters.join(" ")}]: [${shown.join(" ")}]`;
+  if (distinct.length !== given.length) {
+    const voters = sortedIds(jointIds(config)).map((id) => `${id}:{}`);
+    const shown = d.command === "vote" ? given.map((v) => voteNumbers[v]) : indexes;
+    return {
+      mismatch: `error: mismatched input (explicit or _) for voters map[${voters.join(" ")}]: [${shown.join(" ")}]`,
+    };
   }
-  return { config, joint: cfgj.length > 0, given: new Map(distinct.map((id, i) => [id, values[i]!])) };
+  return {
+    config,
+    joint: listed.cfgj.length > 0,
+    acked: new Map(distinct.flatMap((id, i) => (indexes[i] ? [[id, indexes[i]] as const] : []))),
+    votes: new Map(distinct.flatMap((id, i) => (given[i] === "_" ? [] : [[id, given[i] === "y"] as const]))),
+  };
 }
 
-function committed(d: Directive, { config, joint, given }: Input): string {
-  const acked = new Map<bigint, number>();
-  for (const [id, text] of given) {
-    if (text === "_") continue;
-    const index = toNumber(d, text);
-    if (index === 0) malformed(d, "cannot use 0 as idx");
-    acked.set(id, index);
-  }
+/** How the original's error shows votes. */
+const voteNumbers: Readonly<Record<string, number>> = { _: 0, n: 1, y: 2 };
+
+function toIndex(d: Directive, text: string): number {
+  return toNumber(d, text) || malformed(d, "cannot use 0 as idx");
+}
+
+function committed({ config, joint, acked }: Input): string {
   const indexer: AckedIndexer = (id) => acked.get(id);
   const { incoming, outgoing } = config;
   if (joint) {
@@ -85,13 +103,7 @@ function slowCommittedIndex(voters: ReadonlySet<bigint>, acked: ReadonlyMap<bigi
 
 const voteNames = new Map<VoteResult, string>(Object.entries(VoteResult).map(([name, value]) => [value, name]));
 
-function vote(d: Directive, { config, joint, given }: Input): string {
-  const votes = new Map<bigint, boolean>();
-  for (const [id, text] of given) {
-    if (text === "_") continue;
-    if (text !== "y" && text !== "n") malformed(d, `unknown vote: ${text}`);
-    votes.set(id, text === "y");
-  }
+function vote({ config, joint, votes }: Input): string {
   const { incoming, outgoing } = config;
   if (!joint) return `${voteNames.get(majorityVoteResult(incoming, votes))}\n`;
   const result = jointVoteResult(config, votes);
@@ -100,12 +112,12 @@ function vote(d: Directive, { config, joint, given }: Input): string {
 }
 
 /** The directives of quorum/testdata/. */
-export function quorumHandler(): (d: Directive) => string {
+export function quorumHandler(): Handler {
   return (d) => {
     const input = parse(d);
-    if (typeof input === "string") return input;
-    if (d.command === "committed") return committed(d, input);
-    if (d.command === "vote") return vote(d, input);
-    return malformed(d, "unknown command");
+    if ("mismatch" in input) return input.mismatch;
+    if (d.command === "committed") return committed(input);
+    if (d.command === "vote") return vote(input);
+    return malformed(d, "unknown directive; there are committed and vote");
   };
 }

@@ -4,16 +4,17 @@ import { existsSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { runFolder, suites } from "./suites.ts";
 
-function main(args: readonly string[]): number {
+/** Run the command; returns its exit status. */
+export function main(args: readonly string[], print: (line: string) => void): number {
   const repo = resolve(import.meta.dirname, "../../..");
   const shared = resolve(repo, process.env["STARLING_SHARED"] ?? "../shared");
   const folder = args[0] ?? join(shared, "raft-testdata");
   if (args.length > 1 || folder.startsWith("-")) {
-    console.error("usage: npm run raft:conformance -- [FOLDER]");
+    print("usage: npm run raft:conformance -- [FOLDER]");
     return 2;
   }
   if (!existsSync(folder) || !statSync(folder).isDirectory()) {
-    console.error(`raft:conformance: ${folder} is not a folder; give one that holds ${suites[0]!.folder}/`);
+    print(`raft:conformance: ${folder} is not a folder; give one that holds ${suites[0]!.folder}/`);
     return 2;
   }
   let passed = 0;
@@ -21,18 +22,18 @@ function main(args: readonly string[]): number {
   for (const { file, failure } of runFolder(folder)) {
     if (failure === undefined) {
       passed++;
-      console.log(`ok   ${file}`);
+      print(`ok   ${file}`);
     } else {
       failed++;
-      console.log(`FAIL ${file}\n${failure}`);
+      print(`FAIL ${file}:${failure.line}: ${failure.why}`);
     }
   }
   if (passed + failed === 0) {
-    console.error(`raft:conformance: no files in ${folder}; looked in ${suites.map((s) => `${s.folder}/`).join(", ")}`);
+    print(`raft:conformance: no files in ${folder}; looked in ${suites.map((s) => `${s.folder}/`).join(", ")}`);
     return 2;
   }
-  console.log(`${passed} passed, ${failed} failed`);
+  print(`${passed} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;
 }
 
-process.exitCode = main(process.argv.slice(2));
+if (import.meta.main) process.exitCode = main(process.argv.slice(2), console.log);
