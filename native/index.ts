@@ -17,4 +17,4 @@ export {
   type ShimState,
   type ShimStats,
 } from "./shim.ts";
-export { type UnpackedLayer, unpackLayer } from "./unpack.ts";
+export { type Feed, UnpackError, type UnpackedLayer, type UnpackOptions, unpackLayer } from "./unpack.ts";

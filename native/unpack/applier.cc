@@ -1,10 +1,6 @@
 #include "applier.h"
 
-#include <dirent.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -19,87 +15,64 @@ namespace {
 
 constexpr std::string_view kWhiteout = ".wh.";
 constexpr std::string_view kOpaque = ".wh..wh..opq";
-constexpr int kDepthMax = 512;
+constexpr size_t kNameMax = 4096;
+// Memory for folders whose times are to be set in the end.
+constexpr size_t kRememberedMax = 256 << 20;
 
-Result<UniqueFd> OpenInside(int root, const std::string& path, uint64_t flags) {
-  open_how how;
-  std::memset(&how, 0, sizeof how);
-  how.flags = flags | O_CLOEXEC;
-  how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
-  UniqueFd fd(static_cast<int>(syscall(SYS_openat2, root, path.empty() ? "." : path.c_str(), &how, sizeof how)));
-  if (!fd) return Error::Errno("open", path);
-  return fd;
-}
+char buffer[256 << 10];
 
-// Without leading "./" and "/", and without slashes at the end.
-std::string Trimmed(std::string_view path) {
-  for (;;) {
-    if (path.starts_with("./")) {
-      path.remove_prefix(2);
-    } else if (path.starts_with("/")) {
-      path.remove_prefix(1);
-    } else {
-      break;
-    }
-  }
+// Without slashes at the end.
+std::string_view Trimmed(std::string_view path) {
   while (path.ends_with("/")) path.remove_suffix(1);
-  return path == "." ? std::string() : std::string(path);
+  return path;
 }
 
-// Removes `name` in `parent`, a folder with all that is in it. Links are removed, never followed.
-Status RemoveAll(int parent, const char* name, int depth) {
-  if (unlinkat(parent, name, 0) == 0 || errno == ENOENT) return {};
-  if (errno != EISDIR && errno != EPERM) return Error::Errno("unlink", name);
-  if (depth > kDepthMax) return Error{"tar: folders nested too deeply", ELOOP};
-  int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0) return Error::Errno("open", name);
-  DIR* folder = fdopendir(fd);
-  if (folder == nullptr) {
-    close(fd);
-    return Error::Errno("open", name);
-  }
-  Status outcome;
-  for (dirent* item; outcome.ok() && (item = readdir(folder)) != nullptr;) {
-    std::string_view entry = item->d_name;
-    if (entry != "." && entry != "..") outcome = RemoveAll(dirfd(folder), item->d_name, depth + 1);
-  }
-  closedir(folder);
-  if (outcome.ok() && unlinkat(parent, name, AT_REMOVEDIR) != 0) return Error::Errno("rmdir", name);
-  return outcome;
+timespec Modified(const TarEntry& entry) { return {entry.mtime_s, entry.mtime_ns}; }
+
+Status SetTime(int fd, const timespec& modified, std::string_view name) {
+  timespec times[2] = {modified, modified};
+  if (futimens(fd, times) != 0) return Error::Errno("utimensat", name);
+  return {};
 }
 
 Status SetOwnerAndTime(int parent, const char* name, const TarEntry& entry) {
   if (fchownat(parent, name, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0) return Error::Errno("chown", name);
-  timespec times[2] = {{entry.mtime_s, entry.mtime_ns}, {entry.mtime_s, entry.mtime_ns}};
+  timespec times[2] = {Modified(entry), Modified(entry)};
   if (utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) != 0) return Error::Errno("utimensat", name);
   return {};
 }
 
-// trusted.* would speak to overlayfs itself, system.* and the other security.* to the host's policies.
-bool MayKeep(const std::string& xattr) { return xattr.starts_with("user.") || xattr == "security.capability"; }
+// Owner before mode (chown clears setuid), capabilities after both (chown clears them too).
+Status SetAttributes(int fd, const TarEntry& entry) {
+  if (fchown(fd, entry.uid, entry.gid) != 0) return Error::Errno("chown", "");
+  if (fchmod(fd, entry.mode) != 0) return Error::Errno("chmod", "");
+  for (const auto& [name, value] : entry.xattrs) {
+    if (!IsKeptAttribute(name)) continue;
+    // A file system without user attributes loses them, as every unpacker does; a capability that is lost breaks a program.
+    if (fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0 &&
+        (errno != ENOTSUP || name == "security.capability")) {
+      return Error::Errno("setxattr", name);
+    }
+  }
+  return {};
+}
 
 }  // namespace
 
-Result<UniqueFd> LayerApplier::OpenFolder(const std::string& path, bool make) {
-  auto folder = OpenInside(root_.get(), path, O_RDONLY | O_DIRECTORY);
-  if (folder.ok() || !make || folder.error().number != ENOENT) return folder;
-  size_t slash = path.rfind('/');
-  std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  if (path.empty() || name == "..") return folder;
-  STARLING_ASSIGN(parent, OpenFolder(slash == std::string::npos ? "" : path.substr(0, slash), true));
-  if (mkdirat(parent.get(), name.c_str(), 0755) != 0 && errno != EEXIST) return Error::Errno("mkdir", path);
-  return OpenInside(root_.get(), path, O_RDONLY | O_DIRECTORY);
-}
-
-Result<LayerApplier::Place> LayerApplier::Locate(const std::string& path) {
-  if (path.size() >= 4096) return Error{"name longer than 4096 bytes", ENAMETOOLONG};
-  std::string trimmed = Trimmed(path);
+Result<LayerApplier::Place> LayerApplier::Locate(std::string_view path, bool make) {
+  if (path.size() >= kNameMax) return Error{"name longer than 4095 bytes", ENAMETOOLONG};
+  std::string_view trimmed = Trimmed(path);
   size_t slash = trimmed.rfind('/');
+  std::string_view above = slash == std::string_view::npos ? "" : trimmed.substr(0, slash);
   Place place;
-  place.name = slash == std::string::npos ? trimmed : trimmed.substr(slash + 1);
+  place.name = slash == std::string_view::npos ? trimmed : trimmed.substr(slash + 1);
+  // "./" and "/" are the root.
+  if (place.name == "." && (above.empty() || above == ".")) place.name.clear();
   if (place.name == ".." || place.name == ".") return Error{"the name must not end in `.` or `..`", EINVAL};
-  STARLING_ASSIGN(parent, OpenFolder(slash == std::string::npos ? "" : trimmed.substr(0, slash), true));
-  place.parent = std::move(parent);
+  while (above.starts_with("./") || above.starts_with("/")) above.remove_prefix(above[0] == '/' ? 1 : 2);
+  if (above == ".") above = "";
+  STARLING_ASSIGN(parent, walk_.Enter(above, make));
+  place.parent = parent;
   return place;
 }
 
@@ -108,92 +81,189 @@ Result<AppliedLayer> LayerApplier::Apply(TarReader& tar) {
     TarEntry entry;
     STARLING_ASSIGN(more, tar.Next(entry));
     if (!more) break;
+    if (++applied_.entries + walk_.made() > limits_.entries_max || remembered_ > kRememberedMax) {
+      return Error{"layer: more than " + std::to_string(limits_.entries_max) + " entries", EFBIG};
+    }
     if (Status done = ApplyEntry(tar, entry); !done.ok()) {
       return Error{"layer entry `" + entry.path + "`: " + done.error().message, done.error().number};
     }
-    applied_.entries++;
   }
   STARLING_TRY(SetFolderTimes());
+  applied_.standalone = !walk_.has_implied() && applied_.missing_link.empty();
   return applied_;
 }
 
 Status LayerApplier::ApplyEntry(TarReader& tar, const TarEntry& entry) {
-  STARLING_ASSIGN(place, Locate(entry.path));
+  STARLING_ASSIGN(place, Locate(entry.path, true));
   if (place.name.empty()) {
     if (entry.type != TarEntry::Type::kFolder) return Error{"the root must be a folder", EINVAL};
-    folder_times_.push_back({"", entry.mtime_s, entry.mtime_ns});
+    folder_times_.push_back({"", Modified(entry)});
     return SetAttributes(root_.get(), entry);
   }
   if (place.name.starts_with(kWhiteout)) return ApplyWhiteout(place);
-  if (entry.type == TarEntry::Type::kFolder) {
-    folder_times_.push_back({Trimmed(entry.path), entry.mtime_s, entry.mtime_ns});
-    return MakeFolder(place, entry);
-  }
-  STARLING_TRY(RemoveAll(place.parent.get(), place.name.c_str(), 0));
   switch (entry.type) {
+    case TarEntry::Type::kFolder: return MakeFolder(place, entry);
     case TarEntry::Type::kFile: return MakeFile(place, entry, tar);
     case TarEntry::Type::kHardLink: return MakeLink(place, entry);
     case TarEntry::Type::kSymlink:
-      if (symlinkat(entry.link.c_str(), place.parent.get(), place.name.c_str()) != 0) return Error::Errno("symlink", "");
-      return SetOwnerAndTime(place.parent.get(), place.name.c_str(), entry);
+      STARLING_TRY(Replacing(place, "symlink",
+                             [&] { return symlinkat(entry.link.c_str(), place.fd(), place.name.c_str()); }));
+      STARLING_TRY(SetOwnerAndTime(place.fd(), place.name.c_str(), entry));
+      walk_.Forget();
+      return {};
     default: return MakeNode(place, entry);
   }
 }
 
+template <class Create>
+Status LayerApplier::Replacing(const Place& place, const char* operation, Create create) {
+  if (create() == 0) return {};
+  if (errno != EEXIST) return Error::Errno(operation, place.name);
+  // The folder itself stays open: only its child goes.
+  STARLING_TRY(RemoveAll(place.fd(), place.name.c_str()));
+  walk_.Forget();
+  if (create() != 0) return Error::Errno(operation, place.name);
+  return {};
+}
+
 Status LayerApplier::ApplyWhiteout(const Place& place) {
   if (place.name == kOpaque) {
-    if (fsetxattr(place.parent.get(), "trusted.overlay.opaque", "y", 1, 0) != 0) return Error::Errno("setxattr", "opaque");
+    STARLING_TRY(MakeOpaque(place.fd()));
+    walk_.Forget();
     return {};
   }
   std::string hidden = place.name.substr(kWhiteout.size());
   // ".wh..wh.…" are aufs' own files: nothing to hide.
   if (hidden.starts_with(kWhiteout)) return {};
   if (hidden.empty() || hidden == "." || hidden == "..") return Error{"damaged whiteout", EINVAL};
+  if (mknodat(place.fd(), hidden.c_str(), S_IFCHR, makedev(0, 0)) == 0) return {};
+  if (errno != EEXIST) return Error::Errno("mknod", hidden);
   // Content of the same layer that stands already is newer than what the whiteout hides below.
-  if (mknodat(place.parent.get(), hidden.c_str(), S_IFCHR, makedev(0, 0)) != 0 && errno != EEXIST) {
-    return Error::Errno("mknod", hidden);
-  }
+  UniqueFd folder(openat(place.fd(), hidden.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!folder) return {};
+  STARLING_TRY(MakeOpaque(folder.get()));
+  walk_.Forget();
   return {};
 }
 
 Status LayerApplier::MakeFolder(const Place& place, const TarEntry& entry) {
   const char* name = place.name.c_str();
-  if (mkdirat(place.parent.get(), name, 0755) != 0) {
+  std::string path = place.parent->path.empty() ? place.name : place.parent->path + "/" + place.name;
+  int parent = place.fd();
+  bool replaces = false;
+  if (mkdirat(parent, name, 0755) != 0) {
     if (errno != EEXIST) return Error::Errno("mkdir", name);
     struct stat info;
-    if (fstatat(place.parent.get(), name, &info, AT_SYMLINK_NOFOLLOW) != 0) return Error::Errno("stat", name);
+    if (fstatat(parent, name, &info, AT_SYMLINK_NOFOLLOW) != 0) return Error::Errno("stat", name);
     if (!S_ISDIR(info.st_mode)) {
-      STARLING_TRY(RemoveAll(place.parent.get(), name, 0));
-      if (mkdirat(place.parent.get(), name, 0755) != 0) return Error::Errno("mkdir", name);
+      STARLING_TRY(RemoveAll(parent, name));
+      if (mkdirat(parent, name, 0755) != 0) return Error::Errno("mkdir", name);
+      replaces = true;
     }
   }
-  UniqueFd folder(openat(place.parent.get(), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  UniqueFd folder(openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!folder) return Error::Errno("open", name);
+  // What it replaces, a file or a whiteout, hid the lower layers' folder.
+  if (replaces) STARLING_TRY(MakeOpaque(folder.get()));
+  walk_.Explain(path);
+  remembered_ += path.size() + sizeof(FolderTime);
+  folder_times_.push_back({std::move(path), Modified(entry)});
+  // Where only lower layers had a link, there is a folder now.
+  if (lower_ || replaces) walk_.Forget();
   return SetAttributes(folder.get(), entry);
 }
 
 Status LayerApplier::MakeFile(const Place& place, const TarEntry& entry, TarReader& tar) {
-  UniqueFd file(openat(place.parent.get(), place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!file) return Error::Errno("create", place.name);
-  static char buffer[64 << 10];
-  for (;;) {
-    STARLING_ASSIGN(count, tar.ReadContent(buffer, sizeof buffer));
-    if (count == 0) break;
-    STARLING_TRY(fs::WriteAll(file.get(), std::string_view(buffer, count), place.name));
-    applied_.content_bytes += count;
-  }
+  UniqueFd file;
+  STARLING_TRY(Replacing(place, "create", [&] {
+    file.reset(openat(place.fd(), place.name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+    return file ? 0 : -1;
+  }));
+  STARLING_TRY(WriteContent(file.get(), entry, tar));
   STARLING_TRY(SetAttributes(file.get(), entry));
-  timespec times[2] = {{entry.mtime_s, entry.mtime_ns}, {entry.mtime_s, entry.mtime_ns}};
-  if (futimens(file.get(), times) != 0) return Error::Errno("utimensat", place.name);
+  return SetTime(file.get(), Modified(entry), place.name);
+}
+
+Status LayerApplier::CountContent(uint64_t bytes) {
+  if (bytes > limits_.content_max - applied_.content_bytes) return Error{"larger than its limit", EFBIG};
+  applied_.content_bytes += bytes;
+  return {};
+}
+
+Status LayerApplier::WriteContent(int file, const TarEntry& entry, TarReader& tar) {
+  STARLING_TRY(CountContent(entry.sparse ? entry.real_size : entry.size));
+  if (!entry.sparse) {
+    for (;;) {
+      STARLING_ASSIGN(count, tar.ReadContent(buffer, sizeof buffer));
+      if (count == 0) return {};
+      STARLING_TRY(fs::WriteAll(file, std::string_view(buffer, count), entry.path));
+    }
+  }
+  for (const Extent& extent : entry.extents) {
+    if (lseek(file, static_cast<off_t>(extent.offset), SEEK_SET) < 0) return Error::Errno("seek", entry.path);
+    for (uint64_t left = extent.length; left > 0;) {
+      STARLING_ASSIGN(count, tar.ReadContent(buffer, left < sizeof buffer ? static_cast<size_t>(left) : sizeof buffer));
+      if (count == 0) return Error{"tar: the archive is cut short"};
+      STARLING_TRY(fs::WriteAll(file, std::string_view(buffer, count), entry.path));
+      left -= count;
+    }
+  }
+  if (ftruncate(file, static_cast<off_t>(entry.real_size)) != 0) return Error::Errno("truncate", entry.path);
   return {};
 }
 
 Status LayerApplier::MakeLink(const Place& place, const TarEntry& entry) {
-  STARLING_ASSIGN(target, Locate(entry.link));
-  if (linkat(target.parent.get(), target.name.c_str(), place.parent.get(), place.name.c_str(), 0) != 0) {
-    return Error::Errno("link to", entry.link);
+  // Locating the target may move the walk away from the link's own folder.
+  UniqueFd folder(fcntl(place.fd(), F_DUPFD_CLOEXEC, 0));
+  if (!folder) return Error::Errno("dup", place.name);
+  auto target = Locate(entry.link, false);
+  if (!target.ok() && (lower_ || (target.error().number != ENOENT && target.error().number != ENOTDIR))) return target.error();
+  const std::string name = place.name;
+  for (bool copied_up = false;;) {
+    int outcome = target.ok() ? linkat(target->fd(), target->name.c_str(), folder.get(), name.c_str(), 0) : -1;
+    if (outcome == 0) return {};
+    int problem = target.ok() ? errno : ENOENT;
+    if (problem == EEXIST) {
+      struct stat own;
+      struct stat other;
+      // A link to itself, or twice the same: replacing would remove the target.
+      if (fstatat(target->fd(), target->name.c_str(), &other, AT_SYMLINK_NOFOLLOW) == 0 &&
+          fstatat(folder.get(), name.c_str(), &own, AT_SYMLINK_NOFOLLOW) == 0 && own.st_ino == other.st_ino) {
+        return {};
+      }
+      STARLING_TRY(RemoveAll(folder.get(), name.c_str()));
+      continue;
+    }
+    UniqueFd lower = problem == ENOENT && !copied_up && target.ok() ? walk_.LookBelow(*target->parent, target->name) : UniqueFd();
+    if (lower) {
+      STARLING_TRY(CopyUp(*target->parent, target->name, lower));
+      copied_up = true;
+      continue;
+    }
+    if (problem != ENOENT) return Error::Errno("link to", entry.link, problem);
+    if (lower_) return Error{"link to `" + entry.link + "`: no layer has it", ENOENT};
+    if (applied_.missing_link.empty()) applied_.missing_link = entry.path;
+    return {};
   }
-  return {};
+}
+
+Status LayerApplier::CopyUp(const Folder& folder, const std::string& name, const UniqueFd& lower) {
+  struct stat info;
+  if (fstat(lower.get(), &info) != 0) return Error::Errno("stat", name);
+  if (!S_ISREG(info.st_mode)) return Error{"link to `" + name + "` of a lower layer, which is no regular file", ENOTSUP};
+  STARLING_TRY(CountContent(static_cast<uint64_t>(info.st_size)));
+  // The descriptor is only a place (O_PATH): opened again below the merged lower layers.
+  STARLING_ASSIGN(from, walk_.OpenBelow(folder, name));
+  UniqueFd to(openat(folder.fd.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!to) return Error::Errno("create", name);
+  for (;;) {
+    ssize_t count = read(from.get(), buffer, sizeof buffer);
+    if (count < 0) return Error::Errno("read", name);
+    if (count == 0) break;
+    STARLING_TRY(fs::WriteAll(to.get(), std::string_view(buffer, static_cast<size_t>(count)), name));
+  }
+  STARLING_TRY(CopyAttributes(from.get(), to.get()));
+  return SetTime(to.get(), info.st_mtim, name);
 }
 
 Status LayerApplier::MakeNode(const Place& place, const TarEntry& entry) {
@@ -201,37 +271,24 @@ Status LayerApplier::MakeNode(const Place& place, const TarEntry& entry) {
                 : entry.type == TarEntry::Type::kCharDevice ? S_IFCHR
                                                             : S_IFBLK;
   dev_t device = kind == S_IFIFO ? 0 : makedev(entry.device_major, entry.device_minor);
-  // 0/0 would be a whiteout that the archive has no right to write this way.
-  if (kind == S_IFCHR && device == 0) return Error{"character device 0/0", EINVAL};
+  if (kind == S_IFCHR && device == 0) return Error{"character device 0/0 is a whiteout of overlayfs", EINVAL};
   const char* name = place.name.c_str();
-  if (mknodat(place.parent.get(), name, kind | 0600, device) != 0) return Error::Errno("mknod", name);
-  if (fchownat(place.parent.get(), name, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0) return Error::Errno("chown", name);
+  STARLING_TRY(Replacing(place, "mknod", [&] { return mknodat(place.fd(), name, kind | 0600, device); }));
+  if (fchownat(place.fd(), name, entry.uid, entry.gid, AT_SYMLINK_NOFOLLOW) != 0) return Error::Errno("chown", name);
   // Just made by us, hence no link: following is no question.
-  if (fchmodat(place.parent.get(), name, entry.mode, 0) != 0) return Error::Errno("chmod", name);
-  return SetOwnerAndTime(place.parent.get(), name, entry);
-}
-
-// Owner before mode (chown clears setuid), capabilities after both (chown clears them too).
-Status LayerApplier::SetAttributes(int fd, const TarEntry& entry) {
-  if (fchown(fd, entry.uid, entry.gid) != 0) return Error::Errno("chown", "");
-  if (fchmod(fd, entry.mode) != 0) return Error::Errno("chmod", "");
-  for (const auto& [name, value] : entry.xattrs) {
-    if (!MayKeep(name)) continue;
-    // A file system without user attributes loses them, as every unpacker does.
-    if (fsetxattr(fd, name.c_str(), value.data(), value.size(), 0) != 0 && errno != ENOTSUP) {
-      return Error::Errno("setxattr", name);
-    }
-  }
-  return {};
+  if (fchmodat(place.fd(), name, entry.mode, 0) != 0) return Error::Errno("chmod", name);
+  return SetOwnerAndTime(place.fd(), name, entry);
 }
 
 // At the end: writing into a folder moves its time.
 Status LayerApplier::SetFolderTimes() {
-  for (const FolderTime& folder : folder_times_) {
-    auto fd = OpenFolder(folder.path, false);
-    if (!fd.ok()) continue;  // Replaced by a later entry.
-    timespec times[2] = {{folder.seconds, folder.nanoseconds}, {folder.seconds, folder.nanoseconds}};
-    if (futimens(fd->get(), times) != 0) return Error::Errno("utimensat", folder.path);
+  for (auto& folder : walk_.TakeCopiedUp()) {
+    folder_times_.insert(folder_times_.begin(), {std::move(folder.path), folder.modified});
+  }
+  for (const FolderTime& time : folder_times_) {
+    auto folder = walk_.Enter(time.path, false);
+    if (!folder.ok() || (*folder)->path != time.path) continue;  // Replaced by a later entry.
+    STARLING_TRY(SetTime((*folder)->fd.get(), time.modified, time.path));
   }
   return {};
 }

@@ -7,10 +7,12 @@
 #include <cstring>
 #include <utility>
 
+#include "../sys/fs.h"
+
 namespace starling {
 namespace {
 
-constexpr size_t kChunk = 64 << 10;
+constexpr size_t kChunk = 128 << 10;
 
 class PlainSource : public ByteSource {
  public:
@@ -104,19 +106,32 @@ class ZstdSource : public ByteSource {
 
 }  // namespace
 
-RawInput::RawInput(int fd) : fd_(fd), buffer_(kChunk) {}
+RawInput::RawInput(int fd, int kept, uint64_t size)
+    : fd_(fd), kept_(kept), size_(size), in_kept_(kept >= 0), buffer_(kChunk) {}
+
+// Whole chunks also from a pipe, which gives little at a time: the first chunk must hold the magic number.
+Result<size_t> RawInput::Fill() {
+  size_t filled = 0;
+  while (filled < buffer_.size() && bytes_ + filled < size_) {
+    ssize_t count = read(in_kept_ ? kept_ : fd_, buffer_.data() + filled, buffer_.size() - filled);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return Error::Errno("read", "layer");
+    if (count == 0 && !in_kept_) break;
+    if (count == 0) {
+      in_kept_ = false;
+      continue;
+    }
+    auto part = std::string_view(buffer_.data() + filled, static_cast<size_t>(count));
+    filled += part.size();
+    if (bytes_ + filled > size_) return Error{"layer: larger than its manifest says", EFBIG};
+    if (!in_kept_ && kept_ >= 0) STARLING_TRY(fs::WriteAll(kept_, part, "blob"));
+  }
+  return filled;
+}
 
 Result<std::string_view> RawInput::Next() {
   if (!peeked_.empty()) return std::exchange(peeked_, {});
-  size_t filled = 0;
-  // Whole chunks also from a pipe, which gives little at a time: the first chunk must hold the magic number.
-  while (filled < buffer_.size()) {
-    ssize_t count = read(fd_, buffer_.data() + filled, buffer_.size() - filled);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return Error::Errno("read", "layer");
-    if (count == 0) break;
-    filled += static_cast<size_t>(count);
-  }
+  STARLING_ASSIGN(filled, Fill());
   hash_.Update(buffer_.data(), filled);
   bytes_ += filled;
   return std::string_view(buffer_.data(), filled);
@@ -131,7 +146,9 @@ Result<std::string_view> RawInput::Peek() {
 Result<std::unique_ptr<ByteSource>> OpenLayer(const std::shared_ptr<RawInput>& input) {
   STARLING_ASSIGN(start, input->Peek());
   if (start.starts_with("\x1f\x8b")) return std::unique_ptr<ByteSource>(new GzipSource(input));
-  if (start.starts_with("\x28\xb5\x2f\xfd")) return std::unique_ptr<ByteSource>(new ZstdSource(input));
+  // A zstd frame, or a skippable one before it (RFC 8878 §3.1).
+  bool is_skippable = start.size() >= 4 && (start[0] & '\xf0') == '\x50' && start.substr(1, 3) == "\x2a\x4d\x18";
+  if (is_skippable || start.starts_with("\x28\xb5\x2f\xfd")) return std::unique_ptr<ByteSource>(new ZstdSource(input));
   return std::unique_ptr<ByteSource>(new PlainSource(input));
 }
 
@@ -155,7 +172,7 @@ Result<bool> LayerStream::ReadExactly(void* out, size_t length) {
 }
 
 Status LayerStream::Skip(uint64_t length) {
-  char buffer[4096];
+  char buffer[16 << 10];
   while (length > 0) {
     size_t part = length < sizeof buffer ? static_cast<size_t>(length) : sizeof buffer;
     STARLING_ASSIGN(more, ReadExactly(buffer, part));
@@ -166,7 +183,7 @@ Status LayerStream::Skip(uint64_t length) {
 }
 
 Result<std::string> LayerStream::FinishHash() {
-  char buffer[16 << 10];
+  char buffer[64 << 10];
   for (;;) {
     STARLING_ASSIGN(count, ReadSome(buffer, sizeof buffer));
     if (count == 0) return hash_.FinishHex();

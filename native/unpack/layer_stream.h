@@ -13,10 +13,12 @@
 
 namespace starling {
 
-// The blob as it comes. Borrows `fd`.
+// The blob as it comes. Borrows its descriptors.
 class RawInput {
  public:
-  explicit RawInput(int fd);
+  // `kept`, if not -1, is a file with the blob's beginning: it is read first, then what `fd` gives is appended to it. `size`
+  // bounds the blob: the end is there once as much was read, and a longer one is an error.
+  explicit RawInput(int fd, int kept = -1, uint64_t size = UINT64_MAX);
   // The next bytes, empty at the end. Valid until the next call.
   Result<std::string_view> Next();
   // What Next will give.
@@ -26,7 +28,12 @@ class RawInput {
   std::string FinishHash() { return hash_.FinishHex(); }
 
  private:
+  Result<size_t> Fill();
+
   int fd_;
+  int kept_;
+  uint64_t size_;
+  bool in_kept_;
   std::vector<char> buffer_;
   std::string_view peeked_;
   Sha256 hash_;

@@ -1,9 +1,10 @@
 #include "tar_reader.h"
 
-#include <charconv>
 #include <cstring>
 #include <optional>
-#include <string_view>
+
+#include "sparse.h"
+#include "tar_fields.h"
 
 namespace starling {
 namespace {
@@ -12,49 +13,11 @@ constexpr size_t kBlock = 512;
 // More than any real name or set of attributes; bounds what a header can make us hold.
 constexpr uint64_t kRecordMax = 1 << 20;
 
-using Records = std::vector<std::pair<std::string, std::string>>;
-
 // Offsets and lengths of POSIX.1-1988 ustar.
-struct Field {
-  size_t offset;
-  size_t length;
-};
-constexpr Field kName = {0, 100}, kMode = {100, 8}, kUid = {108, 8}, kGid = {116, 8}, kSize = {124, 12}, kMtime = {136, 12},
+constexpr TarField kName = {0, 100}, kMode = {100, 8}, kUid = {108, 8}, kGid = {116, 8}, kSize = {124, 12}, kMtime = {136, 12},
                 kChecksum = {148, 8}, kLink = {157, 100}, kMajor = {329, 8}, kMinor = {337, 8}, kPrefix = {345, 155};
 constexpr size_t kType = 156;
 constexpr size_t kMagic = 257;
-
-std::string_view Text(const char* block, Field field) {
-  const char* start = block + field.offset;
-  return std::string_view(start, strnlen(start, field.length));
-}
-
-// Octal digits, or GNU's base 256 when the first bit is set.
-std::optional<int64_t> Number(const char* block, Field field) {
-  auto bytes = reinterpret_cast<const unsigned char*>(block + field.offset);
-  if ((bytes[0] & 0x80) != 0) {
-    bool negative = (bytes[0] & 0x40) != 0;
-    uint64_t value = negative ? ~uint64_t{0} : 0;
-    for (size_t i = 0; i < field.length; i++) {
-      uint64_t byte = i == 0 ? (negative ? bytes[i] | 0x80U : bytes[i] & 0x7fU) : bytes[i];
-      if (field.length - i > 8 && byte != (negative ? 0xffU : 0U)) return std::nullopt;
-      value = value << 8 | byte;
-    }
-    return static_cast<int64_t>(value);
-  }
-  int64_t value = 0;
-  bool digits = false;
-  for (char c : Text(block, field)) {
-    if (c == ' ') {
-      if (digits) break;
-      continue;
-    }
-    if (c < '0' || c > '7' || value > (INT64_MAX >> 3)) return std::nullopt;
-    value = value * 8 + (c - '0');
-    digits = true;
-  }
-  return value;
-}
 
 bool ChecksumHolds(const char* block) {
   int64_t sum = 0;
@@ -62,68 +25,7 @@ bool ChecksumHolds(const char* block) {
     bool own = i >= kChecksum.offset && i < kChecksum.offset + kChecksum.length;
     sum += own ? ' ' : static_cast<unsigned char>(block[i]);
   }
-  return Number(block, kChecksum) == sum;
-}
-
-// "LENGTH KEY=VALUE\n", LENGTH counting itself (POSIX.1-2001 pax).
-Result<Records> ParseRecords(std::string_view text) {
-  Records records;
-  while (!text.empty() && text[0] != '\0') {
-    size_t length = 0;
-    auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), length);
-    size_t digits = static_cast<size_t>(end - text.data());
-    if (problem != std::errc() || length > text.size() || length < digits + 3 || text[digits] != ' ' ||
-        text[length - 1] != '\n') {
-      return Error{"tar: damaged PAX record"};
-    }
-    std::string_view record = text.substr(digits + 1, length - digits - 2);
-    size_t equals = record.find('=');
-    if (equals == std::string_view::npos) return Error{"tar: damaged PAX record"};
-    records.emplace_back(record.substr(0, equals), record.substr(equals + 1));
-    text.remove_prefix(length);
-  }
-  return records;
-}
-
-template <class T>
-bool Decimal(std::string_view text, T& out) {
-  auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), out);
-  return problem == std::errc() && end == text.data() + text.size();
-}
-
-bool Time(std::string_view text, TarEntry& entry) {
-  size_t dot = text.find('.');
-  if (!Decimal(text.substr(0, dot), entry.mtime_s)) return false;
-  entry.mtime_ns = 0;
-  if (dot == std::string_view::npos) return true;
-  std::string digits(text.substr(dot + 1).substr(0, 9));
-  digits.resize(9, '0');
-  return Decimal(std::string_view(digits), entry.mtime_ns);
-}
-
-Status ApplyRecords(const Records& records, TarEntry& entry) {
-  for (const auto& [key, value] : records) {
-    bool good = true;
-    if (key == "path") {
-      entry.path = value;
-    } else if (key == "linkpath") {
-      entry.link = value;
-    } else if (key == "size") {
-      good = Decimal(value, entry.size);
-    } else if (key == "uid") {
-      good = Decimal(value, entry.uid);
-    } else if (key == "gid") {
-      good = Decimal(value, entry.gid);
-    } else if (key == "mtime") {
-      good = Time(value, entry);
-    } else if (key.starts_with("SCHILY.xattr.")) {
-      entry.xattrs.emplace_back(key.substr(13), value);
-    } else if (key.starts_with("GNU.sparse.")) {
-      return Error{"tar: sparse files are not supported: " + entry.path, ENOTSUP};
-    }
-    if (!good) return Error{"tar: damaged PAX record `" + key + "`"};
-  }
-  return {};
+  return TarNumber(block, kChecksum) == sum;
 }
 
 bool AllZero(const char* block) {
@@ -135,7 +37,7 @@ bool AllZero(const char* block) {
 
 std::optional<TarEntry::Type> TypeOf(char flag) {
   switch (flag) {
-    case '0': case '\0': case '7': return TarEntry::Type::kFile;
+    case '0': case '\0': case '7': case 'S': return TarEntry::Type::kFile;
     case '1': return TarEntry::Type::kHardLink;
     case '2': return TarEntry::Type::kSymlink;
     case '3': return TarEntry::Type::kCharDevice;
@@ -146,13 +48,19 @@ std::optional<TarEntry::Type> TypeOf(char flag) {
   }
 }
 
+// -1 would tell chown to leave the owner as it is.
+bool FitsId(int64_t number) { return number >= 0 && number < UINT32_MAX; }
+
 Status ReadHeader(const char* block, TarEntry& entry) {
-  auto size = Number(block, kSize);
-  auto mode = Number(block, kMode);
-  auto uid = Number(block, kUid);
-  auto gid = Number(block, kGid);
-  auto mtime = Number(block, kMtime);
-  if (!size || *size < 0 || !mode || !uid || *uid < 0 || !gid || *gid < 0 || !mtime) {
+  auto size = TarNumber(block, kSize);
+  auto mode = TarNumber(block, kMode);
+  auto uid = TarNumber(block, kUid);
+  auto gid = TarNumber(block, kGid);
+  auto mtime = TarNumber(block, kMtime);
+  auto major = TarNumber(block, kMajor).value_or(0);
+  auto minor = TarNumber(block, kMinor).value_or(0);
+  if (!size || *size < 0 || !mode || !uid || !FitsId(*uid) || !gid || !FitsId(*gid) || !mtime || !FitsId(major) ||
+      !FitsId(minor)) {
     return Error{"tar: damaged number in a header"};
   }
   entry = TarEntry{};
@@ -161,14 +69,14 @@ Status ReadHeader(const char* block, TarEntry& entry) {
   entry.uid = static_cast<uint32_t>(*uid);
   entry.gid = static_cast<uint32_t>(*gid);
   entry.mtime_s = *mtime;
-  entry.path = Text(block, kName);
-  entry.link = Text(block, kLink);
+  entry.path = TarText(block, kName);
+  entry.link = TarText(block, kLink);
   // GNU's magic is "ustar  ": there the prefix field holds other things.
   if (std::memcmp(block + kMagic, "ustar\0", 6) == 0 && block[kPrefix.offset] != '\0') {
-    entry.path = std::string(Text(block, kPrefix)) + "/" + entry.path;
+    entry.path = std::string(TarText(block, kPrefix)) + "/" + entry.path;
   }
-  entry.device_major = static_cast<uint32_t>(Number(block, kMajor).value_or(0));
-  entry.device_minor = static_cast<uint32_t>(Number(block, kMinor).value_or(0));
+  entry.device_major = static_cast<uint32_t>(major);
+  entry.device_minor = static_cast<uint32_t>(minor);
   return {};
 }
 
@@ -196,7 +104,7 @@ Result<bool> TarReader::Next(TarEntry& entry) {
   STARLING_TRY(SkipContent());
   std::optional<std::string> long_name;
   std::optional<std::string> long_link;
-  Records records;
+  PaxRecords records;
   for (;;) {
     char block[kBlock];
     STARLING_ASSIGN(more, stream_.ReadExactly(block, kBlock));
@@ -209,15 +117,15 @@ Result<bool> TarReader::Next(TarEntry& entry) {
       if (flag == 'L') long_name = text.c_str();
       if (flag == 'K') long_link = text.c_str();
       if (flag == 'x' || flag == 'g') {
-        STARLING_ASSIGN(parsed, ParseRecords(text));
+        STARLING_ASSIGN(parsed, ParsePaxRecords(text));
         (flag == 'x' ? records : global_records_) = std::move(parsed);
       }
       continue;
     }
     if (long_name) entry.path = std::move(*long_name);
     if (long_link) entry.link = std::move(*long_link);
-    STARLING_TRY(ApplyRecords(global_records_, entry));
-    STARLING_TRY(ApplyRecords(records, entry));
+    STARLING_TRY(ApplyPaxRecords(global_records_, entry));
+    STARLING_TRY(ApplyPaxRecords(records, entry));
     std::optional<TarEntry::Type> type = TypeOf(flag);
     if (!type) return Error{std::string("tar: entry type `") + flag + "` is not supported: " + entry.path, ENOTSUP};
     entry.type = *type;
@@ -228,8 +136,16 @@ Result<bool> TarReader::Next(TarEntry& entry) {
     if (entry.path.find('\0') != std::string::npos || entry.link.find('\0') != std::string::npos) {
       return Error{"tar: a name holds a zero byte"};
     }
-    content_left_ = entry.size;
+    if (!FitsId(entry.uid) || !FitsId(entry.gid)) return Error{"tar: an owner's number is too large: " + entry.path};
     padding_ = (kBlock - entry.size % kBlock) % kBlock;
+    if (entry.type == TarEntry::Type::kFile && (flag == 'S' || entry.sparse)) {
+      if (flag == 'S') STARLING_TRY(ReadOldSparseMap(block, stream_, entry));
+      if (entry.map_in_content) STARLING_TRY(ReadSparseMapInContent(stream_, entry));
+      STARLING_TRY(CheckExtents(entry));
+    } else {
+      entry.sparse = false;
+    }
+    content_left_ = entry.size;
     return true;
   }
 }

@@ -45,6 +45,19 @@ describe("a task", () => {
     expect(manager.task.status.container?.exitCode).toBe(3);
   });
 
+  it("tells how far an operation is, while it lasts", async () => {
+    const { clock, controller, manager, desire } = manage();
+    controller.block("prepare");
+    await clock.advance(0);
+    const tell = controller.onProgress!;
+    tell("pulling 40 %");
+    expect(manager.task.status).toMatchObject({ state: TaskState.PREPARING, message: "pulling 40 %" });
+    desire(SHUTDOWN);
+    await clock.advance(0);
+    tell("pulling 50 %");
+    expect(manager.task.status.message).not.toBe("pulling 50 %");
+  });
+
   it("that ends with 0 is COMPLETE", async () => {
     const { clock, controller, told } = manage();
     await clock.advance(0);

@@ -91,6 +91,12 @@ export class TaskManager {
     const abort = new AbortController();
     const signal = AbortSignal.any([this.#closing.signal, abort.signal]);
     this.#operation = { step, abort };
+    this.controller.onProgress = (message) => {
+      if (this.#operation?.abort !== abort || signal.aborted) return;
+      // The time is still that of the state.
+      this.#task = { ...this.#task, status: TaskStatus.create({ ...this.#task.status, message, err: "" }) };
+      this.#onStatus(this.#task);
+    };
     try {
       await this.#tellUpdate(signal);
       await this.controller[step.operation](signal);

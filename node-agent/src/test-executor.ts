@@ -6,6 +6,7 @@ type Operation = "prepare" | "start" | "shutdown" | "remove" | "terminate";
 
 /** Succeeds at once unless told otherwise; `wait` ends with `exit`. */
 export class FakeController implements Controller {
+  onProgress: ((message: string) => void) | undefined;
   readonly calls: string[] = [];
   readonly #errors = new Map<Operation, Error>();
   readonly #blocked = new Set<Operation>();

@@ -51,6 +51,7 @@ export class ContainerController implements Controller {
   readonly #folders: ContainerFolders;
   readonly #process: ContainerProcess;
   readonly #log: Logger;
+  onProgress: ((message: string) => void) | undefined;
   #task: Task;
   /** Of prepare; found again from the store after a restart. */
   #image: StoredImage | undefined;
@@ -185,7 +186,11 @@ export class ContainerController implements Controller {
 
   async #pull(signal: AbortSignal): Promise<StoredImage> {
     const { image, pullOptions } = this.#spec;
-    this.#image = await this.#host.images.pull(image, { registryAuth: pullOptions?.registryAuth ?? "", signal });
+    this.#image = await this.#host.images.pull(image, {
+      registryAuth: pullOptions?.registryAuth ?? "",
+      signal,
+      onProgress: (message) => this.onProgress?.(message),
+    });
     return this.#image;
   }
 

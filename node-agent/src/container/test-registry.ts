@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { createServer, type Server } from "node:http";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -16,16 +16,20 @@ export class TestRegistry {
   readonly #blobs = new Map<string, Buffer>();
   #manifest = Buffer.alloc(0);
   #layers: readonly Buffer[] = [];
-  #damaged: Buffer | undefined;
+  #damaged = false;
+  /** The connection breaks after so many bytes of a layer. */
+  cutAfter: number | undefined;
+  /** What the next requests are refused with. */
+  readonly refusals: { readonly status: number; readonly headers?: Record<string, string> }[] = [];
+  /** `Range` headers of blob requests. */
+  readonly ranges: string[] = [];
 
   private constructor(server: Server) {
     this.#server = server;
   }
 
   static async start(config: Record<string, unknown> = {}): Promise<TestRegistry> {
-    const registry = new TestRegistry(
-      createServer((request, response) => registry.#answer(request.url ?? "", response)),
-    );
+    const registry = new TestRegistry(createServer((request, response) => registry.#answer(request, response)));
     registry.#build(config);
     await new Promise<void>((resolve) => registry.#server.listen(0, "127.0.0.1", resolve));
     return registry;
@@ -35,13 +39,13 @@ export class TestRegistry {
     return `127.0.0.1:${(this.#server.address() as AddressInfo).port}/box:1`;
   }
 
-  /** From now on layers are others than their digests say. */
+  /** From now on layers are others than their digests say: empty archives of the same length. */
   damageLayers(): void {
-    this.#damaged = gzipSync(Buffer.alloc(1024));
+    this.#damaged = true;
   }
 
   repairLayers(): void {
-    this.#damaged = undefined;
+    this.#damaged = false;
   }
 
   async stop(): Promise<void> {
@@ -50,19 +54,45 @@ export class TestRegistry {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  #answer(url: string, response: import("node:http").ServerResponse): void {
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    const url = request.url ?? "";
     this.requests.push(url);
+    const refusal = this.refusals.shift();
+    if (refusal !== undefined) {
+      response.writeHead(refusal.status, refusal.headers).end();
+      return;
+    }
     const [, kind, name] = /^\/v2\/box\/(manifests|blobs)\/(.+)$/.exec(url) ?? [];
     const known = name === "1" || name === sha256(this.#manifest);
     const blob = this.#blobs.get(name ?? "");
     const isLayer = blob !== undefined && this.#layers.includes(blob);
-    const body = kind === "manifests" ? (known ? this.#manifest : undefined) : isLayer ? (this.#damaged ?? blob) : blob;
+    const body =
+      kind === "manifests"
+        ? known
+          ? this.#manifest
+          : undefined
+        : isLayer && this.#damaged
+          ? Buffer.alloc(blob.length)
+          : blob;
     if (body === undefined) {
       response.writeHead(404).end();
       return;
     }
-    const type = "application/vnd.oci.image.manifest.v1+json";
-    response.writeHead(200, { "content-type": kind === "manifests" ? type : "application/octet-stream" }).end(body);
+    if (kind === "manifests") {
+      response.writeHead(200, { "content-type": "application/vnd.oci.image.manifest.v1+json" }).end(body);
+      return;
+    }
+    const range = request.headers.range;
+    if (range !== undefined) this.ranges.push(range);
+    const from = Number(/^bytes=(\d+)-$/.exec(range ?? "")?.[1] ?? 0);
+    const part = body.subarray(from);
+    const headers = {
+      "content-length": part.length,
+      "content-range": `bytes ${from}-${body.length - 1}/${body.length}`,
+    };
+    response.writeHead(range === undefined ? 200 : 206, headers);
+    if (!isLayer || this.cutAfter === undefined || part.length <= this.cutAfter) response.end(part);
+    else response.write(part.subarray(0, this.cutAfter), () => response.destroy());
   }
 
   #build(config: Record<string, unknown>): void {

@@ -25,6 +25,8 @@ export interface Controller {
   portStatus(): Promise<PortStatus | undefined>;
   /** Output kept so far and, with `follow`, what comes. */
   logs(options: LogSubscriptionOptions, signal: AbortSignal): AsyncIterable<LogChunk>;
+  /** Called while an operation takes its time, with what the task's status shall say: "pulling 40 %". Set by who drives it. */
+  onProgress?: ((message: string) => void) | undefined;
   /** Lets go of what this process holds of the container (sockets, watches); the container goes on. */
   close?(): void;
 }

@@ -71,7 +71,7 @@ export function taskView(
         whole ? imageOf(task) : shortImage(imageOf(task)),
         names.node(task.nodeId),
         titled(taskStateName(task.desiredState)),
-        `${titled(taskStateName(task.status.state))} ${formatAge(task.status.timestamp, nowMs)}`,
+        `${titled(taskStateName(task.status.state))} ${formatAge(task.status.timestamp, nowMs)}${progressOf(task)}`,
         error && `"${whole || error.length <= errorLengthMax ? error : `${error.slice(0, errorLengthMax)}…`}"`,
         (task.status.portStatus?.ports ?? []).map(formatPort).join(","),
       ];
@@ -104,6 +104,12 @@ export function taskToJson(task: Task, names: TaskNames): Record<string, unknown
 /** Why the task is where it is: its error; for one that waits, what it waits for. */
 export function errorOf({ status }: Task): string {
   return status.err;
+}
+
+/** How far the pull of its image is: the node says so in the status' message. */
+function progressOf({ status }: Task): string {
+  const isPulling = status.state === TaskState.PREPARING && /^pulling \d+ %$/.test(status.message);
+  return isPulling ? ` (${status.message})` : "";
 }
 
 function imageOf(task: Task): string {

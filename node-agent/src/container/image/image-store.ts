@@ -1,132 +1,121 @@
-import { randomUUID } from "node:crypto";
-import { access, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, utimes } from "node:fs/promises";
 import { join } from "node:path";
-import type { Readable } from "node:stream";
-import { unpackLayer } from "@starling/native";
-import { BadImageError, type ImageConfig, parseImageConfig } from "./manifest.ts";
+import { BlobStore } from "./blob-store.ts";
+import { digestOf, hexOf } from "./digest.ts";
+import { writeDurably } from "./durable.ts";
+import { LayerStore } from "./layer-store.ts";
+import { type ImageConfig, parseImageConfig } from "./manifest.ts";
 
 /** An image that is wholly on this host. */
 export interface StoredImage {
   /** Digest of its manifest for this platform. */
   readonly digest: string;
   readonly config: ImageConfig;
-  /** Folders of its layers, topmost first, as overlayfs counts them. */
+  /** Folders of its layers, topmost first, as overlayfs counts them; each once. */
   readonly layers: readonly string[];
 }
 
-/** A layer's uncompressed size at most: against archives that explode. */
-const layerMaxBytes = 64 * 2 ** 30;
+/** What images/<digest> holds. */
+export interface ImageRecord {
+  readonly version: 1;
+  readonly config: string;
+  /** Blobs of its layers and the folders they were unpacked to, lowest first. */
+  readonly layers: readonly { readonly blob: string; readonly folder: string }[];
+}
+
+/** What refs/<digest of the reference>.json holds. */
+interface ReferenceRecord {
+  readonly version: 1;
+  readonly reference: string;
+  readonly digest: string;
+}
 
 /**
- * Images on disk:
- *   layers/<diff id>/        an unpacked layer, complete (it got its name by a rename after its content was synced)
- *   configs/<digest>.json    an image's config, by the digest of the image's manifest
- *   refs/<reference>         the manifest digest that a reference was last resolved to
- *   tmp/                     what is being made; emptied at start
+ * Images on disk (README.md has the whole layout):
+ *   images/<digest>.json   the image with that manifest is whole: written last, when all it names is here
+ *   refs/<sha256>.json     the manifest digest that a reference was last resolved to
+ *   tmp/                   what is being made; emptied at start
  */
 export class ImageStore {
+  readonly blobs: BlobStore;
+  readonly layers: LayerStore;
   readonly #folder: string;
 
   constructor(folder: string) {
     this.#folder = folder;
+    this.blobs = new BlobStore(folder);
+    this.layers = new LayerStore(folder);
   }
 
   async open(): Promise<void> {
-    await rm(join(this.#folder, "tmp"), { recursive: true, force: true });
-    for (const name of ["layers", "configs", "refs", "tmp"]) await mkdir(join(this.#folder, name), { recursive: true });
+    await rm(this.#tmp, { recursive: true, force: true });
+    for (const name of ["images", "refs", "tmp"]) await mkdir(join(this.#folder, name), { recursive: true });
+    await this.blobs.open();
+    await this.layers.open();
   }
 
   /** The image with that manifest digest, if all of it is here. */
   async image(digest: string): Promise<StoredImage | undefined> {
-    let config: ImageConfig;
+    const record = await this.record(digest);
+    if (record === undefined) return undefined;
+    for (const { folder } of record.layers) if (!(await this.layers.has(folder))) return undefined;
+    const configText = await this.blobs.read(record.config);
+    if (configText === undefined) return undefined;
+    const folders = [...new Set(record.layers.map(({ folder }) => folder).reverse())];
+    const config = parseImageConfig(configText.toString("utf8"));
+    return { digest, config, layers: folders.map((folder) => this.layers.path(folder)) };
+  }
+
+  async record(digest: string): Promise<ImageRecord | undefined> {
     try {
-      config = parseImageConfig(await readFile(this.#config(digest), "utf8"));
+      const record = JSON.parse(await readFile(this.#image(digest), "utf8")) as ImageRecord;
+      return record.version === 1 ? record : undefined;
     } catch {
-      // Absent or torn: pulled again.
+      // Absent or of another version: pulled again.
       return undefined;
     }
-    for (const diffId of config.diffIds) if (!(await this.hasLayer(diffId))) return undefined;
-    return { digest, config, layers: config.diffIds.map((diffId) => this.#layer(diffId)).reverse() };
+  }
+
+  /** The image is whole from here on. */
+  async putImage(digest: string, record: ImageRecord): Promise<void> {
+    await writeDurably(this.#image(digest), JSON.stringify(record), this.#tmp);
+  }
+
+  /** The image is wanted now: what was wanted long ago is removed first. */
+  async touch(digest: string, nowMs: number): Promise<void> {
+    await utimes(this.#image(digest), nowMs / 1000, nowMs / 1000);
   }
 
   /** What `reference` was last resolved to. */
   async resolved(reference: string): Promise<string | undefined> {
     try {
-      return (await readFile(this.#ref(reference), "utf8")).trim();
+      return (JSON.parse(await readFile(this.#ref(reference), "utf8")) as ReferenceRecord).digest;
     } catch {
       return undefined;
     }
   }
 
   async setResolved(reference: string, digest: string): Promise<void> {
-    await this.#replace(this.#ref(reference), `${digest}\n`);
-  }
-
-  async putConfig(digest: string, text: string): Promise<void> {
-    await this.#replace(this.#config(digest), text);
-  }
-
-  async hasLayer(diffId: string): Promise<boolean> {
-    try {
-      await access(this.#layer(diffId));
-      return true;
-    } catch {
-      return false;
-    }
-  }
-
-  /** Unpacks a layer from the stream of its blob; keeps it only when both digests are the wanted ones. */
-  async putLayer(
-    source: Readable,
-    wanted: { readonly digest: string; readonly diffId: string },
-    signal: AbortSignal,
-  ): Promise<void> {
-    const temporary = join(this.#folder, "tmp", randomUUID());
-    await mkdir(temporary);
-    try {
-      const layer = await unpackLayer(source, { folder: temporary, maxBytes: layerMaxBytes, signal });
-      if (layer.digest !== wanted.digest) {
-        throw new BadImageError(`layer ${wanted.digest}: the registry gave content with digest ${layer.digest}`);
-      }
-      if (layer.diffId !== wanted.diffId) {
-        throw new BadImageError(`layer ${wanted.digest}: unpacks to ${layer.diffId}, its image says ${wanted.diffId}`);
-      }
-      await rename(temporary, this.#layer(wanted.diffId));
-    } catch (error) {
-      await rm(temporary, { recursive: true, force: true });
-      if (await this.hasLayer(wanted.diffId)) return;
-      throw error;
-    }
+    const record: ReferenceRecord = { version: 1, reference, digest };
+    await writeDurably(this.#ref(reference), JSON.stringify(record), this.#tmp);
   }
 
   /** Digests of all images here. */
   async list(): Promise<readonly string[]> {
-    const names = await readdir(join(this.#folder, "configs"));
+    const names = await readdir(join(this.#folder, "images"));
     return names.filter((name) => name.endsWith(".json")).map((name) => `sha256:${name.slice(0, -".json".length)}`);
   }
 
-  #layer(diffId: string): string {
-    return join(this.#folder, "layers", hex(diffId));
+  get #tmp(): string {
+    return join(this.#folder, "tmp");
   }
 
-  #config(digest: string): string {
-    return join(this.#folder, "configs", `${hex(digest)}.json`);
+  #image(digest: string): string {
+    return join(this.#folder, "images", `${hexOf(digest)}.json`);
   }
 
   #ref(reference: string): string {
-    return join(this.#folder, "refs", encodeURIComponent(reference));
+    // References may be longer than file names.
+    return join(this.#folder, "refs", `${hexOf(digestOf(Buffer.from(reference)))}.json`);
   }
-
-  async #replace(path: string, text: string): Promise<void> {
-    const temporary = join(this.#folder, "tmp", randomUUID());
-    await writeFile(temporary, text);
-    await rename(temporary, path);
-  }
-}
-
-/** Digests become file names: nothing but their hexadecimal digits. */
-function hex(digest: string): string {
-  const match = /^sha256:([0-9a-f]{64})$/.exec(digest);
-  if (match === null) throw new BadImageError(`digest ${JSON.stringify(digest)}: only sha256 is supported`);
-  return match[1]!;
 }

@@ -11,6 +11,8 @@ export interface Platform {
   readonly os: string;
   /** Go's words: `amd64`, `arm64`. */
   readonly architecture: string;
+  /** `v7` of arm, `v2` of amd64; empty or absent: the architecture's plainest. */
+  readonly variant?: string;
 }
 
 export type Manifest =
@@ -55,21 +57,30 @@ export const manifestTypes = [
 const digestPattern = /^sha256:[0-9a-f]{64}$/;
 /** Layers that overlayfs takes at once; the kernel's own limit is 500. */
 const layersMax = 128;
+const indexEntriesMax = 1_000;
 
 /** Image manifest or index, Docker's or OCI's. Throws BadImageError for anything else. */
 export function parseManifest(text: string): Manifest {
   const value = asObject(parseJson(text, "manifest"), "manifest");
   if (Array.isArray(value["manifests"])) {
+    const entries = value["manifests"];
+    if (entries.length > indexEntriesMax) {
+      throw new BadImageError(`index: ${entries.length} manifests, at most ${indexEntriesMax}`);
+    }
     return {
       kind: "index",
-      manifests: value["manifests"].map((item, i) => {
+      manifests: entries.map((item, i) => {
         const entry = asObject(item, `manifests[${i}]`);
         const descriptor = parseDescriptor(entry, `manifests[${i}]`);
         if (typeof entry["platform"] !== "object" || entry["platform"] === null) return descriptor;
         const platform = entry["platform"] as Record<string, unknown>;
         return {
           ...descriptor,
-          platform: { os: String(platform["os"]), architecture: String(platform["architecture"]) },
+          platform: {
+            os: stringOf(platform["os"]),
+            architecture: stringOf(platform["architecture"]),
+            variant: stringOf(platform["variant"]),
+          },
         };
       }),
     };
@@ -80,14 +91,44 @@ export function parseManifest(text: string): Manifest {
   return { kind: "image", config: parseDescriptor(value["config"], "config"), layers };
 }
 
-/** The first manifest of an index for `platform`; undefined when it has none. */
+/**
+ * The manifest of an index that suits `platform` best: same system and architecture, and the highest variant that is not above
+ * the platform's; undefined when it has none. Of equals the first.
+ */
 export function choosePlatform(
   manifests: readonly (Descriptor & { readonly platform?: Platform })[],
   platform: Platform,
 ): Descriptor | undefined {
-  return manifests.find(
-    (manifest) => manifest.platform?.os === platform.os && manifest.platform.architecture === platform.architecture,
-  );
+  const own = variantLevel(platform);
+  let best: { readonly manifest: Descriptor; readonly level: number } | undefined;
+  for (const manifest of manifests) {
+    if (manifest.platform?.os !== platform.os) continue;
+    if (goArchitectureOf(manifest.platform.architecture) !== goArchitectureOf(platform.architecture)) continue;
+    const level = variantLevel(manifest.platform);
+    if (level <= own && (best === undefined || level > best.level)) best = { manifest, level };
+  }
+  return best?.manifest;
+}
+
+/** Platforms of an index, for an error's words. */
+export function platformNames(manifests: readonly { readonly platform?: Platform }[]): string {
+  const names = manifests.flatMap(({ platform }) => {
+    if (platform === undefined || platform.os === "unknown") return [];
+    return [[platform.os, platform.architecture, platform.variant].filter(Boolean).join("/")];
+  });
+  return [...new Set(names)].join(", ") || "none";
+}
+
+/** Some tools write the kernel's words. */
+function goArchitectureOf(architecture: string): string {
+  return { x86_64: "amd64", "x86-64": "amd64", aarch64: "arm64" }[architecture] ?? architecture;
+}
+
+/** The number in `v7`; without a variant what the architecture is at least (as containerd counts: arm is v7, arm64 v8). */
+function variantLevel(platform: Platform): number {
+  const plain = { arm: 7, arm64: 8, aarch64: 8 }[platform.architecture] ?? 1;
+  const match = /^v?(\d{1,3})/.exec(platform.variant ?? "");
+  return match === null ? plain : Number(match[1]);
 }
 
 /** The image's config blob. Absent members get their neutral values. */
@@ -97,6 +138,8 @@ export function parseImageConfig(text: string): ImageConfig {
   const rootfs = asObject(value["rootfs"], "rootfs");
   const diffIds = stringList(rootfs["diff_ids"], "rootfs.diff_ids");
   const bad = diffIds.find((id) => !digestPattern.test(id));
+  if (diffIds.length > layersMax)
+    throw new BadImageError(`image config: ${diffIds.length} layers, at most ${layersMax}`);
   if (bad !== undefined) throw new BadImageError(`image config: diff id ${JSON.stringify(bad)} is not a sha256 digest`);
   const healthcheck = parseHealthcheck(config["Healthcheck"]);
   return {
@@ -113,6 +156,13 @@ export function parseImageConfig(text: string): ImageConfig {
     ...(healthcheck === undefined ? {} : { healthcheck }),
     diffIds,
   };
+}
+
+/** What the config says the image was made for. */
+export function configPlatform(text: string): Platform {
+  const value = asObject(parseJson(text, "image config"), "image config");
+  const [os, architecture, variant] = ["os", "architecture", "variant"].map((name) => stringOf(value[name]));
+  return { os: os!, architecture: architecture!, variant: variant! };
 }
 
 function parseHealthcheck(value: unknown): ImageConfig["healthcheck"] {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { nullLogger, systemClock } from "@starling/base";
@@ -71,6 +71,54 @@ describe("ImagePuller", () => {
     );
     registry.repairLayers();
     expect((await puller.pull(registry.image, options)).layers).toHaveLength(2);
+  });
+
+  it("goes on where a connection broke", async () => {
+    registry.cutAfter = 300_000;
+    const messages: string[] = [];
+    const { layers } = await puller.pull(registry.image, {
+      ...options,
+      onProgress: (message) => messages.push(message),
+    });
+    expect(layers).toHaveLength(2);
+    const offsets = registry.ranges.map((range) => Number(/\d+/.exec(range)));
+    expect(offsets.length).toBeGreaterThan(1);
+    expect(offsets[0]).toBeGreaterThan(0);
+    expect(offsets[1]).toBeGreaterThan(offsets[0]!);
+  });
+
+  it("goes on where a pull before a restart ended", async () => {
+    registry.cutAfter = 300_000;
+    const pull = puller.pull(registry.image, options);
+    pull.catch(() => {});
+    while (registry.ranges.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    puller.close();
+    await expect(pull).rejects.toThrow();
+    registry.cutAfter = undefined;
+    const before = registry.ranges.length;
+    expect((await (await newPuller()).pull(registry.image, options)).layers).toHaveLength(2);
+    expect(Number(/\d+/.exec(registry.ranges[before]!))).toBeGreaterThan(0);
+  });
+
+  it("starts over when what was kept of a download is not what it should be", async () => {
+    registry.cutAfter = 1;
+    await expect(puller.pull(registry.image, options)).rejects.toThrow(/download ended at/);
+    registry.cutAfter = undefined;
+    for (const name of readdirSync(join(folder, "images/ingest"))) {
+      writeFileSync(join(folder, "images/ingest", name), Buffer.from([0x1f, 0x8b, 0x00, 0x00]));
+    }
+    expect((await puller.pull(registry.image, options)).layers).toHaveLength(2);
+  });
+
+  it("uses nothing that a boot before this one may have left torn", async () => {
+    const { layers } = await puller.pull(registry.image, options);
+    const name = layers[0]!.split("/").at(-1)!;
+    writeFileSync(join(folder, "images/unsynced", name), "another boot");
+    rmSync(join(layers[0]!, "added"));
+    const before = blobRequests();
+    const again = await (await newPuller()).pull(registry.image, options);
+    expect(readFileSync(join(again.layers[0]!, "added"), "utf8")).toBe("by the second layer\n");
+    expect(blobRequests() - before).toBeLessThanOrEqual(1);
   });
 
   it("says which image does not exist", async () => {

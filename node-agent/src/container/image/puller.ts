@@ -2,21 +2,23 @@ import { type ImageReference, parseImageReference } from "@starling/api";
 import { type Clock, type Logger, SwarmError } from "@starling/base";
 import { FatalTaskError, TemporaryError } from "../../exec/controller.ts";
 import type { ImageStore, StoredImage } from "./image-store.ts";
+import { LayerPuller } from "./layer-puller.ts";
 import {
   BadImageError,
   choosePlatform,
-  type Descriptor,
   type Platform,
   parseImageConfig,
   parseManifest,
+  platformNames,
 } from "./manifest.ts";
+import { type OnProgress, PullProgress } from "./progress.ts";
 import { displayName, parseRegistryAuth, type RegistryClient, type RegistryCredentials } from "./registry.ts";
-import { Semaphore } from "./semaphore.ts";
+import { withRetries } from "./transfer.ts";
 
-/** Layers downloaded and unpacked at once, on the whole node. */
-const layersAtOnce = 3;
-const attempts = 3;
-const retryPauseMs = 500;
+interface Pull {
+  readonly image: Promise<StoredImage>;
+  readonly progress: PullProgress;
+}
 
 /** Brings images onto the host. Two tasks that want one image, or one layer, share one download. */
 export class ImagePuller {
@@ -25,9 +27,8 @@ export class ImagePuller {
   readonly #platform: Platform;
   readonly #clock: Clock;
   readonly #log: Logger;
-  readonly #slots = new Semaphore(layersAtOnce);
-  readonly #pulls = new Map<string, Promise<StoredImage>>();
-  readonly #layers = new Map<string, Promise<void>>();
+  readonly #layers: LayerPuller;
+  readonly #pulls = new Map<string, Pull>();
   readonly #closed = new AbortController();
 
   constructor(options: {
@@ -42,6 +43,7 @@ export class ImagePuller {
     this.#platform = options.platform;
     this.#clock = options.clock;
     this.#log = options.log;
+    this.#layers = new LayerPuller({ ...options, signal: this.#closed.signal });
   }
 
   /** Ends what is being pulled. */
@@ -56,7 +58,7 @@ export class ImagePuller {
    */
   async pull(
     reference: string,
-    options: { readonly registryAuth: string; readonly signal: AbortSignal },
+    options: { readonly registryAuth: string; readonly signal: AbortSignal; readonly onProgress?: OnProgress },
   ): Promise<StoredImage> {
     let image: ImageReference;
     try {
@@ -67,12 +69,19 @@ export class ImagePuller {
     const key = `${displayName(image)} ${options.registryAuth}`;
     let pull = this.#pulls.get(key);
     if (pull === undefined) {
-      pull = this.#pull(image, parseRegistryAuth(options.registryAuth)).finally(() => this.#pulls.delete(key));
+      const progress = new PullProgress(this.#clock);
+      const pulled = this.#pull(image, parseRegistryAuth(options.registryAuth), progress);
+      pull = { image: pulled.finally(() => this.#pulls.delete(key)), progress };
       // Waiters may all have gone when it fails.
-      pull.catch(() => {});
+      pull.image.catch(() => {});
       this.#pulls.set(key, pull);
     }
-    return withSignal(pull, options.signal);
+    const unlisten = pull.progress.listen(options.onProgress ?? (() => {}));
+    try {
+      return await withSignal(pull.image, options.signal);
+    } finally {
+      unlisten();
+    }
   }
 
   /** The image as `reference` was last pulled, without asking anyone. */
@@ -81,12 +90,21 @@ export class ImagePuller {
     return digest === undefined ? undefined : this.#store.image(digest);
   }
 
-  async #pull(image: ImageReference, credentials: RegistryCredentials | undefined): Promise<StoredImage> {
+  async #pull(
+    image: ImageReference,
+    credentials: RegistryCredentials | undefined,
+    progress: PullProgress,
+  ): Promise<StoredImage> {
     const name = displayName(image);
     try {
-      return await this.#pullFresh(image, credentials);
+      return await this.#pullFresh(image, credentials, progress);
     } catch (error) {
       if (error instanceof BadImageError) throw new FatalTaskError(`image ${name}: ${error.message}`);
+      if (/\b(ENOSPC|EDQUOT)\b/.test((error as Error).message)) {
+        throw new TemporaryError(
+          `image ${name}: no space left on this node's disk for images: ${(error as Error).message}`,
+        );
+      }
       if (!(error instanceof TemporaryError)) throw error;
       const digest = await this.#store.resolved(name);
       const known = digest === undefined ? undefined : await this.#store.image(digest);
@@ -96,89 +114,97 @@ export class ImagePuller {
     }
   }
 
-  async #pullFresh(image: ImageReference, credentials: RegistryCredentials | undefined): Promise<StoredImage> {
+  async #pullFresh(
+    image: ImageReference,
+    credentials: RegistryCredentials | undefined,
+    progress: PullProgress,
+  ): Promise<StoredImage> {
     const name = displayName(image);
-    if (image.digest !== "") {
-      const digest = await this.#store.resolved(name);
-      const known = digest === undefined ? undefined : await this.#store.image(digest);
-      if (known !== undefined) return known;
-    }
-    const options = { credentials, signal: this.#closed.signal };
-    const named = await this.#retry(() =>
-      this.#registry.manifest(image, image.digest || image.tag || "latest", options),
-    );
-    let { digest } = named;
-    let manifest = parseManifest(named.text);
-    if (manifest.kind === "index") {
-      const chosen = choosePlatform(manifest.manifests, this.#platform);
-      if (chosen === undefined) {
-        throw new BadImageError(`no manifest for ${this.#platform.os}/${this.#platform.architecture}`);
-      }
-      digest = chosen.digest;
-      const known = await this.#store.image(digest);
-      if (known !== undefined) return this.#remember(name, known);
-      manifest = parseManifest((await this.#retry(() => this.#registry.manifest(image, digest, options))).text);
-      if (manifest.kind === "index") throw new BadImageError("an index within an index");
-    }
-    const known = await this.#store.image(digest);
+    const here = image.digest === "" ? undefined : await this.#byDigest(image);
+    if (here !== undefined) return this.#remember(name, here);
+    const { digest, text } = await this.#manifest(image, image.digest || image.tag || "latest", credentials);
+    const manifest = parseManifest(text);
+    const chosen = manifest.kind === "image" ? { digest, manifest } : await this.#ofIndex(image, manifest, credentials);
+    const known = await this.#store.image(chosen.digest);
     if (known !== undefined) return this.#remember(name, known);
-    const { config: configBlob, layers } = manifest;
-    const configText = await this.#retry(() => this.#registry.smallBlob(image, configBlob, options));
-    const config = parseImageConfig(configText);
-    if (config.diffIds.length !== layers.length) {
-      throw new BadImageError(`manifest has ${layers.length} layers, its config ${config.diffIds.length}`);
+    const { config: configBlob, layers } = chosen.manifest;
+    const configText = await this.#config(image, configBlob, credentials);
+    const { diffIds } = parseImageConfig(configText);
+    if (diffIds.length !== layers.length) {
+      throw new BadImageError(`manifest has ${layers.length} layers, its config ${diffIds.length}`);
     }
-    this.#log.info("pulling image", { image: name, digest, layers: layers.length });
-    const downloads = layers.map((blob, i) => this.#layer(image, { blob, diffId: config.diffIds[i]! }, options));
-    // All are waited for, so that a second try does not meet the rest of the first.
-    const failed = (await Promise.allSettled(downloads)).find((outcome) => outcome.status === "rejected");
-    if (failed !== undefined) throw failed.reason;
-    await this.#store.putConfig(digest, configText);
-    const stored = await this.#store.image(digest);
+    this.#log.info("pulling image", { image: name, digest: chosen.digest, layers: layers.length });
+    const folders = await this.#layers.pull(image, { layers, diffIds, credentials, progress });
+    await this.#store.putImage(chosen.digest, {
+      version: 1,
+      config: configBlob.digest,
+      layers: layers.map(({ digest: blob }, i) => ({ blob, folder: folders[i]! })),
+    });
+    const stored = await this.#store.image(chosen.digest);
     if (stored === undefined) throw new TemporaryError(`image ${name}: a layer vanished while it was pulled`);
     return this.#remember(name, stored);
   }
 
+  /** The image that a digest names, or the one for this platform of an index, when they are here. */
+  async #byDigest(image: ImageReference): Promise<StoredImage | undefined> {
+    const direct = await this.#store.image(image.digest);
+    if (direct !== undefined) return direct;
+    const bytes = await this.#store.blobs.read(image.digest);
+    if (bytes === undefined) return undefined;
+    const manifest = parseManifest(bytes.toString("utf8"));
+    const entry = manifest.kind === "index" ? choosePlatform(manifest.manifests, this.#platform) : undefined;
+    return entry === undefined ? undefined : this.#store.image(entry.digest);
+  }
+
+  async #ofIndex(
+    image: ImageReference,
+    index: ReturnType<typeof parseManifest> & { readonly kind: "index" },
+    credentials: RegistryCredentials | undefined,
+  ) {
+    const entry = choosePlatform(index.manifests, this.#platform);
+    if (entry === undefined) {
+      const own = `${this.#platform.os}/${this.#platform.architecture}`;
+      throw new BadImageError(`no manifest for ${own} (it has: ${platformNames(index.manifests)})`);
+    }
+    const { text } = await this.#manifest(image, entry.digest, credentials);
+    const manifest = parseManifest(text);
+    if (manifest.kind === "index") throw new BadImageError("an index within an index");
+    return { digest: entry.digest, manifest };
+  }
+
+  /** A manifest or index, kept: by its digest it is asked for once. */
+  async #manifest(image: ImageReference, tagOrDigest: string, credentials: RegistryCredentials | undefined) {
+    const kept = tagOrDigest.includes(":") ? await this.#store.blobs.read(tagOrDigest) : undefined;
+    if (kept !== undefined) return { digest: tagOrDigest, text: kept.toString("utf8") };
+    const { signal } = this.#closed;
+    const named = await withRetries(() => this.#registry.manifest(image, tagOrDigest, { credentials, signal }), {
+      clock: this.#clock,
+      signal,
+    });
+    await this.#store.blobs.put(named.digest, Buffer.from(named.text));
+    return named;
+  }
+
+  async #config(
+    image: ImageReference,
+    blob: Parameters<RegistryClient["smallBlob"]>[1],
+    credentials: RegistryCredentials | undefined,
+  ): Promise<string> {
+    const kept = await this.#store.blobs.read(blob.digest);
+    if (kept !== undefined) return kept.toString("utf8");
+    const { signal } = this.#closed;
+    const text = await withRetries(() => this.#registry.smallBlob(image, blob, { credentials, signal }), {
+      clock: this.#clock,
+      signal,
+    });
+    await this.#store.blobs.put(blob.digest, Buffer.from(text));
+    return text;
+  }
+
   async #remember(name: string, image: StoredImage): Promise<StoredImage> {
     if ((await this.#store.resolved(name)) !== image.digest) await this.#store.setResolved(name, image.digest);
+    await this.#store.touch(image.digest, this.#clock.now());
     return image;
-  }
-
-  /** One download a layer, whoever wants it. */
-  #layer(
-    image: ImageReference,
-    layer: { readonly blob: Descriptor; readonly diffId: string },
-    options: { readonly credentials: RegistryCredentials | undefined; readonly signal: AbortSignal },
-  ): Promise<void> {
-    const running = this.#layers.get(layer.diffId);
-    if (running !== undefined) return running;
-    const download = this.#slots
-      .run(async () => {
-        if (await this.#store.hasLayer(layer.diffId)) return;
-        await this.#retry(async () => {
-          const source = await this.#registry.blob(image, layer.blob, options);
-          await this.#store.putLayer(source, { digest: layer.blob.digest, diffId: layer.diffId }, options.signal);
-        });
-      })
-      .finally(() => this.#layers.delete(layer.diffId));
-    this.#layers.set(layer.diffId, download);
-    return download;
-  }
-
-  /** A connection that breaks in the middle shows as any error of the stream: what is not final is tried again. */
-  async #retry<T>(attempt: () => Promise<T>): Promise<T> {
-    for (let count = 1; ; count++) {
-      try {
-        return await attempt();
-      } catch (error) {
-        this.#closed.signal.throwIfAborted();
-        if (error instanceof FatalTaskError || error instanceof BadImageError) throw error;
-        if (count === attempts) {
-          throw error instanceof TemporaryError ? error : new TemporaryError(SwarmError.from(error).message);
-        }
-        await this.#clock.sleep(retryPauseMs * count, this.#closed.signal);
-      }
-    }
   }
 }
 

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
-import type { Readable } from "node:stream";
+import { Readable } from "node:stream";
 import { cidrContains, type ImageReference, parseAddress, parseCidr } from "@starling/api";
 import { FatalTaskError, TemporaryError } from "../../exec/controller.ts";
 import { HttpFetcher } from "./http-fetcher.ts";
@@ -86,13 +86,28 @@ export class RegistryClient {
     return bytes.toString("utf8");
   }
 
-  /** A blob as a stream, unchecked. The caller reads it to its end or destroys it. */
+  /** A blob from `offset` on as a stream, unchecked. The caller reads it to its end or destroys it. */
   async blob(
     image: ImageReference,
-    blob: Descriptor,
-    options: { readonly credentials?: RegistryCredentials | undefined; readonly signal: AbortSignal },
+    blob: { readonly digest: string; readonly size: number },
+    options: {
+      readonly credentials?: RegistryCredentials | undefined;
+      readonly offset: number;
+      readonly signal: AbortSignal;
+    },
   ): Promise<Readable> {
-    return this.#get(image, `blobs/${blob.digest}`, { ...options, accept: "*/*" });
+    const response = await this.#get(image, `blobs/${blob.digest}`, { ...options, accept: "*/*" });
+    const whole = response.statusCode === 200 ? response.headers["content-length"] : undefined;
+    if (whole !== undefined && Number(whole) !== blob.size) {
+      response.destroy();
+      throw new BadImageError(`blob ${blob.digest}: the registry gave ${whole} bytes, its manifest says ${blob.size}`);
+    }
+    if (options.offset === 0) return response;
+    if (response.statusCode === 200) return skipBytes(response, options.offset);
+    const start = /^bytes (\d+)-/.exec(response.headers["content-range"] ?? "")?.[1];
+    if (Number(start) === options.offset) return response;
+    response.destroy();
+    throw new TemporaryError(`registry ${image.domain}: asked for bytes from ${options.offset}, got from ${start}`);
   }
 
   #base(domain: string): string {
@@ -116,6 +131,7 @@ export class RegistryClient {
     options: {
       readonly accept: string;
       readonly credentials?: RegistryCredentials | undefined;
+      readonly offset?: number;
       readonly signal: AbortSignal;
     },
   ): Promise<IncomingMessage> {
@@ -129,7 +145,7 @@ export class RegistryClient {
       const authorization = await this.#authorize(tokenKey, image, response.headers["www-authenticate"], options);
       if (authorization !== undefined) response = await this.#fetch(url, { ...options, authorization });
     }
-    if (response.statusCode === 200) return response;
+    if (response.statusCode === 200 || response.statusCode === 206) return response;
     response.resume();
     throw refusal(image, response.statusCode ?? 0);
   }
@@ -137,12 +153,18 @@ export class RegistryClient {
   /** Follows redirects; the token goes only to the registry itself, not to where its blobs are kept. */
   async #fetch(
     start: string,
-    options: { readonly accept: string; readonly authorization: string | undefined; readonly signal: AbortSignal },
+    options: {
+      readonly accept: string;
+      readonly authorization: string | undefined;
+      readonly offset?: number;
+      readonly signal: AbortSignal;
+    },
   ): Promise<IncomingMessage> {
     let url = start;
     for (let hops = 0; hops <= redirectsMax; hops++) {
       const sameOrigin = new URL(url).origin === new URL(start).origin;
       const headers: Record<string, string> = { accept: options.accept };
+      if (options.offset) headers["range"] = `bytes=${options.offset}-`;
       if (options.authorization !== undefined && sameOrigin) headers["authorization"] = options.authorization;
       const response = await this.#request(url, { headers, signal: options.signal });
       const location = response.headers["location"];
@@ -222,6 +244,20 @@ export function displayName(image: ImageReference): string {
   const path = image.domain === "docker.io" ? image.path.replace(/^library\//, "") : `${image.domain}/${image.path}`;
   const tag = image.tag === "" && image.digest === "" ? ":latest" : image.tag === "" ? "" : `:${image.tag}`;
   return `${path}${tag}${image.digest === "" ? "" : `@${image.digest}`}`;
+}
+
+/** For registries that know no ranges. */
+function skipBytes(body: Readable, count: number): Readable {
+  return Readable.from(
+    (async function* () {
+      let left = count;
+      for await (const chunk of body as AsyncIterable<Buffer>) {
+        if (chunk.length > left) yield chunk.subarray(left);
+        left = Math.max(0, left - chunk.length);
+      }
+    })(),
+    { objectMode: false },
+  );
 }
 
 async function readLimited(body: Readable, limit: number): Promise<Buffer> {
