@@ -8,7 +8,8 @@ import {
   type SnapshotMetadata,
 } from "raft-ts";
 import { isDiskFull } from "./disk.ts";
-import type { SnapshotStore } from "./snapshot-store/snapshot-store.ts";
+import type { LoadedSnapshot, SnapshotStore } from "./snapshot-store/snapshot-store.ts";
+import { partsOfData } from "./transport/snapshot-parts.ts";
 import type { Wal } from "./wal/wal.ts";
 
 export interface AppendWorkerOptions {
@@ -20,7 +21,7 @@ export interface AppendWorkerOptions {
   /** What was last written, from the log when it was opened. */
   readonly hardState: HardState | undefined;
   /** Waits for the entries handed out before; then replaces the state by the snapshot, which is on disk. */
-  readonly install: (snapshot: Snapshot) => Promise<void>;
+  readonly install: (snapshot: LoadedSnapshot) => Promise<void>;
   /** The work is durable: its responses may go. */
   readonly deliver: (responses: readonly Message[]) => void;
   readonly fatal: (error: unknown) => void;
@@ -158,12 +159,13 @@ export class AppendWorker {
     const { wal, storage, snapshots, install } = this.#options;
     const { metadata } = snapshot;
     this.#note(message);
-    await this.#retryWhileFull(() => snapshots.save(metadata, [snapshot.data]));
+    const chunks = partsOfData(snapshot.data);
+    await this.#retryWhileFull(() => snapshots.save(metadata, chunks));
     const hardState = this.#unwritten ?? this.#hardState;
     await wal.append({ mark: metadata, hardState, entries: message.entries });
     this.#hardState = hardState;
     this.#unwritten = undefined;
-    await install(snapshot);
+    await install({ metadata, chunks });
     storage.applySnapshot({ data: noData, metadata });
     storage.append(message.entries);
   }

@@ -1,6 +1,6 @@
 import type { Clock, Millis } from "@starling/base";
 import type { Entry, Message } from "raft-ts";
-import type { NextTurn } from "./host.ts";
+import type { NextTurn } from "./next-turn.ts";
 
 export interface ApplyWorkerOptions {
   readonly clock: Clock;

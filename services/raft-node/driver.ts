@@ -13,13 +13,14 @@ import {
   type Logger as RaftLogger,
   type RawNode,
   type ReadState,
-  type Snapshot,
   type SoftState,
 } from "raft-ts";
 import { AppendWorker } from "./append-worker.ts";
 import { ApplyWorker } from "./apply-worker.ts";
-import type { NextTurn, RaftHost } from "./host.ts";
+import type { RaftHost } from "./host.ts";
+import type { NextTurn } from "./next-turn.ts";
 import type { OpenedLog } from "./open-log.ts";
+import type { LoadedSnapshot } from "./snapshot-store/snapshot-store.ts";
 
 /** Raft's timing. Ticks of 100 ms and an election after 8 to 15 of them: a new leader within about a second. */
 export interface RaftTiming {
@@ -38,7 +39,8 @@ export interface DriverEvents {
   send(message: Message): void;
   apply(entry: Entry): void;
   applyIdle(): void;
-  install(snapshot: Snapshot): void;
+  /** Called when everything before is applied. */
+  install(snapshot: LoadedSnapshot): Promise<void>;
   tick(): void;
   fatal(error: unknown): void;
 }
@@ -95,7 +97,7 @@ export class Driver {
       fatal,
       install: async (snapshot) => {
         await this.#apply.drained();
-        events.install(snapshot);
+        await events.install(snapshot);
       },
     });
     this.raw = host.newRawNode({

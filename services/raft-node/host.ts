@@ -1,15 +1,12 @@
-import { setImmediate } from "node:timers";
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import type { JoinResponse } from "@starling/api";
 import type { Clock, Logger, Millis } from "@starling/base";
 import { type Config, type Message, RawNode } from "raft-ts";
 import { type Files, nodeFiles } from "./disk.ts";
 import { checkHealth, joinCluster } from "./membership/join.ts";
+import { machineTurn, type NextTurn } from "./next-turn.ts";
 import type { PeerEvents } from "./transport/peer.ts";
 import { Transport } from "./transport/transport.ts";
-
-/** Calls `run` after everything else of this turn of the event loop. */
-export type NextTurn = (run: () => void) => void;
 
 /** Sends raft's messages to the other members. */
 export interface PeerTransport {
@@ -59,7 +56,7 @@ export function machineHost(credentials: () => ChannelCredentials): RaftHost {
       join: (options) => joinCluster({ ...options, credentials: credentials() }),
       checkHealth: (addr) => checkHealth(addr, credentials()),
     },
-    nextTurn: (run) => void setImmediate(run),
+    nextTurn: machineTurn,
     newRawNode: (config) => new RawNode(config),
   };
 }

@@ -13,6 +13,7 @@ import {
   type SnapshotMetadata,
 } from "raft-ts";
 import { type Member, memberChange } from "./membership/membership.ts";
+import type { NextTurn } from "./next-turn.ts";
 import { random64 } from "./proposals.ts";
 import type { SealerRing } from "./seal.ts";
 import { type LoadedSnapshot, SnapshotStore } from "./snapshot-store/snapshot-store.ts";
@@ -20,6 +21,7 @@ import type { WalContents } from "./wal/replay.ts";
 import { Wal, type WalOptions } from "./wal/wal.ts";
 
 export interface OpenLogOptions extends Pick<WalOptions, "files" | "segmentBytes" | "onDiskFull"> {
+  readonly nextTurn?: NextTurn | undefined;
   readonly stateDir: string;
   readonly sealers: SealerRing;
   readonly clock: Clock;

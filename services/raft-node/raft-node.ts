@@ -7,7 +7,6 @@ import {
   ErrProposalDropped,
   type Message,
   None,
-  type Snapshot,
   StateType,
   stateTypeName,
 } from "raft-ts";
@@ -18,6 +17,7 @@ import { LeaderLoss } from "./leader-loss.ts";
 import { Leadership } from "./leadership.ts";
 import { MembershipChanges, membershipHandlers } from "./membership/handlers.ts";
 import type { MembershipChange } from "./membership/membership.ts";
+import { pauses } from "./next-turn.ts";
 import { type OpenedLog, openLog, randomRaftId } from "./open-log.ts";
 import type { MemberStatus, RaftHandlers, RaftNodeOptions, RaftStatus } from "./options.ts";
 import { Proposals } from "./proposals.ts";
@@ -25,6 +25,7 @@ import { appliedGauge, commitGauge, diskFullGauge, inflightGauge, peersGauge, te
 import { ReadIndex } from "./read-index.ts";
 import { Replica } from "./replica.ts";
 import { SealerRing } from "./seal.ts";
+import type { LoadedSnapshot } from "./snapshot-store/snapshot-store.ts";
 import { defaultSnapshotPolicy, type SnapshotPolicy, Snapshotter } from "./snapshotter.ts";
 import { peerHandlers, type Receiver, raftHandlers } from "./transport/receiver.ts";
 
@@ -145,6 +146,7 @@ export class RaftNode implements Proposer {
     const opened = await openLog({
       ...rest,
       files,
+      nextTurn,
       addr,
       clock,
       random,
@@ -165,7 +167,7 @@ export class RaftNode implements Proposer {
         unreachable: (raftId) => this.#drive((driver) => driver.raw.reportLost(raftId)),
         snapshotSent: (raftId, status) => this.#drive((driver) => driver.raw.reportSnapshot(raftId, status)),
         removed: () => this.#selfRemoved(),
-        loadSnapshot: async (index) => (await opened.snapshots.load(index)).data,
+        loadSnapshot: async (index) => (await opened.snapshots.load(index)).chunks,
       },
     });
     const snapshotter = new Snapshotter({
@@ -185,7 +187,7 @@ export class RaftNode implements Proposer {
       },
     });
     for (const peer of opened.peers) transport.setPeer(peer.raftId, peer.addr);
-    if (opened.snapshot) this.#restore(opened.snapshot, transport);
+    if (opened.snapshot) await this.#restore(opened.snapshot, transport);
     const events = this.#events(transport);
     const timings = { ...defaultTiming, ...timing };
     const driver = new Driver({ opened, timing: timings, clock, random, log, host: this.#host, events });
@@ -467,10 +469,11 @@ export class RaftNode implements Proposer {
     if (change.type === ConfChangeType.ConfChangeRemoveNode && change.nodeId === this.raftId) this.#selfRemoved();
   }
 
-  #install(snapshot: Snapshot): void {
+  async #install(snapshot: LoadedSnapshot): Promise<void> {
     const { transport, snapshotter, opened } = this.#parts!;
-    this.#options.log.info("raft snapshot installed", { index: snapshot.metadata.index, bytes: snapshot.data.length });
-    this.#restore(snapshot, transport);
+    await this.#restore(snapshot, transport);
+    const bytes = snapshot.chunks.reduce((sum, { length }) => sum + length, 0);
+    this.#options.log.info("raft snapshot installed", { index: snapshot.metadata.index, bytes });
     snapshotter.installed(snapshot.metadata.index);
     // An old file that stays is no harm: the next snapshot tries again.
     opened.snapshots
@@ -479,8 +482,8 @@ export class RaftNode implements Proposer {
     this.#options.onMembers?.();
   }
 
-  #restore(snapshot: Pick<Snapshot, "metadata" | "data">, transport: PeerTransport): void {
-    this.#replica.restore(snapshot);
+  async #restore(snapshot: LoadedSnapshot, transport: PeerTransport): Promise<void> {
+    await this.#replica.restore(snapshot, pauses(this.#host.nextTurn, this.#stopping.signal));
     for (const { raftId, addr } of this.#membership.list()) transport.setPeer(raftId, addr);
     transport.retain((raftId) => this.#membership.get(raftId) !== undefined);
     this.#readIndex.appliedTo(snapshot.metadata.index);

@@ -1,6 +1,6 @@
 import { type Clock, type Millis, type Random, SwarmError, type Timer } from "@starling/base";
 import type { ReadState } from "raft-ts";
-import type { NextTurn } from "./host.ts";
+import type { NextTurn } from "./next-turn.ts";
 import { random64 } from "./proposals.ts";
 
 export interface ReadIndexOptions {

@@ -1,6 +1,6 @@
-import { InternalRaftRequest } from "@starling/api";
-import { assert, type Logger } from "@starling/base";
-import type { StateMachine } from "@starling/store";
+import { ClusterSnapshot, InternalRaftRequest, type StoreSnapshot } from "@starling/api";
+import { assert, type Logger, SwarmError } from "@starling/base";
+import type { StateMachine, StateRestore } from "@starling/store";
 import {
   type ConfChange,
   type ConfState,
@@ -8,12 +8,12 @@ import {
   type Entry,
   EntryType,
   emptyConfState,
-  type Snapshot,
   type SnapshotMetadata,
 } from "raft-ts";
 import { Membership, type MembershipChange } from "./membership/membership.ts";
 import type { Proposals } from "./proposals.ts";
-import { decodeSnapshot } from "./snapshotter.ts";
+import { decodeSnapshot } from "./snapshot-store/decode-snapshot.ts";
+import type { LoadedSnapshot } from "./snapshot-store/snapshot-store.ts";
 
 export interface ReplicaOptions {
   readonly stateMachine: StateMachine;
@@ -67,11 +67,20 @@ export class Replica {
     this.#appliedTerm = term;
   }
 
-  /** Takes over a snapshot's state. Throws SwarmError DataLoss when it is not one. */
-  restore({ metadata, data }: Pick<Snapshot, "metadata" | "data">): void {
-    const { membership, store } = decodeSnapshot(data);
-    this.#options.stateMachine.restore(store);
-    this.membership.restore(membership);
+  /**
+   * Takes over a snapshot's state, at the end; `pause` is awaited between pieces of work of some milliseconds. REQUIRES:
+   * nothing is applied meanwhile. Rejects DataLoss, and nothing is changed, when it is no snapshot.
+   */
+  async restore({ metadata, chunks }: LoadedSnapshot, pause: () => Promise<void>): Promise<void> {
+    const state = this.#options.stateMachine.beginRestore();
+    let membership: ClusterSnapshot | undefined;
+    for (const part of decodeSnapshot(chunks)) {
+      if (part.t === "membership") membership = part.membership;
+      else addPart(state, part.store);
+      await pause();
+    }
+    await state.finish(pause);
+    this.membership.restore(membership ?? ClusterSnapshot.create());
     this.#confState = metadata.confState;
     this.#applied = metadata.index;
     this.#appliedTerm = metadata.term;
@@ -80,7 +89,7 @@ export class Replica {
   /** Everything that a snapshot at this moment holds. */
   view() {
     const metadata: SnapshotMetadata = { confState: this.#confState, index: this.#applied, term: this.#appliedTerm };
-    return { metadata, membership: this.membership.snapshot(), store: this.#options.stateMachine.snapshot() };
+    return { metadata, membership: this.membership.snapshot(), store: this.#options.stateMachine.snapshotParts() };
   }
 
   #applyConfChange({ index, type, data }: Entry): void {
@@ -95,5 +104,13 @@ export class Replica {
       this.#options.log.info(`raft member ${result.t}`, { "raft.peer": raftId.toString(16), "node.id": nodeId, addr });
     }
     this.#options.membershipChanged(change, result);
+  }
+}
+
+function addPart(state: StateRestore, part: StoreSnapshot): void {
+  try {
+    state.add(part);
+  } catch (cause) {
+    throw new SwarmError("DataLoss", `raft snapshot cannot be restored: ${(cause as Error).message}`, { cause });
   }
 }

@@ -1,8 +1,8 @@
-import { type ClusterSnapshot, Snapshot, Snapshot_Version, type StoreSnapshot } from "@starling/api";
-import { type Logger, SwarmError } from "@starling/base";
+import type { ClusterSnapshot, StoreSnapshot } from "@starling/api";
+import type { Logger } from "@starling/base";
 import { type ConfState, type MemoryStorage, noData, type SnapshotMetadata } from "raft-ts";
 import { isDiskFull } from "./disk.ts";
-import type { NextTurn } from "./host.ts";
+import { type NextTurn, pauses } from "./next-turn.ts";
 import { encodeSnapshot } from "./snapshot-store/encode-snapshot.ts";
 import type { SnapshotStore } from "./snapshot-store/snapshot-store.ts";
 import type { Wal } from "./wal/wal.ts";
@@ -31,7 +31,7 @@ export class Snapshotter {
   readonly #wal: Wal;
   readonly #storage: MemoryStorage;
   readonly #store: SnapshotStore;
-  readonly #nextTurn: NextTurn;
+  readonly #pause: () => Promise<void>;
   #policy: SnapshotPolicy;
   readonly #log: Logger;
   readonly #done: () => void;
@@ -59,7 +59,7 @@ export class Snapshotter {
     this.#wal = options.wal;
     this.#storage = options.storage;
     this.#store = options.snapshots;
-    this.#nextTurn = options.nextTurn;
+    this.#pause = pauses(options.nextTurn);
     this.#policy = options.policy;
     this.#log = options.log;
     this.#lastIndex = options.lastIndex;
@@ -93,7 +93,7 @@ export class Snapshotter {
     view: () => {
       readonly metadata: SnapshotMetadata;
       readonly membership: ClusterSnapshot;
-      readonly store: StoreSnapshot;
+      readonly store: Iterable<StoreSnapshot>;
     },
   ): void {
     if (this.#running || applied === 0) return;
@@ -134,10 +134,10 @@ export class Snapshotter {
   async #save(
     metadata: SnapshotMetadata,
     membership: ClusterSnapshot,
-    store: StoreSnapshot,
+    store: Iterable<StoreSnapshot>,
     rekey: boolean,
   ): Promise<void> {
-    const chunks = await encodeSnapshot(membership, store, () => new Promise((resolve) => this.#nextTurn(resolve)));
+    const chunks = await encodeSnapshot(membership, store, this.#pause);
     await this.#store.save(metadata, chunks);
     const { index } = metadata;
     // A snapshot from the leader may have overtaken this one.
@@ -165,18 +165,4 @@ export class Snapshotter {
     this.#log.info("raft data key rotated: nothing is left of the older ones", { index: metadata.index });
     this.#rekeying.done();
   }
-}
-
-/** A snapshot's bytes. Throws DataLoss when they are not a snapshot of a version known here. */
-export function decodeSnapshot(data: Uint8Array): Snapshot {
-  let snapshot: Snapshot;
-  try {
-    snapshot = Snapshot.decode(data);
-  } catch (cause) {
-    throw new SwarmError("DataLoss", `raft snapshot cannot be decoded: ${(cause as Error).message}`, { cause });
-  }
-  if (snapshot.version !== Snapshot_Version.V0) {
-    throw new SwarmError("FailedPrecondition", `raft snapshot has version ${snapshot.version}, known here is 0`);
-  }
-  return snapshot;
 }

@@ -19,7 +19,7 @@ import {
 } from "@starling/api";
 import { addService } from "@starling/api/rpc";
 import { type Logger, nullLogger, type SwarmError, systemClock, systemRandom } from "@starling/base";
-import type { StateMachine } from "@starling/store";
+import type { StateMachine, StateRestore } from "@starling/store";
 import type { RaftNodeOptions } from "./options.ts";
 import { RaftNode } from "./raft-node.ts";
 
@@ -88,11 +88,17 @@ export class TestMachine implements StateMachine {
   abandonInFlight(): void {
     this.abandoned++;
   }
-  snapshot(): StoreSnapshot {
-    return StoreSnapshot.create({ nodes: this.applied.map((id) => Node.create({ id })) });
+  snapshotParts(): StoreSnapshot[] {
+    return [StoreSnapshot.create({ nodes: this.applied.map((id) => Node.create({ id })) })];
   }
-  restore(snapshot: StoreSnapshot): void {
-    this.applied = snapshot.nodes.map(({ id }) => id);
+  beginRestore(): StateRestore {
+    const applied: string[] = [];
+    return {
+      add: ({ nodes }) => void applied.push(...nodes.map(({ id }) => id)),
+      finish: async () => {
+        this.applied = applied;
+      },
+    };
   }
 }
 

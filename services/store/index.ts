@@ -11,7 +11,7 @@ export type {
   StoreObject,
 } from "./objects.ts";
 export { kinds, tableName } from "./objects.ts";
-export type { Proposer, StateMachine } from "./proposer.ts";
+export type { Proposer, StateMachine, StateRestore } from "./proposer.ts";
 export {
   all,
   type By,

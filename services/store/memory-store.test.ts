@@ -269,6 +269,66 @@ describe("watch", () => {
   });
 });
 
+describe("a snapshot in parts", () => {
+  it("is that of its moment, however late it is read", async () => {
+    const store = new MemoryStore();
+    await store.update((tx) => {
+      for (let n = 0; n < 450; n++) tx.tasks.create(task(`t${String(n).padStart(3, "0")}`));
+      tx.services.create(service("s1"));
+    });
+    const before = store.snapshot();
+    const parts = store.snapshotParts();
+    await store.update((tx) => tx.tasks.delete("t007"));
+    const sizes: number[] = [];
+    const restored = new MemoryStore();
+    const restore = restored.beginRestore();
+    for (const part of parts) {
+      sizes.push(part.tasks.length + part.services.length);
+      restore.add(part);
+    }
+    await restore.finish(async () => {});
+    expect(sizes.sort((a, b) => b - a)).toEqual([200, 200, 50, 1]);
+    expect(restored.snapshot()).toEqual(before);
+  });
+
+  it("replaces the state at its end, at once, with pauses before it", async () => {
+    const source = new MemoryStore();
+    await source.update((tx) => {
+      tx.tasks.create(task("kept"));
+      tx.tasks.create(task("new"));
+    });
+    const store = new MemoryStore();
+    await store.update((tx) => {
+      for (let n = 0; n < 1_000; n++) tx.tasks.create(task(`gone${n}`));
+      tx.tasks.create(task("kept"));
+    });
+    const { events } = store.viewAndWatch(() => {}, { kinds: ["task", "commit"] });
+    const dropped = store.beginRestore();
+    for (const part of source.snapshotParts()) dropped.add(part);
+    const restore = store.beginRestore();
+    for (const part of source.snapshotParts()) restore.add(part);
+    const sizes: number[] = [];
+    await restore.finish(async () => void sizes.push(store.view((tx) => tx.tasks.size)));
+    expect(sizes).toEqual(Array.from({ length: 5 }, () => 1_001));
+    expect(store.view((tx) => tx.tasks.find().map(({ id }) => id))).toEqual(["kept", "new"]);
+    const seen: string[] = [];
+    for await (const event of events) {
+      seen.push(event.kind === "commit" ? "commit" : event.action);
+      if (event.kind === "commit") break;
+    }
+    expect(seen.filter((action) => action === "remove").length).toBe(1_000);
+    expect(seen.slice(-2)).toEqual(["create", "commit"]);
+  });
+
+  it("refuses an object that stands there twice", () => {
+    const restore = new MemoryStore().beginRestore();
+    restore.add(StoreSnapshot.create({ tasks: [Task.create({ id: "t1" })] }));
+    expect(() => restore.add(StoreSnapshot.create({ tasks: [Task.create({ id: "t1" })] }))).toThrow(
+      "snapshot holds task t1 twice",
+    );
+  });
+});
+
 function describeEvent(event: StoreEvent): string {
   if (event.kind === "commit") return `commit ${event.version}`;
   const moved = event.kind === "task" && event.old ? ` ${event.old.status.state}->${event.object.status.state}` : "";

@@ -4,12 +4,13 @@ import { actionBytes, BATCH_CHANGES_MAX, fromAction, TRANSACTION_BYTES_MAX, toAc
 import { InFlight, type Layer, settle } from "./in-flight.ts";
 import { Interner } from "./intern.ts";
 import { StoreMetrics } from "./metrics.ts";
-import { type EventKind, type EventOf, type Kind, type ObjectEvent, type StoreObject, tableName } from "./objects.ts";
-import type { Proposer, StateMachine } from "./proposer.ts";
-import { emptyRoot, type ReadTx, type Root, rootFromSnapshot, rootToSnapshot } from "./tables/root.ts";
+import { type EventKind, type EventOf, type Kind, type ObjectEvent, tableName } from "./objects.ts";
+import type { Proposer, StateMachine, StateRestore } from "./proposer.ts";
+import { PART_OBJECTS_MAX, RestoredState } from "./restore.ts";
+import { emptyRoot, type ReadTx, type Root, rootToParts, rootToSnapshot } from "./tables/root.ts";
 import type { Table } from "./tables/table.ts";
 import { Transaction, type WriteTx } from "./transaction.ts";
-import { diffRoots, EventFeed, type WatchOptions } from "./watch.ts";
+import { EventFeed, type WatchOptions } from "./watch.ts";
 
 /**
  * The cluster's objects in memory, replicated through a Proposer. Everything runs on the event loop, so a callback sees
@@ -157,19 +158,43 @@ export class MemoryStore implements StateMachine {
     this.#lastVersion = this.#committedIndex;
   }
 
+  /** The committed state, whole; `snapshotParts` is for states of any size. */
   snapshot(): StoreSnapshot {
     return rootToSnapshot(this.#root);
   }
 
-  /** Watchers get the difference as one commit. */
+  snapshotParts(): Iterable<StoreSnapshot> {
+    return rootToParts(this.#root, PART_OBJECTS_MAX);
+  }
+
+  /** Replaces the state in one piece; `beginRestore` is for states of any size. */
   restore(snapshot: StoreSnapshot): void {
-    this.abandonInFlight(new SwarmError("Unavailable", "outcome unknown: state was replaced by a snapshot"));
+    const state = new RestoredState(this.#root);
+    state.add(snapshot);
+    for (const _ of state.compare());
+    this.#replace(state);
+  }
+
+  /** Watchers get the difference as one commit, at the end. */
+  beginRestore(): StateRestore {
     const before = this.#root;
-    this.#interner = new Interner();
-    const root = rootFromSnapshot(snapshot, this.#interner);
-    const index = Math.max(this.#committedIndex, newestVersion(root));
-    this.#setRoot(root, index);
-    this.#feed.replace(diffRoots(before, root), index);
+    const state = new RestoredState(before);
+    return {
+      add: (part) => state.add(part),
+      finish: async (pause) => {
+        for (const _ of state.compare()) await pause();
+        assert(this.#root === before, "the store changed while a snapshot was being restored");
+        this.#replace(state);
+      },
+    };
+  }
+
+  #replace(state: RestoredState): void {
+    this.abandonInFlight(new SwarmError("Unavailable", "outcome unknown: state was replaced by a snapshot"));
+    this.#interner = state.interner;
+    const index = Math.max(this.#committedIndex, state.newestVersion);
+    this.#setRoot(state.root, index);
+    this.#feed.replace(state.changes, index);
   }
 
   /** Applies a change from the log; throws when the table disagrees with what the change presumes. */
@@ -264,12 +289,4 @@ export class MemoryStore implements StateMachine {
     this.#committedIndex = index;
     this.#lastVersion = Math.max(this.#lastVersion, index);
   }
-}
-
-function newestVersion(root: Root): number {
-  const tables = Object.values(root) as readonly { find(): readonly StoreObject[] }[];
-  return tables.reduce(
-    (newest, table) => table.find().reduce((most, object) => Math.max(most, object.meta.version.index), newest),
-    0,
-  );
 }

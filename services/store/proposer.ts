@@ -27,8 +27,19 @@ export interface StateMachine {
   applyActions(actions: readonly StoreAction[], index: number): void;
   /** Leadership is lost: what is in flight rejects with `reason`, the state goes back to what is committed. */
   abandonInFlight(reason: SwarmError): void;
-  /** The committed state, whole. */
-  snapshot(): StoreSnapshot;
-  /** Replaces the committed state. */
-  restore(snapshot: StoreSnapshot): void;
+  /**
+   * The committed state of this moment in parts of some hundred objects. They may be read later, piece by piece: what is
+   * committed meanwhile does not show.
+   */
+  snapshotParts(): Iterable<StoreSnapshot>;
+  /** Begins to replace the committed state. Until the end of `finish` nothing of it shows, and nothing else is applied. */
+  beginRestore(): StateRestore;
+}
+
+/** A snapshot on its way into a state machine. Who drops it has changed nothing. */
+export interface StateRestore {
+  /** Takes the next part; some hundred objects are the work of some milliseconds. Throws when it cannot be part of a state. */
+  add(part: StoreSnapshot): void;
+  /** Replaces the state by the parts taken. `pause` is awaited between pieces of work of some milliseconds. */
+  finish(pause: () => Promise<void>): Promise<void>;
 }

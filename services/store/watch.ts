@@ -1,16 +1,6 @@
 import { type Watcher, WatchQueue } from "@starling/base";
 import { History } from "./history.ts";
-import type { StoreEvent } from "./objects.ts";
-import {
-  type CommitEvent,
-  type EventKind,
-  type EventOf,
-  type Kind,
-  kinds,
-  type ObjectEvent,
-  tableName,
-} from "./objects.ts";
-import type { Root } from "./tables/root.ts";
+import type { CommitEvent, EventKind, EventOf, ObjectEvent, StoreEvent } from "./objects.ts";
 
 export interface WatchOptions<K extends EventKind = EventKind> {
   /** Only events of these kinds; "commit" is one of them. Default: all. */
@@ -99,26 +89,4 @@ function acceptor<K extends EventKind>(options: WatchOptions<K>): ((event: Store
   const wanted = new Set<EventKind>(options.kinds);
   if (accept === undefined) return (event) => wanted.has(event.kind);
   return (event) => wanted.has(event.kind) && accept(event);
-}
-
-/** What changed from one state to another: removes, then creates and updates, in order of kinds and ids. */
-export function diffRoots(before: Root, after: Root): ObjectEvent[] {
-  const removed: ObjectEvent[] = [];
-  const written: ObjectEvent[] = [];
-  for (const kind of kinds) diffTable(kind, before, after, removed, written);
-  return [...removed, ...written];
-}
-
-function diffTable(kind: Kind, before: Root, after: Root, removed: ObjectEvent[], written: ObjectEvent[]): void {
-  const [was, is] = [before[tableName(kind)], after[tableName(kind)]];
-  for (const object of was.find()) {
-    if (is.get(object.id) === undefined) removed.push({ kind, action: "remove", object } as ObjectEvent);
-  }
-  for (const object of is.find()) {
-    const old = was.get(object.id);
-    if (old === undefined) written.push({ kind, action: "create", object } as ObjectEvent);
-    else if (old.meta.version.index !== object.meta.version.index) {
-      written.push({ kind, action: "update", object, old } as ObjectEvent);
-    }
-  }
 }

@@ -10,11 +10,17 @@ export function observed(store: StateMachine, witness: Witness, mutant: Mutant |
       witness.applied(index);
     },
     abandonInFlight: (reason) => store.abandonInFlight(reason),
-    snapshot: () => store.snapshot(),
-    restore(snapshot) {
-      witness.restoring();
-      store.restore(mutant?.restore?.(snapshot) ?? snapshot);
-      witness.restored();
+    snapshotParts: () => store.snapshotParts(),
+    beginRestore() {
+      const state = store.beginRestore();
+      return {
+        add: (part) => state.add(mutant?.restore?.(part) ?? part),
+        async finish(pause) {
+          witness.restoring();
+          await state.finish(pause);
+          witness.restored();
+        },
+      };
     },
   };
 }

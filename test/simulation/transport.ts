@@ -188,9 +188,9 @@ export class SimTransport implements PeerTransport {
   async #sendSnapshot(message: Message, target: RaftEndpoint): Promise<void> {
     const index = message.snapshot!.metadata.index;
     const done = (status: SnapshotStatus) => this.#events.snapshotSent(message.to, status);
-    let data: Uint8Array;
+    let data: Buffer;
     try {
-      data = await this.#events.loadSnapshot(index);
+      data = Buffer.concat(await this.#events.loadSnapshot(index));
     } catch {
       return done(SnapshotStatus.SnapshotFailure);
     }

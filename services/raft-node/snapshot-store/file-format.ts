@@ -67,19 +67,24 @@ export class PieceEncoder {
   }
 }
 
-/** The pieces from `offset` on, or at which offset they are bad. */
-export function decodePieces(file: Buffer, offset: number): { readonly pieces: Buffer[] } | { readonly badAt: number } {
-  const pieces: Buffer[] = [];
+/** The pieces from `offset` on, as views; a number instead is the offset of what is bad, and the last that is given. */
+export function* decodePieces(file: Buffer, offset: number): Generator<Buffer | number> {
   let sum = 0;
   for (let at = offset; at + 8 <= file.length; ) {
     const length = file.readUInt32LE(at);
     const crc = file.readUInt32LE(at + 4);
-    if (length === 0) return crc === sum && at + 8 === file.length ? { pieces } : { badAt: at };
+    if (length === 0) {
+      if (crc !== sum || at + 8 !== file.length) yield at;
+      return;
+    }
     const piece = file.subarray(at + 8, at + 8 + length);
-    if (piece.length !== length || crc32(piece) !== crc) return { badAt: at };
+    if (piece.length !== length || crc32(piece) !== crc) {
+      yield at;
+      return;
+    }
     sum = crc32(file.subarray(at + 4, at + 8), sum);
-    pieces.push(piece);
+    yield piece;
     at += 8 + length;
   }
-  return { badAt: file.length };
+  yield file.length;
 }

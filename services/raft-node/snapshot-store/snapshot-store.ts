@@ -3,6 +3,7 @@ import { RaftpbSnapshotMetadata } from "@starling/api";
 import { type Clock, type Logger, metrics, SwarmError } from "@starling/base";
 import type { SnapshotMetadata } from "raft-ts";
 import { type Files, nodeFiles } from "../disk.ts";
+import { type NextTurn, pauses } from "../next-turn.ts";
 import type { SealerRing } from "../seal.ts";
 import { encodeMetadata } from "../wal/wal.ts";
 import { decodePieces, decodeSnapshotHeader, encodeSnapshotHeader, PieceEncoder } from "./file-format.ts";
@@ -14,26 +15,32 @@ export interface SnapshotStoreOptions {
   readonly sealers: SealerRing;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Default: this machine's. */
+  readonly nextTurn?: NextTurn | undefined;
 }
 
 export interface LoadedSnapshot {
   readonly metadata: SnapshotMetadata;
-  /** docker.swarmkit.v1.Snapshot, encoded. */
-  readonly data: Uint8Array;
+  /** docker.swarmkit.v1.Snapshot, encoded, in chunks of any size. */
+  readonly chunks: readonly Uint8Array[];
 }
 
 /** Snapshots kept, so that a damaged newest one is not the end. */
 const keepCount = 2;
+/** Larger chunks are cut: one is sealed without a pause. */
+const pieceBytesMax = 1024 * 1024;
 const saveLatency = metrics.histogram("swarm_raft_snapshot_latency_seconds", "Time to write a raft snapshot to disk.");
 
 /** Snapshot files of one member: written whole or not at all. */
 export class SnapshotStore {
   readonly #options: SnapshotStoreOptions;
   readonly #files: Files;
+  readonly #pause: () => Promise<void>;
 
   private constructor(options: SnapshotStoreOptions) {
     this.#options = options;
     this.#files = options.files ?? nodeFiles;
+    this.#pause = pauses(options.nextTurn);
   }
 
   /** Makes the folder and drops what an interrupted save left. */
@@ -63,10 +70,11 @@ export class SnapshotStore {
       await write(encodeSnapshotHeader(sealer.fingerprint, encodeMetadata(metadata)));
       const pieces = new PieceEncoder();
       for await (const chunk of chunks) {
-        if (chunk.length === 0) continue;
-        const sealed = sealer.seal(chunk);
-        await write(pieces.piece(sealed));
-        await write(sealed);
+        for (let at = 0; at < chunk.length; at += pieceBytesMax) {
+          const sealed = sealer.seal(chunk.subarray(at, at + pieceBytesMax));
+          await write(pieces.piece(sealed));
+          await write(sealed);
+        }
       }
       await write(pieces.end());
       await file.sync();
@@ -141,13 +149,14 @@ export class SnapshotStore {
       throw new SwarmError("FailedPrecondition", `${path}: ${header.explain}: start a program that is as new as it`);
     }
     const sealer = this.#options.sealers.byFingerprint(header.fingerprint, path);
-    const decoded = decodePieces(file, header.end);
-    if ("badAt" in decoded) throw new SwarmError("DataLoss", `${path}: bad piece at offset ${decoded.badAt}`);
+    const chunks: Uint8Array[] = [];
+    for (const piece of decodePieces(file, header.end)) {
+      if (typeof piece === "number") throw new SwarmError("DataLoss", `${path}: bad piece at offset ${piece}`);
+      chunks.push(sealer.open(piece));
+      await this.#pause();
+    }
     const { confState, index, term } = RaftpbSnapshotMetadata.decode(header.metadata);
-    return {
-      metadata: { confState, index, term },
-      data: Buffer.concat(decoded.pieces.map((piece) => sealer.open(piece))),
-    };
+    return { metadata: { confState, index, term }, chunks };
   }
 
   async #ofOlderKeys(): Promise<string[]> {

@@ -6,6 +6,7 @@ import { type Message, MessageType, SnapshotStatus } from "raft-ts";
 import { sentBatches, sentMessages } from "../raft-metrics.ts";
 import { approximateBytes, toWire } from "./message-codec.ts";
 import { memberRemovedText } from "./receiver.ts";
+import { recut } from "./snapshot-parts.ts";
 
 /** What a peer's connection tells and asks its node. */
 export interface PeerEvents {
@@ -15,8 +16,8 @@ export interface PeerEvents {
   snapshotSent(raftId: bigint, status: SnapshotStatus): void;
   /** The peer says that this member was removed from the group. */
   removed(): void;
-  /** The encoded snapshot at `index`. */
-  loadSnapshot(index: number): Promise<Uint8Array>;
+  /** The encoded snapshot at `index`, in chunks. */
+  loadSnapshot(index: number): Promise<readonly Uint8Array[]>;
 }
 
 export interface PeerOptions {
@@ -265,9 +266,10 @@ export class Peer {
     const client = this.#client;
     try {
       if (client === undefined) throw new SwarmError("Unavailable", "the peer is not connected");
-      const data = await events.loadSnapshot(index);
-      log.info("raft snapshot: sending", { "raft.peer": raftId.toString(16), index, bytes: data.length });
-      await client.upload(Raft.methods.streamRaftMessage, snapshotParts(message, data), {
+      const chunks = await events.loadSnapshot(index);
+      const bytes = chunks.reduce((sum, { length }) => sum + length, 0);
+      log.info("raft snapshot: sending", { "raft.peer": raftId.toString(16), index, bytes });
+      await client.upload(Raft.methods.streamRaftMessage, snapshotMessages(message, chunks), {
         signal: this.#attempt.signal,
       });
       events.snapshotSent(raftId, SnapshotStatus.SnapshotFinish);
@@ -280,11 +282,13 @@ export class Peer {
 }
 
 /** The message once per part of the data, at least once. */
-async function* snapshotParts(message: Message, data: Uint8Array): AsyncGenerator<StreamRaftMessageRequest> {
+async function* snapshotMessages(
+  message: Message,
+  chunks: readonly Uint8Array[],
+): AsyncGenerator<StreamRaftMessageRequest> {
   const { metadata } = message.snapshot!;
-  for (let at = 0; at === 0 || at < data.length; at += snapshotChunkBytes) {
-    const part = { data: data.subarray(at, at + snapshotChunkBytes), metadata };
-    yield StreamRaftMessageRequest.create({ message: toWire({ ...message, snapshot: part }) });
+  for (const data of recut(chunks, snapshotChunkBytes)) {
+    yield StreamRaftMessageRequest.create({ message: toWire({ ...message, snapshot: { data, metadata } }) });
   }
 }
 

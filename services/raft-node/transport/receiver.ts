@@ -9,8 +9,9 @@ import {
 } from "@starling/api";
 import type { CallContext, Handlers } from "@starling/api/rpc";
 import { SwarmError } from "@starling/base";
-import { type Message, MessageType } from "raft-ts";
+import { type Message, MessageType, noData } from "raft-ts";
 import { fromWire } from "./message-codec.ts";
+import { dataOfParts } from "./snapshot-parts.ts";
 
 /** How a member learns that it is out (Swarm's text, with code NotFound). */
 export const memberRemovedText = "raft: member was removed from the cluster";
@@ -131,7 +132,7 @@ function checkPart(first: RaftpbMessage | undefined, part: RaftpbMessage): void 
 
 function joinParts(first: RaftpbMessage, parts: readonly RaftpbMessage[]): RaftpbMessage {
   if (parts.length === 1 || first.snapshot === undefined) return first;
-  const data = Buffer.concat(parts.map((part) => part.snapshot?.data ?? new Uint8Array(0)));
+  const data = dataOfParts(parts.map((part) => part.snapshot?.data ?? noData));
   return { ...first, snapshot: { ...first.snapshot, data } };
 }
 

@@ -1,7 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { StoreSnapshot } from "@starling/api";
-import type { Interner } from "../intern.ts";
-import { type Kind, kinds, type ObjectEvent, tableName } from "../objects.ts";
+import { type Kind, kinds, type StoreObject, tableName } from "../objects.ts";
 import { schemas } from "./schema.ts";
 import { type ReadTable, Table } from "./table.ts";
 
@@ -15,20 +14,21 @@ export const emptyRoot: Root = Object.fromEntries(
   kinds.map((kind) => [tableName(kind), Table.empty<Kind>(kind, schemas[kind] as never)]),
 ) as unknown as Root;
 
+/** All objects, at most `size` in a part, in order of kinds and ids; read as they are asked for. */
+export function* rootToParts(root: Root, size: number): Generator<StoreSnapshot> {
+  for (const kind of kinds) {
+    let part: StoreObject[] = [];
+    for (const object of root[tableName(kind)].values()) {
+      part.push(object);
+      if (part.length < size) continue;
+      yield StoreSnapshot.create({ [tableName(kind)]: part });
+      part = [];
+    }
+    if (part.length > 0) yield StoreSnapshot.create({ [tableName(kind)]: part });
+  }
+}
+
 export function rootToSnapshot(root: Root): StoreSnapshot {
   const lists = kinds.map((kind) => [tableName(kind), root[tableName(kind)].find()]);
   return StoreSnapshot.create(Object.fromEntries(lists));
-}
-
-/** Throws when an id stands twice in one list. */
-export function rootFromSnapshot(snapshot: StoreSnapshot, interner: Interner): Root {
-  const tables = kinds.map((kind) => {
-    const table = Table.empty<Kind>(kind, schemas[kind] as never);
-    for (const object of snapshot[tableName(kind)]) {
-      if (table.get(object.id)) throw new Error(`snapshot holds ${kind} ${object.id} twice`);
-      table.put(interner.intern({ kind, action: "create", object } as ObjectEvent, undefined), undefined);
-    }
-    return [tableName(kind), table];
-  });
-  return Object.fromEntries(tables) as Root;
 }
