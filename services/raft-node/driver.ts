@@ -20,6 +20,7 @@ import { ApplyWorker } from "./apply-worker.ts";
 import type { RaftHost } from "./host.ts";
 import type { NextTurn } from "./next-turn.ts";
 import type { OpenedLog } from "./open-log.ts";
+import { owningEntry } from "./owned.ts";
 import type { LoadedSnapshot } from "./snapshot-store/snapshot-store.ts";
 
 /** Raft's timing. Ticks of 100 ms and an election after 8 to 15 of them: a new leader within about a second. */
@@ -137,7 +138,8 @@ export class Driver {
    * it or none: then each `refused` is called.
    */
   propose(data: Uint8Array, refused: () => void): void {
-    this.#proposals.push({ entry: { term: 0, index: 0, type: EntryType.EntryNormal, data }, refused });
+    const entry = owningEntry({ term: 0, index: 0, type: EntryType.EntryNormal, data });
+    this.#proposals.push({ entry, refused });
     this.schedule();
   }
 

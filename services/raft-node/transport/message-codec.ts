@@ -1,6 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { RaftpbConfState, type RaftpbMessage, type RaftpbSnapshot } from "@starling/api";
 import { isEmptySnapshot, type Message, newMessage, noData, type Snapshot } from "raft-ts";
+import { owningEntry } from "../owned.ts";
 
 const noResponses: readonly never[] = Object.freeze([]);
 
@@ -29,7 +30,7 @@ function snapshotToWire({ data, metadata }: Snapshot): RaftpbSnapshot {
   return { data, metadata: { confState: RaftpbConfState.create(confState), index, term } };
 }
 
-/** A peer's message as raft takes it. An empty snapshot, which older encoders always send, counts as none. */
+/** A peer's message as raft takes it; its entries hold nothing of the message's memory. An empty snapshot, which older encoders always send, counts as none. */
 export function fromWire(message: RaftpbMessage): Message {
   const { snapshot, context } = message;
   return newMessage({
@@ -39,7 +40,7 @@ export function fromWire(message: RaftpbMessage): Message {
     term: message.term,
     logTerm: message.logTerm,
     index: message.index,
-    entries: message.entries,
+    entries: message.entries.map(owningEntry),
     commit: message.commit,
     vote: message.vote,
     snapshot: isEmptySnapshot(snapshot) ? undefined : snapshot,

@@ -144,17 +144,21 @@ async function* untilAborted<T>(
 ): AsyncGenerator<T> {
   const iterator = source[Symbol.asyncIterator]();
   const signal = AbortSignal.any([stopping, context.signal]);
-  const aborted = new Promise<undefined>((resolve) => {
-    if (signal.aborted) resolve(undefined);
-    else signal.addEventListener("abort", () => resolve(undefined), { once: true });
-  });
+  let wake: (() => void) | undefined;
+  const onAbort = () => wake?.();
+  signal.addEventListener("abort", onAbort, { once: true });
   try {
-    for (;;) {
-      const next = await Promise.race([iterator.next(), aborted]);
+    while (!signal.aborted) {
+      // No race with a promise that lives as long as the stream: it would keep everything that ever came.
+      const next = await new Promise<IteratorResult<T> | undefined>((resolve, reject) => {
+        wake = () => resolve(undefined);
+        iterator.next().then(resolve, reject);
+      });
       if (next === undefined || next.done) return;
       yield next.value;
     }
   } finally {
+    signal.removeEventListener("abort", onAbort);
     // Not awaited: it would wait for the caller's next message.
     void Promise.resolve(iterator.return?.()).catch(() => undefined);
   }

@@ -2,6 +2,7 @@ import { JoinResponse, RaftMember, RaftpbEntry, RaftpbHardState, RaftpbSnapshotM
 import { SwarmError } from "@starling/base";
 import type { Entry, HardState, SnapshotMetadata } from "raft-ts";
 import type { Files } from "../disk.ts";
+import { owningEntry } from "../owned.ts";
 import type { SealerRing } from "../seal.ts";
 import {
   decodeFrame,
@@ -75,7 +76,7 @@ export class Replay {
       throw new RangeError(`entry ${index} follows entry ${first + this.#entries.length - 1}`);
     }
     this.#entries.length = at;
-    this.#entries.push({ term, index, type, data });
+    this.#entries.push(owningEntry({ term, index, type, data }));
     return index;
   }
 
