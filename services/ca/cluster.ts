@@ -26,7 +26,7 @@ import { nodeValidityMs, RootCA } from "./root-ca.ts";
 /** Old tasks kept per slot (Swarm: defaultTaskHistoryRetentionLimit). */
 const taskHistoryRetentionLimit = 5;
 const heartbeatPeriodMs = 1_000;
-/** Swarm's DefaultRaftConfig; ticks are 100 ms here. */
+/** Swarm's DefaultRaftConfig. */
 const raft = { snapshotInterval: 10_000, keepOldSnapshots: 0, logEntriesForSlowFollowers: 500 };
 
 export interface ClusterDefaults {
@@ -34,6 +34,9 @@ export interface ClusterDefaults {
   readonly subnetSize?: number;
   readonly vxlanUdpPort?: number;
   readonly autoLockManagers?: boolean;
+  /** Of raft, in ticks of 100 ms. */
+  readonly electionTick?: number;
+  readonly heartbeatTick?: number;
 }
 
 /** A cluster's first object, to be created by its first manager. Join tokens are new ones. */
@@ -43,14 +46,14 @@ export function newCluster(options: {
   readonly defaults?: ClusterDefaults;
 }): Cluster {
   const { clusterId, rootCA, defaults = {} } = options;
-  const { autoLockManagers = false } = defaults;
+  const { autoLockManagers = false, electionTick = 8, heartbeatTick = 2 } = defaults;
   return Cluster.create({
     id: clusterId,
     spec: ClusterSpec.create({
       annotations: Annotations.create({ name: defaultClusterName }),
       acceptancePolicy: AcceptancePolicy.create(),
       orchestration: OrchestrationConfig.create({ taskHistoryRetentionLimit }),
-      raft: RaftConfig.create({ ...raft, heartbeatTick: 1, electionTick: 10 }),
+      raft: RaftConfig.create({ ...raft, heartbeatTick, electionTick }),
       dispatcher: DispatcherConfig.create({ heartbeatPeriod: durationOfMs(heartbeatPeriodMs) }),
       caConfig: CAConfig.create({ nodeCertExpiry: durationOfMs(nodeValidityMs) }),
       taskDefaults: TaskDefaults.create(),

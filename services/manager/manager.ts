@@ -13,7 +13,6 @@ import {
   Raft,
   RaftMember,
   RaftMemberStatus,
-  RaftMemberStatus_Reachability,
   RaftMembership,
   RaftPeer,
   ResourceAllocator,
@@ -45,7 +44,7 @@ import {
 } from "@starling/dispatcher";
 import { createLogBroker } from "@starling/log-broker";
 import { createOrchestrator } from "@starling/orchestrator";
-import { RaftNode, type RaftTiming } from "@starling/raft-node";
+import { defaultTiming, RaftNode, type RaftTiming } from "@starling/raft-node";
 import { createScheduler } from "@starling/scheduler";
 import { MemoryStore } from "@starling/store";
 import { firstManagerNode } from "./first-objects.ts";
@@ -53,6 +52,7 @@ import { ManagerRoute } from "./leader-route.ts";
 import { Leadership } from "./leadership.ts";
 import { unlockedHandlers } from "./locked.ts";
 import { collectStoreMetrics } from "./metrics.ts";
+import { followRaftConfig } from "./raft-config.ts";
 import { RaftKeyring } from "./raft-keys.ts";
 import { createRoleManager } from "./role-manager.ts";
 import { listenLocal, listenRemote, type ServedService, serve, shutDown } from "./servers.ts";
@@ -98,7 +98,7 @@ export class Manager {
   readonly #membersListeners = new Set<() => void>();
   readonly #keyring: RaftKeyring;
   readonly #stopping = new AbortController();
-  #followingKeys: Promise<void> | undefined;
+  #following: Promise<unknown> | undefined;
   #servers: Server[] = [];
   #serving = false;
 
@@ -182,7 +182,7 @@ export class Manager {
   async stop(): Promise<void> {
     this.#serving = false;
     this.#stopping.abort(new SwarmError("Cancelled", "this manager stops"));
-    await this.#followingKeys;
+    await this.#following;
     await this.#raft.stop();
     await this.#leadership.stop();
     this.#route.close();
@@ -205,7 +205,9 @@ export class Manager {
       }),
     );
     await this.#raft.start();
-    this.#followingKeys = this.#keyring.run({ store: this.#store, raft: this.#raft, signal: this.#stopping.signal });
+    const shared = { store: this.#store, raft: this.#raft, signal: this.#stopping.signal };
+    const settings = { ...shared, clusterId: identity.organization, timing: this.#options.raftTiming, log };
+    this.#following = Promise.all([this.#keyring.run(shared), followRaftConfig(settings)]);
     this.#servers.push(
       await listenLocal(this.#options.listenControlApi, this.#localServices, {
         authorize: "local",
@@ -241,7 +243,7 @@ export class Manager {
       store,
       clock,
       log,
-      raft: { members: () => this.#raftMembers(), canRemoveMember: (raftId) => this.#canRemoveMember(raftId) },
+      raft: { members: () => this.#raftMembers(), canRemoveMember: (raftId) => this.#raft.canRemoveMember(raftId) },
     });
     const health = createHealthHandlers({
       Raft: () => (this.#serving ? "serving" : "not-serving"),
@@ -264,7 +266,7 @@ export class Manager {
     const roles = {
       selfRaftId: () => this.#raft.raftId,
       members: () => this.#raft.members(),
-      canRemoveMember: (raftId: bigint) => this.#canRemoveMember(raftId),
+      canRemoveMember: (raftId: bigint) => this.#raft.canRemoveMember(raftId),
       removeMember: (raftId: bigint) => this.#raft.removeMember(raftId),
       transferLeadership: () => this.#raft.transferLeadership(),
     };
@@ -299,7 +301,8 @@ export class Manager {
     if (root) {
       await this.#store.update((tx) => {
         if (tx.clusters.get(identity.organization)) return;
-        const defaults = { autoLockManagers: autolock };
+        const { electionTicks, heartbeatTicks } = { ...defaultTiming, ...this.#options.raftTiming };
+        const defaults = { autoLockManagers: autolock, electionTick: electionTicks, heartbeatTick: heartbeatTicks };
         tx.clusters.create(newCluster({ clusterId: identity.organization, rootCA: root, defaults }));
         tx.networks.create(ingressNetwork(newId()));
         tx.nodes.create(firstManagerNode(identity.nodeId, identity.chainPem));
@@ -323,12 +326,5 @@ export class Manager {
       .map(({ raftId, nodeId, addr, leader, reachability }) =>
         RaftMember.create({ raftId, nodeId, addr, status: RaftMemberStatus.create({ leader, reachability }) }),
       );
-  }
-
-  /** Whether those left would still have a quorum that can be reached. */
-  #canRemoveMember(raftId: bigint): boolean {
-    const left = this.#raftMembers().filter((member) => member.raftId !== raftId);
-    const reachable = left.filter((member) => member.status.reachability === RaftMemberStatus_Reachability.REACHABLE);
-    return reachable.length >= Math.floor(left.length / 2) + 1;
   }
 }

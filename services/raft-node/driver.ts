@@ -1,4 +1,4 @@
-import { type Clock, type Logger, type Random, SwarmError, type Timer } from "@starling/base";
+import { type Clock, type Logger, type Millis, type Random, SwarmError, type Timer } from "@starling/base";
 import {
   type Entry,
   EntryType,
@@ -29,6 +29,7 @@ export interface RaftTiming {
   readonly electionTicks: number;
   readonly heartbeatTicks: number;
 }
+export type RaftTicks = Pick<RaftTiming, "electionTicks" | "heartbeatTicks">;
 export const defaultTiming: RaftTiming = { tickMs: 100, electionTicks: 8, heartbeatTicks: 1 };
 
 /** What raft decides, for its node to carry out. Called on the event loop, in raft's order. */
@@ -58,6 +59,7 @@ export class Driver {
   readonly #clock: Clock;
   readonly #nextTurn: NextTurn;
   readonly #tickMs: number;
+  #electionTicks: number;
   readonly #ownId: bigint;
   #timer: Timer | undefined;
   #scheduled = false;
@@ -79,6 +81,7 @@ export class Driver {
     this.#clock = clock;
     this.#nextTurn = host.nextTurn;
     this.#tickMs = timing.tickMs;
+    this.#electionTicks = timing.electionTicks;
     this.#ownId = opened.raftId;
     const deliver = (responses: readonly Message[]) => this.#deliver(responses);
     const fatal = (error: unknown) => events.fatal(error);
@@ -131,6 +134,21 @@ export class Driver {
     };
     this.#timer = this.#clock.setTimer(this.#tickMs, tick);
     this.schedule();
+  }
+
+  /** The shortest time without a leader after which a follower campaigns. */
+  get electionTimeoutMs(): Millis {
+    return this.#electionTicks * this.#tickMs;
+  }
+
+  /** From now on. Throws InvalidArgument, naming field and remedy, for ticks that make no sense. */
+  setTicks({ electionTicks, heartbeatTicks }: RaftTicks): void {
+    try {
+      this.raw.setTicks({ electionTick: electionTicks, heartbeatTick: heartbeatTicks });
+    } catch (cause) {
+      throw new SwarmError("InvalidArgument", (cause as Error).message, { cause });
+    }
+    this.#electionTicks = electionTicks;
   }
 
   /**

@@ -1,5 +1,5 @@
 export { type Files, nodeFiles, type WritableFile } from "./disk.ts";
-export { defaultTiming, type RaftTiming } from "./driver.ts";
+export { defaultTiming, type RaftTicks, type RaftTiming } from "./driver.ts";
 export { machineHost, type PeerTransport, type RaftHost, type RaftNetwork } from "./host.ts";
 export { checkHealth, joinCluster, memberAddress } from "./membership/join.ts";
 export type { Member } from "./membership/membership.ts";

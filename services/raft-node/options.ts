@@ -52,6 +52,7 @@ export interface MemberStatus extends Member {
   /** False while it still catches up after its join. */
   readonly voter: boolean;
   readonly leader: boolean;
+  /** UNKNOWN: it answers, and has no vote yet. */
   readonly reachability: RaftMemberStatus_Reachability;
 }
 

@@ -62,6 +62,34 @@ describe("a cluster of one", () => {
     expect(only.machine.applied).toEqual(before);
   });
 
+  it("takes a snapshot after so many bytes of log, too, and keeps no more of it than allowed", async () => {
+    const snapshots = { intervalBytes: 20_000, keepEntries: 1_000, keepBytes: 5_000 };
+    const [only] = (await groupOf(1, { snapshots })).managers as [TestManager];
+    for (let i = 0; i < 40; i++) await only.propose(`r${i}`, 1_000);
+    await until("the log is trimmed", () => only.raft.status().firstIndex > 10);
+    const { firstIndex, lastIndex } = only.raft.status();
+    await group.kill(only);
+    await restart(only);
+    await until("it leads again", () => only.raft.isLeader);
+    expect(only.machine.applied.length).toBe(40);
+    expect(lastIndex - firstIndex).toBeLessThan(40);
+    expect(only.raft.status().firstIndex).toBeGreaterThanOrEqual(firstIndex);
+  });
+
+  it("follows settings that change while it runs, and refuses ticks that make no sense", async () => {
+    const [only] = (await groupOf(1)).managers as [TestManager];
+    await proposeMany(only, 30, "a");
+    expect(only.raft.status().firstIndex).toBe(1);
+    only.raft.configure({ snapshots: { intervalEntries: 20, keepEntries: 3 } });
+    await only.propose("b");
+    await until("the log is trimmed", () => only.raft.status().firstIndex > 20);
+    only.raft.configure({ ticks: { electionTicks: 20, heartbeatTicks: 5 } });
+    const backwards = { electionTicks: 2, heartbeatTicks: 5 };
+    expect(() => only.raft.configure({ ticks: backwards })).toThrow(
+      /electionTick=2: must be greater than heartbeatTick/,
+    );
+  });
+
   it("refuses proposals that no message can carry, with a reason", async () => {
     const [only] = (await groupOf(1)).managers as [TestManager];
     await expect(only.propose("big", 4 * 1024 * 1024)).rejects.toMatchObject({

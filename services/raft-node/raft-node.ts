@@ -11,7 +11,7 @@ import {
   stateTypeName,
 } from "raft-ts";
 import { ConfigChanges } from "./config-changes.ts";
-import { Driver, type DriverEvents, defaultTiming } from "./driver.ts";
+import { Driver, type DriverEvents, defaultTiming, type RaftTicks } from "./driver.ts";
 import { machineHost, type PeerTransport, type RaftHost } from "./host.ts";
 import { LeaderLoss } from "./leader-loss.ts";
 import { Leadership } from "./leadership.ts";
@@ -30,8 +30,6 @@ import { defaultSnapshotPolicy, type SnapshotPolicy, Snapshotter } from "./snaps
 import { peerHandlers, type Receiver, raftHandlers } from "./transport/receiver.ts";
 
 const transferTimeoutMs = 1_000;
-/** A write to the log that takes longer makes a leader hand over. */
-const slowWriteMs = 1_000;
 /** Entries that a learner may lack when it gets its vote. */
 const promotionLagMax = 500;
 
@@ -188,6 +186,7 @@ export class RaftNode implements Proposer {
     });
     for (const peer of opened.peers) transport.setPeer(peer.raftId, peer.addr);
     if (opened.snapshot) await this.#restore(opened.snapshot, transport);
+    snapshotter.trimOld();
     const events = this.#events(transport);
     const timings = { ...defaultTiming, ...timing };
     const driver = new Driver({ opened, timing: timings, clock, random, log, host: this.#host, events });
@@ -250,13 +249,22 @@ export class RaftNode implements Proposer {
 
   /** Every member as seen from here. */
   members(): MemberStatus[] {
-    const { REACHABLE, UNREACHABLE } = RaftMemberStatus_Reachability;
-    return this.#membership.list().map((member) => ({
-      ...member,
-      voter: this.#replica.confState.voters.includes(member.raftId),
-      leader: member.raftId === this.#leadership.leaderId,
-      reachability: this.#reachable(member.raftId) ? REACHABLE : UNREACHABLE,
-    }));
+    const { REACHABLE, UNKNOWN, UNREACHABLE } = RaftMemberStatus_Reachability;
+    return this.#membership.list().map((member) => {
+      const voter = this.#replica.confState.voters.includes(member.raftId);
+      const answers = voter ? REACHABLE : UNKNOWN;
+      return {
+        ...member,
+        voter,
+        leader: member.raftId === this.#leadership.leaderId,
+        reachability: this.#reachable(member.raftId) ? answers : UNREACHABLE,
+      };
+    });
+  }
+
+  /** Would the voters that are left without this member still have a quorum that can be reached? */
+  canRemoveMember(raftId: bigint): boolean {
+    return this.#changes.keepsQuorumWithout(raftId);
   }
 
   /** Throws Unavailable before the start and after the stop. */
@@ -277,9 +285,11 @@ export class RaftNode implements Proposer {
     };
   }
 
-  /** Takes over what the cluster's spec says about snapshots (RaftConfig.snapshotInterval, logEntriesForSlowFollowers). */
-  setSnapshotPolicy(policy: Partial<SnapshotPolicy>): void {
-    this.#running().snapshotter.setPolicy(policy);
+  /** Takes over what the cluster's spec says about raft. Throws InvalidArgument for ticks that make no sense: none is set. */
+  configure(settings: { readonly snapshots?: Partial<SnapshotPolicy>; readonly ticks?: RaftTicks }): void {
+    const { snapshotter, driver } = this.#running();
+    if (settings.ticks) driver.setTicks(settings.ticks);
+    if (settings.snapshots) snapshotter.setPolicy(settings.snapshots);
   }
 
   /**
@@ -426,6 +436,7 @@ export class RaftNode implements Proposer {
       send: (message) => transport.send(message),
       apply: (entry) => {
         this.#replica.apply(entry);
+        this.#parts!.snapshotter.applied(entry.data.length);
         this.#readIndex.appliedTo(entry.index);
       },
       applyIdle: () => {
@@ -470,15 +481,13 @@ export class RaftNode implements Proposer {
   }
 
   async #install(snapshot: LoadedSnapshot): Promise<void> {
-    const { transport, snapshotter, opened } = this.#parts!;
+    const { transport, snapshotter } = this.#parts!;
     await this.#restore(snapshot, transport);
     const bytes = snapshot.chunks.reduce((sum, { length }) => sum + length, 0);
     this.#options.log.info("raft snapshot installed", { index: snapshot.metadata.index, bytes });
     snapshotter.installed(snapshot.metadata.index);
     // An old file that stays is no harm: the next snapshot tries again.
-    opened.snapshots
-      .prune()
-      .catch((error: unknown) => this.#options.log.warn("raft snapshot: prune failed", { error }));
+    snapshotter.prune().catch((error: unknown) => this.#options.log.warn("raft snapshot: prune failed", { error }));
     this.#options.onMembers?.();
   }
 
@@ -499,7 +508,7 @@ export class RaftNode implements Proposer {
       this.#membership.list().filter(({ raftId }) => raftId !== this.raftId && this.#reachable(raftId)).length,
     );
     this.#promoteLearners();
-    if (!this.isLeader || append.busyMs < slowWriteMs || leadTransferee !== None) return;
+    if (!this.isLeader || append.busyMs < this.#parts!.driver.electionTimeoutMs || leadTransferee !== None) return;
     const heir = this.#heir();
     if (heir === undefined) return;
     this.#options.log.warn("raft: the log's disk stalls, handing leadership over", { ms: Math.round(append.busyMs) });

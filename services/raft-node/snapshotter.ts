@@ -8,12 +8,25 @@ import type { SnapshotStore } from "./snapshot-store/snapshot-store.ts";
 import type { Wal } from "./wal/wal.ts";
 
 export interface SnapshotPolicy {
-  /** Entries applied between two snapshots. Default 10000 (Swarm's SnapshotInterval). */
+  /** Entries applied between two snapshots; 0: only `intervalBytes` counts. Default 10000 (Swarm's SnapshotInterval). */
   readonly intervalEntries: number;
+  /** Bytes of entries applied between two snapshots, or a snapshot's size where that is more. Default 64 MiB. */
+  readonly intervalBytes: number;
   /** Entries kept behind a snapshot, for followers that lag a little. Default 500 (LogEntriesForSlowFollowers). */
   readonly keepEntries: number;
+  /** At most so many bytes of them. Default 16 MiB. */
+  readonly keepBytes: number;
+  /** Snapshot files kept besides the newest two (Swarm's KeepOldSnapshots counts from the newest one). Default 0. */
+  readonly keepOldSnapshots: number;
 }
-export const defaultSnapshotPolicy: SnapshotPolicy = { intervalEntries: 10_000, keepEntries: 500 };
+const mebibyte = 1024 * 1024;
+export const defaultSnapshotPolicy: SnapshotPolicy = {
+  intervalEntries: 10_000,
+  intervalBytes: 64 * mebibyte,
+  keepEntries: 500,
+  keepBytes: 16 * mebibyte,
+  keepOldSnapshots: 0,
+};
 
 /** What it takes to be rid of older data keys. */
 export interface Rekeying {
@@ -39,6 +52,10 @@ export class Snapshotter {
   /** Applied index from which a snapshot is due because of older keys; undefined when there are none. */
   #rekeyFrom: number | undefined;
   #lastIndex: number;
+  /** Of the entries applied since then. */
+  #bytes = 0;
+  /** Size of the newest snapshot taken here. */
+  #snapshotBytes = 0;
   #running: Promise<void> | undefined;
 
   constructor(options: {
@@ -81,6 +98,17 @@ export class Snapshotter {
   /** A snapshot came from the leader. */
   installed(index: number): void {
     this.#lastIndex = index;
+    this.#bytes = 0;
+  }
+
+  /** An entry with so many bytes of data was applied. */
+  applied(bytes: number): void {
+    this.#bytes += bytes;
+  }
+
+  /** Entries from before the newest snapshot that nobody needs: a start reads as many as the files hold. */
+  trimOld(): void {
+    this.#trim(this.#storage.snapshot().metadata.index);
   }
 
   /**
@@ -98,10 +126,10 @@ export class Snapshotter {
   ): void {
     if (this.#running || applied === 0) return;
     const rekey = this.#rekeyFrom !== undefined && applied >= this.#rekeyFrom;
-    const due = applied - this.#lastIndex >= this.#policy.intervalEntries;
-    if (!rekey && !due && !this.#strandsNewcomer(confState)) return;
+    if (!rekey && !this.#isDue(applied) && !this.#strandsNewcomer(confState)) return;
     if (rekey) this.#rekeyFrom = undefined;
     this.#lastIndex = applied;
+    this.#bytes = 0;
     const { metadata, membership, store } = view();
     this.#running = this.#save(metadata, membership, store, rekey)
       .catch((thrown: unknown) => {
@@ -119,6 +147,12 @@ export class Snapshotter {
   /** Resolves when no snapshot is being written. */
   async settled(): Promise<void> {
     await this.#running;
+  }
+
+  #isDue(applied: number): boolean {
+    const { intervalEntries, intervalBytes } = this.#policy;
+    if (intervalEntries > 0 && applied - this.#lastIndex >= intervalEntries) return true;
+    return this.#bytes >= Math.max(intervalBytes, this.#snapshotBytes);
   }
 
   /**
@@ -145,13 +179,32 @@ export class Snapshotter {
     if (newest > index && rekey) this.#rekeyFrom = 0;
     if (newest > index || (newest === index && !rekey)) return;
     if (newest < index) this.#storage.createSnapshot(index, metadata.confState, noData);
-    const trimmed = index - this.#policy.keepEntries;
-    if (trimmed >= this.#storage.firstIndex()) this.#storage.compact(trimmed);
-    const oldest = await this.#store.prune();
+    this.#snapshotBytes = chunks.reduce((sum, { length }) => sum + length, 0);
+    this.#trim(index);
+    const oldest = await this.prune();
     // The log leads on from the older snapshot, too, in case the newer one is damaged.
     await this.#wal.releaseTo(Math.min(oldest, index) - this.#policy.keepEntries);
     this.#log.info("raft snapshot taken", { index, chunks: chunks.length });
     if (rekey) await this.#dropOlderKeys(metadata);
+  }
+
+  /** See SnapshotStore. */
+  prune(): Promise<number> {
+    return this.#store.prune(2 + this.#policy.keepOldSnapshots);
+  }
+
+  /** Forgets the entries that the snapshot at `index` covers, but for those that slow followers may want. */
+  #trim(index: number): void {
+    const { keepEntries, keepBytes } = this.#policy;
+    const first = this.#storage.firstIndex();
+    let trimmed = Math.max(index - keepEntries, first - 1);
+    const kept = trimmed < index ? this.#storage.entries(trimmed + 1, index + 1, Number.MAX_SAFE_INTEGER) : [];
+    let bytes = kept.reduce((sum, { data }) => sum + data.length, 0);
+    for (let i = 0; i < kept.length && bytes > keepBytes; i++) {
+      bytes -= kept[i]!.data.length;
+      trimmed = kept[i]!.index;
+    }
+    if (trimmed >= first) this.#storage.compact(trimmed);
   }
 
   async #dropOlderKeys(metadata: SnapshotMetadata): Promise<void> {

@@ -26,9 +26,11 @@ import { RaftNode } from "./raft-node.ts";
 // Raft groups in one process, over real TLS on the loopback. For tests and benches only.
 
 const organization = "test-cluster";
+/** In every certificate: an address is none that TLS may ask for. */
+const serverName = "raft-manager";
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 
-/** A test's authority: issues manager certificates for 127.0.0.1. */
+/** A test's authority: issues managers' certificates. */
 export class TestCa {
   readonly #keys: webcrypto.CryptoKeyPair;
   readonly #certificate: x509.X509Certificate;
@@ -53,7 +55,7 @@ export class TestCa {
   }
 
   /** PEMs of a manager's identity. */
-  async issue(nodeId: string): Promise<{ readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer }> {
+  async issue(nodeId: string): Promise<Pem> {
     const keys = (await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"])) as webcrypto.CryptoKeyPair;
     const certificate = await x509.X509CertificateGenerator.create({
       subject: `CN=${nodeId}, OU=swarm-manager, O=${organization}`,
@@ -61,7 +63,7 @@ export class TestCa {
       signingKey: this.#keys.privateKey,
       publicKey: keys.publicKey,
       signingAlgorithm: algorithm,
-      extensions: [new x509.SubjectAlternativeNameExtension([{ type: "ip", value: "127.0.0.1" }])],
+      extensions: [new x509.SubjectAlternativeNameExtension([{ type: "dns", value: serverName }])],
       ...validity(),
     });
     const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey)).toString("base64");
@@ -71,6 +73,21 @@ export class TestCa {
       key: Buffer.from(`-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`),
     };
   }
+}
+
+export interface Pem {
+  readonly ca: Buffer;
+  readonly cert: Buffer;
+  readonly key: Buffer;
+}
+
+/** For the streams to other managers of the same authority. */
+export function testCredentials({ ca, cert, key }: Pem): grpc.ChannelCredentials {
+  const credentials = grpc.credentials.createSsl(ca, key, cert);
+  const connect = credentials._createSecureConnector.bind(credentials);
+  credentials._createSecureConnector = (target, options, call) =>
+    connect(target, { ...options, "grpc.ssl_target_name_override": serverName }, call);
+  return credentials;
 }
 
 function validity(): { notBefore: Date; notAfter: Date } {
@@ -119,8 +136,12 @@ export class TestManager {
   server!: grpc.Server;
   addr = "127.0.0.1:0";
 
-  constructor(nodeId: string) {
+  /** What this one has otherwise than its group. */
+  readonly options: Partial<RaftNodeOptions>;
+
+  constructor(nodeId: string, options: Partial<RaftNodeOptions> = {}) {
     this.nodeId = nodeId;
+    this.options = options;
   }
 
   /** Proposes node `id` and takes it into the machine when it is committed. */
@@ -153,8 +174,8 @@ export class TestGroup {
   }
 
   /** Starts a manager; the first makes the cluster, others join through the first one that runs. */
-  async add(nodeId: string): Promise<TestManager> {
-    const manager = new TestManager(nodeId);
+  async add(nodeId: string, options: Partial<RaftNodeOptions> = {}): Promise<TestManager> {
+    const manager = new TestManager(nodeId, options);
     const remote = this.managers.find((other) => other.raft.isLeader)?.addr;
     this.managers.push(manager);
     await this.start(manager, remote);
@@ -182,7 +203,7 @@ export class TestGroup {
       nodeId,
       addr: manager.addr,
       stateMachine: manager.machine,
-      transportCredentials: () => grpc.credentials.createSsl(pem.ca, pem.key, pem.cert),
+      transportCredentials: () => testCredentials(pem),
       clock: systemClock,
       random: systemRandom,
       log: this.log.with({ "node.id": nodeId }),
@@ -195,6 +216,7 @@ export class TestGroup {
         manager.removed = true;
       },
       ...this.#options,
+      ...manager.options,
     });
     manager.raft = raft;
     const by = { authorize: "roles", organization: () => organization } as const;

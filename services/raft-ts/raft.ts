@@ -13,7 +13,8 @@ import { type HardState, type Message, None, type ReadState, type SoftState, Sta
  */
 export class Raft {
   readonly id: bigint;
-  readonly config: CheckedConfig;
+  /** Replaced as a whole by `RawNode.setTicks`. */
+  config: CheckedConfig;
   readonly logger: Logger;
   readonly log: RaftLog;
   /** Configuration and progress of all members; changed by membership.ts. */

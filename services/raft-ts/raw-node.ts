@@ -1,7 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 
 import { confChangeEntry } from "./confchange/conf-change.ts";
-import type { Config } from "./config.ts";
+import { type Config, checkConfig } from "./config.ts";
 import { ErrStepLocalMsg, ErrStepPeerNotFound, RaftError } from "./errors.ts";
 import { panic } from "./logger.ts";
 import { applyConfChange } from "./membership.ts";
@@ -187,6 +187,15 @@ export class RawNode {
   /** A follower forgets its leader, so that it grants (pre-)votes before its election timeout. */
   forgetLeader(): void {
     this.#step(newMessage({ type: MessageType.MsgForgetLeader }));
+  }
+
+  /**
+   * Election timeout and heartbeat period from now on, in ticks; see Config.
+   * @throws RaftError naming field, value and remedy.
+   */
+  setTicks(ticks: { readonly electionTick: number; readonly heartbeatTick: number }): void {
+    this.#raft.config = checkConfig({ ...this.#raft.config, ...ticks });
+    this.#raft.resetRandomizedElectionTimeout();
   }
 
   /** Ask for a ReadState; a Ready brings it with the same context. It may get lost: ask again after a while. */

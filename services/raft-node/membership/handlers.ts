@@ -62,6 +62,11 @@ export class MembershipChanges {
     });
   }
 
+  /** Would the rest have a quorum that can be reached? */
+  keepsQuorumWithout(raftId: bigint): boolean {
+    return keepsQuorumWithout(this.#host.voters(), raftId, (id) => this.#host.reachable(id));
+  }
+
   /** Removes a member for ever. FailedPrecondition when the rest would have no reachable quorum. */
   remove(raftId: bigint): Promise<void> {
     return this.#alone(async () => {
@@ -71,7 +76,7 @@ export class MembershipChanges {
       if (membership.get(raftId) === undefined) {
         throw new SwarmError("NotFound", `member ${raftId.toString(16)} not found`);
       }
-      if (!keepsQuorumWithout(this.#host.voters(), raftId, (id) => this.#host.reachable(id))) {
+      if (!this.keepsQuorumWithout(raftId)) {
         const text = "raft: member cannot be removed, because removing it may result in loss of quorum";
         throw new SwarmError("FailedPrecondition", text);
       }

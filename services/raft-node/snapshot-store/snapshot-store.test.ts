@@ -35,6 +35,15 @@ describe("SnapshotStore", () => {
     expect(loaded!.metadata).toMatchObject(metadata(30));
   });
 
+  it("keeps more when told to", async () => {
+    const store = await openStore();
+    for (const index of [10, 20, 30, 40, 50]) await store.save(metadata(index), [bytes("state")]);
+    expect(await store.prune(4)).toBe(40);
+    expect(await store.indexes()).toEqual([50, 40, 30, 20]);
+    expect(await store.prune(0)).toBe(40);
+    expect(await store.indexes()).toEqual([50, 40]);
+  });
+
   it("passes over a damaged newest, at whatever byte", async () => {
     const store = await openStore();
     await store.save(metadata(10), [bytes("older")]);

@@ -25,8 +25,6 @@ export interface LoadedSnapshot {
   readonly chunks: readonly Uint8Array[];
 }
 
-/** Snapshots kept, so that a damaged newest one is not the end. */
-const keepCount = 2;
 /** Larger chunks are cut: one is sealed without a pause. */
 const pieceBytesMax = 1024 * 1024;
 const saveLatency = metrics.histogram("swarm_raft_snapshot_latency_seconds", "Time to write a raft snapshot to disk.");
@@ -94,12 +92,14 @@ export class SnapshotStore {
     return (await this.#names()).map(indexOfName);
   }
 
-  /** Removes all but the newest two. Returns the index of the oldest that is left, 0 when there is only one. */
-  async prune(): Promise<number> {
+  /**
+   * Removes all but the newest `keep` (at least 2, so that a damaged newest one is not the end). Returns the index of the
+   * newest but one, from which the log must lead on; 0 when there is only one.
+   */
+  async prune(keep = 2): Promise<number> {
     const names = await this.#names();
-    for (const name of names.slice(keepCount)) await this.#files.remove(join(this.#options.dir, name));
-    const oldest = names[keepCount - 1];
-    return oldest === undefined ? 0 : indexOfName(oldest);
+    for (const name of names.slice(Math.max(keep, 2))) await this.#files.remove(join(this.#options.dir, name));
+    return names[1] === undefined ? 0 : indexOfName(names[1]);
   }
 
   /** Removes the snapshots that older keys seal, except one; gone for ever when it resolves. */

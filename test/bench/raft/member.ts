@@ -12,7 +12,7 @@ import {
 import { addService } from "@starling/api/rpc";
 import { createLogger, systemClock, systemRandom } from "@starling/base";
 import { RaftNode } from "@starling/raft-node";
-import { createNode, TestMachine } from "@starling/raft-node/testing";
+import { createNode, TestMachine, testCredentials } from "@starling/raft-node/testing";
 
 // One manager of the raft bench, a process of its own. Started with a JSON of MemberConfig; says "ready", then answers
 // "load CALLERS MS" with "rate PROPOSALS-PER-SECOND".
@@ -42,7 +42,7 @@ const raft = new RaftNode({
   nodeId: config.nodeId,
   addr: config.addr,
   stateMachine: new TestMachine(),
-  transportCredentials: () => grpc.credentials.createSsl(ca, key, cert),
+  transportCredentials: () => testCredentials({ ca, key, cert }),
   clock: systemClock,
   random: systemRandom,
   log: createLogger({ level: "warn" }),
