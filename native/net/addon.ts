@@ -11,7 +11,21 @@ type NativeStep =
   | { readonly type: "netlink"; readonly protocol: number; readonly requests: Uint8Array }
   | { readonly type: "nft"; readonly script: string; readonly json: boolean; readonly session: string }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
-  | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number };
+  | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
+  | ConntrackStep;
+
+/** Deletes tracked connections of `protocols` that lead into `subnets` but to none of `live`: their next packet is translated anew. */
+export interface ConntrackStep {
+  readonly type: "conntrack";
+  /** IPv4 and IPv6 prefixes. */
+  readonly subnets: readonly string[];
+  readonly live: readonly string[];
+  /** IP protocol numbers: 6 TCP, 17 UDP. */
+  readonly protocols: readonly number[];
+}
+
+/** In place of a namespace's path: a new one, which ends with the job. */
+export const freshNetns = "new:";
 
 interface NativeAddon {
   closeSession(name: string): void;
@@ -61,7 +75,8 @@ export type Step =
       readonly session?: string;
     }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
-  | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number };
+  | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
+  | ConntrackStep;
 
 type ResultOf<S extends Step> = S extends { type: "netlink" }
   ? NetlinkResult
@@ -69,7 +84,9 @@ type ResultOf<S extends Step> = S extends { type: "netlink" }
     ? NftResult
     : S extends { type: "sysctl" }
       ? { readonly errors: readonly string[] }
-      : SocketResult;
+      : S extends { type: "conntrack" }
+        ? { readonly flushed: number }
+        : SocketResult;
 
 let loaded: NativeAddon | undefined;
 

@@ -32,3 +32,20 @@ export function parsePrefix(prefix: string): { readonly address: string; readonl
   if (!/^\d{1,2}$/.test(length) || Number(length) > 32) throw new RangeError(`"${prefix}" is not an IPv4 prefix`);
   return { address, length: Number(length) };
 }
+
+/** 4 bytes as IPv4, 16 as IPv6 in its canonical form (RFC 5952); IPv4 within IPv6 as IPv4. */
+export function ipText(bytes: Uint8Array): string {
+  if (bytes.length === 4) return ipv4Text(bytes);
+  const mapped = bytes.subarray(0, 10).every((byte) => byte === 0) && bytes[10] === 0xff && bytes[11] === 0xff;
+  if (mapped) return ipv4Text(bytes.subarray(12));
+  const groups = Array.from({ length: 8 }, (_, i) => (bytes[2 * i]! << 8) | bytes[2 * i + 1]!);
+  let best = { start: 0, length: 1 };
+  for (let start = 0; start < 8; start++) {
+    let length = 0;
+    while (start + length < 8 && groups[start + length] === 0) length++;
+    if (length > best.length) best = { start, length };
+  }
+  const hex = groups.map((group) => group.toString(16));
+  if (best.length === 1) return hex.join(":");
+  return `${hex.slice(0, best.start).join(":")}::${hex.slice(best.start + best.length).join(":")}`;
+}

@@ -12,6 +12,13 @@
 namespace starling::net {
 namespace {
 
+std::vector<std::string> ReadTexts(const Napi::Value& value) {
+  const auto array = value.As<Napi::Array>();
+  std::vector<std::string> texts;
+  for (uint32_t i = 0; i < array.Length(); i++) texts.push_back(array.Get(i).As<Napi::String>());
+  return texts;
+}
+
 Step ReadStep(const Napi::Object& step) {
   const std::string type = step.Get("type").As<Napi::String>();
   if (type == "netlink") {
@@ -36,6 +43,14 @@ Step ReadStep(const Napi::Object& step) {
   if (type == "socket") {
     return SocketStep{step.Get("tcp").ToBoolean().Value(), step.Get("address").As<Napi::String>(),
                       static_cast<uint16_t>(step.Get("port").As<Napi::Number>().Uint32Value())};
+  }
+  if (type == "conntrack") {
+    ConntrackStep read{ReadTexts(step.Get("subnets")), ReadTexts(step.Get("live")), {}};
+    const auto protocols = step.Get("protocols").As<Napi::Array>();
+    for (uint32_t i = 0; i < protocols.Length(); i++) {
+      read.protocols.push_back(static_cast<uint8_t>(protocols.Get(i).As<Napi::Number>().Uint32Value()));
+    }
+    return read;
   }
   throw Napi::TypeError::New(step.Env(), "unknown step type " + type);
 }
@@ -78,6 +93,11 @@ struct Writer {
     out.Set("port", socket.port);
     return out;
   }
+  Napi::Value operator()(ConntrackResult& conntrack) const {
+    auto out = Napi::Object::New(env);
+    out.Set("flushed", conntrack.flushed);
+    return out;
+  }
 };
 
 // Lives from the call until its promise is settled on Node's thread.
@@ -101,14 +121,19 @@ void Settle(Napi::Env env, Napi::Function, Call* raw) {
   call->deferred.Resolve(results);
 }
 
+// In place of a namespace's path: a new one that ends with the job.
+constexpr const char* kFresh = "new:";
+
 Napi::Value Run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   auto call = std::make_unique<Call>(Call{Napi::Promise::Deferred::New(env), {}, {}});
   const auto promise = call->deferred.Promise();
   const auto steps = info[1].As<Napi::Array>();
   for (uint32_t i = 0; i < steps.Length(); i++) call->job.steps.push_back(ReadStep(steps.Get(i).As<Napi::Object>()));
-  if (info[0].IsString()) {
-    const std::string path = info[0].As<Napi::String>();
+  const std::string path = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : "";
+  if (path == kFresh) {
+    call->job.fresh = true;
+  } else if (info[0].IsString()) {
     call->job.netns_fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (call->job.netns_fd < 0) {
       call->deferred.Reject(Napi::Error::New(env, "open network namespace " + path + ": " + std::strerror(errno)).Value());

@@ -1,7 +1,9 @@
 export {
   type Answer,
+  type ConntrackStep,
   closeNftSession,
   Errno,
+  freshNetns,
   type NetlinkResult,
   type NftResult,
   runSteps,
@@ -9,7 +11,7 @@ export {
   type Step,
   type Sysctl,
 } from "./addon.ts";
-export { ipv4Bytes, ipv4Text, macBytes, macText, parsePrefix } from "./address.ts";
+export { ipText, ipv4Bytes, ipv4Text, macBytes, macText, parsePrefix } from "./address.ts";
 export {
   type Address,
   decodeAddresses,
@@ -34,3 +36,4 @@ export {
   type Request,
 } from "./netlink.ts";
 export * as rtnetlink from "./rtnetlink.ts";
+export * as sockDiag from "./sock-diag.ts";

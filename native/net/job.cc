@@ -53,6 +53,7 @@ struct Runner {
   StepResult operator()(const NftStep& step) const { return RunNft(step.script, step.json, step.session); }
   StepResult operator()(const SysctlStep& step) const { return WriteSysctls(step); }
   StepResult operator()(const SocketStep& step) const { return BindSocket(step); }
+  StepResult operator()(const ConntrackStep& step) const { return ConntrackResult{FlushConntrack(step)}; }
 };
 
 }  // namespace
@@ -62,6 +63,10 @@ JobResult RunJob(Job& job) {
   const UniqueFd netns(job.netns_fd);
   if (netns && setns(netns.get(), CLONE_NEWNET) != 0) {
     result.error = Describe("setns");
+    return result;
+  }
+  if (job.fresh && unshare(CLONE_NEWNET) != 0) {
+    result.error = Describe("unshare");
     return result;
   }
   try {

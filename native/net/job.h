@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "conntrack.h"
 #include "netlink.h"
 #include "nft.h"
 #include "unique_fd.h"
@@ -36,7 +37,7 @@ struct SocketStep {
   std::string address;
   uint16_t port;
 };
-using Step = std::variant<NetlinkStep, NftStep, SysctlStep, SocketStep>;
+using Step = std::variant<NetlinkStep, NftStep, SysctlStep, SocketStep, ConntrackStep>;
 
 struct SysctlResult {
   std::vector<std::string> errors;  // one per setting, empty when it was written
@@ -45,10 +46,14 @@ struct SocketResult {
   UniqueFd fd;
   uint16_t port = 0;
 };
-using StepResult = std::variant<Conversation, NftResult, SysctlResult, SocketResult>;
+struct ConntrackResult {
+  uint32_t flushed = 0;
+};
+using StepResult = std::variant<Conversation, NftResult, SysctlResult, SocketResult, ConntrackResult>;
 
 struct Job {
   int netns_fd = -1;  // -1: the process's own namespace; owned
+  bool fresh = false;  // in a new namespace, which ends with the job
   std::vector<Step> steps;
 };
 struct JobResult {

@@ -6,7 +6,8 @@ export {
   defaultUpdateConfig,
   withServiceDefaults,
 } from "./defaults/service.ts";
-export { durationMs, durationOfMs, timestampMs, timestampOfMs } from "./duration.ts";
+export { drainTimeLabel, drainTimeMs } from "./drain-time.ts";
+export { durationMs, durationOfMs, parseDuration, timestampMs, timestampOfMs } from "./duration.ts";
 export { sameValue } from "./equal.ts";
 export * from "./gen/messages.js";
 export {

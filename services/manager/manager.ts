@@ -7,6 +7,7 @@ import {
   Health,
   LogBroker,
   Logs,
+  NetworkDiagnosis,
   NetworkState,
   NodeCA,
   NodeLife,
@@ -245,6 +246,7 @@ export class Manager {
       log,
       raft: { members: () => this.#raftMembers(), canRemoveMember: (raftId) => this.#raft.canRemoveMember(raftId) },
     });
+    const network = createNetworkStateHandlers(shared);
     const health = createHealthHandlers({
       Raft: () => (this.#serving ? "serving" : "not-serving"),
       ControlAPI: () => (this.#serving ? "serving" : "not-serving"),
@@ -259,6 +261,7 @@ export class Manager {
         ResourceAllocator,
         forwardToLeader(ResourceAllocator, createResourceAllocatorHandlers(shared), this.#route),
       ),
+      serve(NetworkDiagnosis, forwardToLeader(NetworkDiagnosis, network.diagnosis, this.#route)),
     ];
     const answeredHere = [serve(Watch, createWatchHandlers(shared)), serve(Health, health)];
     const logs = serve(Logs, forwardToLeader(Logs, logBroker.logs, this.#route));
@@ -282,7 +285,7 @@ export class Manager {
       ],
       remote: [
         ...relayed,
-        serve(NetworkState, forwardToLeader(NetworkState, createNetworkStateHandlers(shared), this.#route)),
+        serve(NetworkState, forwardToLeader(NetworkState, network.state, this.#route)),
         serve(RaftMembership, forwardToLeader(RaftMembership, this.#raft.handlers.membership, this.#route)),
         serve(Raft, this.#raft.handlers.raft),
         serve(RaftPeer, this.#raft.handlers.peer),

@@ -93,6 +93,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
       void followNetworkState({
         open: (streamSignal) =>
           client.stream(NetworkState.methods.watch, WatchNetworkStateRequest.create(), { signal: streamSignal }),
+        report: (report) => client.call(NetworkState.methods.report, report, { signal }),
         network,
         signal,
         ...surroundings,

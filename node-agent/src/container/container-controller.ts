@@ -1,6 +1,13 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { ContainerStatus, durationMs, type LogSubscriptionOptions, PortStatus, type Task } from "@starling/api";
+import {
+  ContainerStatus,
+  drainTimeMs,
+  durationMs,
+  type LogSubscriptionOptions,
+  PortStatus,
+  type Task,
+} from "@starling/api";
 import type { Clock, Logger, Millis } from "@starling/base";
 import { createContainer, type ExitStatus, type Shim, ShimError } from "@starling/native";
 import type { Dependencies } from "../dependencies/dependencies.ts";
@@ -337,6 +344,7 @@ export class ContainerController implements Controller {
       await this.#host.network.leave(this.#task.id);
       const ended = this.#process.exit();
       if (state.t === "running" && graceMs > 0) {
+        await this.#drain(ended, signal);
         await state.shim.signal(number).catch(ignoreEnded);
         const grace = new AbortController();
         const over = this.#host.clock.sleep(graceMs, grace.signal).then(() => {
@@ -351,6 +359,16 @@ export class ContainerController implements Controller {
     }
     if (state.t === "exited") await this.#ended(state.exit);
     else await this.#detach();
+  }
+
+  /** Until nobody sends new connections and those there are have ended or had their time; less when the container ends. */
+  async #drain(ended: Promise<unknown>, signal: AbortSignal): Promise<void> {
+    const stop = new AbortController();
+    const drained = this.#host.network.drained(this.#task.id, {
+      drainMs: drainTimeMs(this.#spec),
+      signal: AbortSignal.any([signal, stop.signal]),
+    });
+    await raceSignal(Promise.race([ended, drained]), signal).finally(() => stop.abort());
   }
 
   async #ended(exit: ExitStatus): Promise<void> {

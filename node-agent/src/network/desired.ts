@@ -15,7 +15,7 @@ import {
   vxlanPort,
 } from "./names.ts";
 import type { HostRules, PeerNode, PublishedPort, RoutedTask } from "./nft-host.ts";
-import type { VirtualService } from "./nft-task.ts";
+import type { Reachable, VirtualService } from "./nft-task.ts";
 import { backendsByService, ingressOf, type NetworkView } from "./state.ts";
 
 /** A task attached here. */
@@ -42,8 +42,8 @@ export interface NodeInputs {
   readonly tasks: readonly LocalTask[];
   /** Tasks of this host that are about to stop: no new connections to them. */
   readonly leaving: ReadonlySet<string>;
-  /** Addresses on the mesh whose task is gone. */
-  readonly dead: readonly string[];
+  /** Endpoints whose task is gone. */
+  readonly dead: readonly NetworkStateEndpoint[];
   /** MTU of the underlay in bytes. */
   readonly underlayMtu: number;
   /** Tasks that run since before a restart and that nobody has attached yet. */
@@ -170,7 +170,7 @@ export function desiredHostRules(inputs: NodeInputs): HostRules {
       const host = view.nodes.get(endpoint.nodeId)?.underlayAddress;
       return host ? [[host, endpoint.address] as const] : [];
     }),
-    dead: inputs.dead,
+    live: [...view.endpoints.values()].filter((e) => e.networkId === ingress?.id).map((e) => e.address),
   };
 }
 
@@ -202,8 +202,14 @@ function targetPorts(view: NetworkView, serviceId: string): RoutedTask["ports"] 
   });
 }
 
-/** What `task` reaches by virtual IPs. Pure. */
-export function virtualServices(inputs: NodeInputs, task: LocalTask): readonly VirtualService[] {
+/** What lies on the networks of `task`. Pure. */
+export function reachable(inputs: NodeInputs, task: LocalTask): Reachable {
+  const on = new Set(task.overlays.map((overlay) => overlay.networkId));
+  const dead = inputs.dead.filter(({ networkId }) => on.has(networkId)).map(({ address }) => address);
+  return { services: virtualServices(inputs, task), dead };
+}
+
+function virtualServices(inputs: NodeInputs, task: LocalTask): readonly VirtualService[] {
   const on = new Set(task.overlays.map((overlay) => overlay.networkId));
   const backends = backendsByService(inputs.view, inputs.leaving);
   const services: VirtualService[] = [];

@@ -33,8 +33,8 @@ export interface HostRules {
   readonly tasks: readonly RoutedTask[];
   /** `node's underlay address`, `address of a published task on it`. */
   readonly taskOfNode: readonly (readonly [string, string])[];
-  /** Addresses of published tasks that are gone: their clients' connections are reset. */
-  readonly dead: readonly string[];
+  /** Addresses of all published tasks: connections to others, whose tasks are gone, are reset. */
+  readonly live: readonly string[];
 }
 
 const keys = (elements: readonly string[]): ReadonlyMap<string, string> => new Map(elements.map((key) => [key, ""]));
@@ -82,9 +82,13 @@ export function hostTable(rules: HostRules): NftTable {
           rules.tasks.flatMap((t) => t.ports.map((port) => `${t.address} . ${port.protocol} . ${port.port}`)),
         ),
       },
-      { name: "dead", type: "ipv4_addr", elements: keys(rules.dead) },
+      {
+        name: "live",
+        type: "ipv4_addr",
+        elements: keys([...new Set([...rules.live, ...rules.tasks.map((task) => task.address)])]),
+      },
     ],
-    chains: [...live.map(portChain), ...guards, ...natChains(rules)],
+    chains: [...live.map(portChain), ...guards(rules), ...natChains(rules)],
   };
 }
 
@@ -101,7 +105,16 @@ function portChain(port: PublishedPort): NftChain {
   return { name: chainOf(port), rules: [rule] };
 }
 
-const guards: readonly NftChain[] = [
+/** Pools that tasks with published ports have their addresses of. */
+const taskPools = (rules: HostRules): readonly string[] => [localPool, ...rules.ingressSubnets];
+
+/** A connection to a task that is gone ends at once rather than hang. */
+const resets = (rules: HostRules): readonly string[] =>
+  taskPools(rules).map(
+    (pool) => `ct status dnat ip daddr ${pool} ip daddr != @live meta l4proto tcp reject with tcp reset`,
+  );
+
+const guards = (rules: HostRules): readonly NftChain[] => [
   {
     name: "c_raw",
     hook: "type filter hook prerouting priority raw",
@@ -126,7 +139,7 @@ const guards: readonly NftChain[] = [
     hook: "type filter hook forward priority filter",
     rules: [
       `oifname "${meshDevice}" tcp flags syn tcp option maxseg size set rt mtu`,
-      "ct status dnat ip daddr @dead meta l4proto tcp reject with tcp reset",
+      ...resets(rules),
       // A task may not speak VXLAN to the nodes under this host's address.
       `iifname ${routed} udp dport ${vxlanPort} drop`,
       "ct state established,related accept",
@@ -135,6 +148,7 @@ const guards: readonly NftChain[] = [
       `iifname "${meshDevice}" drop`,
     ],
   },
+  { name: "c_local", hook: "type filter hook output priority filter", rules: resets(rules) },
   {
     name: "c_input",
     hook: "type filter hook input priority filter",
@@ -148,7 +162,7 @@ const guards: readonly NftChain[] = [
 
 function natChains(rules: HostRules): NftChain[] {
   const [meshAddress] = rules.mesh?.split("/") ?? [];
-  const sources = [localPool, ...rules.ingressSubnets];
+  const sources = taskPools(rules);
   const toUs =
     meshAddress === undefined
       ? []

@@ -8,6 +8,13 @@ export interface VirtualService {
   readonly backends: readonly string[];
 }
 
+/** What lies on a task's networks. */
+export interface Reachable {
+  readonly services: readonly VirtualService[];
+  /** Addresses whose task is gone. */
+  readonly dead: readonly string[];
+}
+
 /** Where the name server's sockets of this task are bound, at 127.0.0.11. */
 export interface NameServerPorts {
   readonly udp: number;
@@ -18,10 +25,15 @@ export const nameServerAddress = "127.0.0.11";
 
 /**
  * Table in a task's network namespace: connections to a virtual IP go to one of the service's tasks, drawn anew for each
- * connection and any protocol (so that ping answers too); a service without tasks refuses at once; port 53 of the name
+ * connection and any protocol (so that ping answers too); a service without tasks refuses at once; connections to tasks
+ * that are gone (`dead`) are reset; port 53 of the name
  * server's address leads to its sockets, which stand on ports of their own lest the task wants 53 for itself.
  */
-export function taskTable(services: readonly VirtualService[], nameServer: NameServerPorts | undefined): NftTable {
+export function taskTable(
+  services: readonly VirtualService[],
+  dead: readonly string[],
+  nameServer: NameServerPorts | undefined,
+): NftTable {
   const live = services.filter((service) => service.backends.length > 0);
   const chains: NftChain[] = live.map((service) => ({ name: chainOf(service), rules: [spread(service.backends)] }));
   const names =
@@ -45,6 +57,7 @@ export function taskTable(services: readonly VirtualService[], nameServer: NameS
         type: "ipv4_addr",
         elements: new Map(services.filter((s) => s.backends.length === 0).map((service) => [service.virtualIp, ""])),
       },
+      { name: "dead", type: "ipv4_addr", elements: new Map(dead.map((address) => [address, ""])) },
     ],
     chains: [
       ...chains,
@@ -56,7 +69,11 @@ export function taskTable(services: readonly VirtualService[], nameServer: NameS
       {
         name: "filter_output",
         hook: "type filter hook output priority 0",
-        rules: ["ip daddr @empty meta l4proto tcp reject with tcp reset", "ip daddr @empty reject"],
+        rules: [
+          "ip daddr @empty meta l4proto tcp reject with tcp reset",
+          "ip daddr @empty reject",
+          "ip daddr @dead meta l4proto tcp reject with tcp reset",
+        ],
       },
     ],
   };

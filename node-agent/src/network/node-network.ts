@@ -6,18 +6,21 @@ import {
   PortConfig_PublishMode,
   type Task,
 } from "@starling/api";
-import type { Clock, Logger, Timer } from "@starling/base";
-import { rtnetlink } from "@starling/native/net";
+import type { Clock, Logger, Millis, Timer } from "@starling/base";
+import { type ConntrackStep, rtnetlink, runSteps } from "@starling/native/net";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-attacher.ts";
 import { type Attachment, planAttachment } from "./attachment.ts";
 import { auditTables } from "./audit.ts";
-import { type LocalTask, type NodeInputs, overlayMtu, recoveredTasks, virtualServices } from "./desired.ts";
+import { untilIdle } from "./connections.ts";
+import { type LocalTask, type NodeInputs, overlayMtu, reachable, recoveredTasks } from "./desired.ts";
 import { NameServer } from "./dns/name-server.ts";
 import { parseResolvConf, type ResolverConfig, renderResolvConf } from "./dns/resolv-conf.ts";
 import { Upstream } from "./dns/upstream.ts";
+import { hostFlush, taskFlush } from "./flush.ts";
 import { converse, HostApplier } from "./host-applier.ts";
 import { LocalAddresses } from "./local-addresses.ts";
+import { Managers } from "./managers.ts";
 import { bridgeOf, portOf, routedOf, routedPrefix } from "./names.ts";
 import { interfacesOf } from "./task-interfaces.ts";
 import { InterfacesMissing, type NameServerSockets, TaskNetwork } from "./task-network.ts";
@@ -26,6 +29,8 @@ import { ViewHolder } from "./view-holder.ts";
 
 const retryMs = 1_000;
 const auditPeriodMs = 30_000;
+/** How long a task that will stop waits for other nodes to say that they send it no new connections. */
+const settleMaxMs = 3_000;
 export interface NodeNetworkOptions {
   readonly nodeId: string;
   readonly clock: Clock;
@@ -65,9 +70,12 @@ export class NodeNetwork implements NetworkAttacher {
   readonly #queues = new Map<string, Promise<unknown>>();
   /** Tasks to be detached. */
   readonly #cancelled = new Set<string>();
-  readonly #leaving = new Set<string>();
   readonly #state: ViewHolder;
   readonly #turn = new Turn(() => this.#apply());
+  /** What the managers are told; `follow.ts` connects it. */
+  readonly managers = new Managers();
+  /** Tasks stopped serving since tracked connections were looked at. */
+  #flushDue = true;
   #retry: Timer | undefined;
   #nextAudit: Timer | undefined;
   #claimed = false;
@@ -90,7 +98,8 @@ export class NodeNetwork implements NetworkAttacher {
 
   /** Takes in a message of the managers' stream and applies it; resolves when the kernel has it. Failures are logged and tried again. */
   async receive(message: NetworkStateMessage): Promise<void> {
-    this.#state.receive(message);
+    if (this.#state.receive(message)) this.#flushDue = true;
+    this.managers.received(message);
     this.#warnOfLoopback();
     await this.#settle();
   }
@@ -100,10 +109,26 @@ export class NodeNetwork implements NetworkAttacher {
   }
 
   async leave(taskId: string): Promise<void> {
-    if (this.#leaving.has(taskId)) return;
-    this.#leaving.add(taskId);
+    if (this.managers.leaving.has(taskId)) return;
+    this.managers.leave(taskId);
+    this.#flushDue = true;
     this.#state.forgetNames();
     await this.#settle();
+  }
+
+  async drained(taskId: string, options: { readonly drainMs: Millis; readonly signal: AbortSignal }): Promise<void> {
+    const { drainMs, signal } = options;
+    await this.#state
+      .until(() => this.#isDrained(taskId), { isCancelled: () => signal.aborted, timeoutMs: settleMaxMs })
+      .catch(() => {
+        if (!signal.aborted)
+          this.#log.warn("not all nodes have confirmed that they send a task no new connections", {
+            "task.id": taskId,
+          });
+      });
+    const attached = this.#attached.get(taskId);
+    if (attached === undefined || signal.aborted) return;
+    await untilIdle(attached.network.netnsPath, { clock: this.#clock, drainMs, signal });
   }
 
   async detach(taskId: string): Promise<void> {
@@ -114,7 +139,7 @@ export class NodeNetwork implements NetworkAttacher {
       this.#cancelled.delete(taskId);
       this.#release(taskId);
       await this.#removeDevices(taskId);
-      this.#leaving.delete(taskId);
+      this.managers.forget(taskId);
       await this.#settle();
     });
   }
@@ -194,10 +219,7 @@ export class NodeNetwork implements NetworkAttacher {
   async #attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
     const planned = planAttachment(task);
     if ("refused" in planned) throw new FatalTaskError(planned.refused);
-    await this.#state.until(
-      () => this.#knows(planned.attachment),
-      () => this.#cancelled.has(task.id),
-    );
+    await this.#state.until(() => this.#knows(planned.attachment), { isCancelled: () => this.#cancelled.has(task.id) });
     this.#release(task.id);
     let network: TaskNetwork | undefined;
     let made = false;
@@ -207,7 +229,7 @@ export class NodeNetwork implements NetworkAttacher {
       made = await this.#createDevices(network);
       const rulesLoaded = made ? this.#turn.run() : Promise.resolve(0);
       rulesLoaded.catch(() => {}); // Awaited below.
-      const sockets = await network.configure(virtualServices(this.#inputs(), network.local));
+      const sockets = await network.configure(reachable(this.#inputs(), network.local));
       this.#attached.set(task.id, { network, names: this.#serveNames(task, network.local, sockets) });
       await rulesLoaded;
     } catch (error) {
@@ -311,7 +333,7 @@ export class NodeNetwork implements NetworkAttacher {
 
   #namesFor(local: LocalTask) {
     const networks = local.overlays.map((overlay) => overlay.networkId);
-    const zone = () => this.#state.names(this.#leaving);
+    const zone = () => this.#state.names(this.managers.leaving);
     return {
       lookup: (name: string) => zone().lookup(networks, name),
       reverse: (address: string) => zone().reverse(networks, address),
@@ -337,8 +359,8 @@ export class NodeNetwork implements NetworkAttacher {
       nodeId: this.#nodeId,
       view: this.#state.view,
       tasks: [...attached, ...attaching],
-      leaving: this.#leaving,
-      dead: this.#state.dead,
+      leaving: this.managers.leaving,
+      dead: [...this.#state.dead],
       underlayMtu: 1500,
       recovered: [],
     };
@@ -349,21 +371,55 @@ export class NodeNetwork implements NetworkAttacher {
     if (!this.#state.ready || this.#closed) return 0;
     const { mtus, network } = await this.#applier.observation();
     const mtu = mtus.get(this.#state.view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
+    const applied = this.managers.applying();
+    const flush = this.#flushDue;
+    this.#flushDue = false;
     const wanted = this.#inputs();
     const recovered = recoveredTasks(this.#state.view, wanted.tasks, network.routes.values());
     const inputs = { ...wanted, underlayMtu: mtu, recovered };
-    const changed = await this.#applier.apply(inputs);
-    await Promise.all([...this.#attached.values()].map(({ network }) => this.#applyTask(inputs, network)));
-    return changed;
+    try {
+      const changed = await this.#applier.apply(inputs);
+      const tasks = [...this.#attached.values()].map(({ network }) => this.#applyTask(inputs, network, flush));
+      if (flush) tasks.push(this.#flush(this.#netns, hostFlush(inputs)));
+      if ((await Promise.all(tasks)).every((done) => done)) applied();
+      return changed;
+    } catch (error) {
+      if (flush) this.#flushDue = true;
+      throw error;
+    }
+  }
+
+  /** Whether every node has applied that the task takes no new connections. */
+  #isDrained(taskId: string): boolean {
+    for (const endpoint of this.#state.view.endpoints.values()) {
+      if (endpoint.taskId === taskId && !endpoint.drained) return false;
+    }
+    return true;
+  }
+
+  /** Forgets tracked connections; a kernel that refuses is asked again later. */
+  async #flush(netns: string | undefined, steps: readonly ConntrackStep[]): Promise<boolean> {
+    try {
+      await runSteps(netns, steps);
+      return true;
+    } catch (error) {
+      this.#log.warn("tracked connections could not be looked at", { error });
+      this.#flushDue = true;
+      this.#retryLater();
+      return false;
+    }
   }
 
   /** One task's namespace that refuses (its processes may have touched it) holds up no other: it is tried again, whole. */
-  async #applyTask(inputs: NodeInputs, task: TaskNetwork): Promise<void> {
+  async #applyTask(inputs: NodeInputs, task: TaskNetwork, flush: boolean): Promise<boolean> {
     try {
-      await task.setServices(virtualServices(inputs, task.local));
+      await task.setReachable(reachable(inputs, task.local));
+      return flush ? await this.#flush(task.netnsPath, taskFlush(inputs, task.local)) : true;
     } catch (error) {
       this.#log.warn("virtual IPs could not be set", { "task.id": task.local.taskId, error });
+      if (flush) this.#flushDue = true;
       this.#retryLater();
+      return false;
     }
   }
 

@@ -5,7 +5,7 @@ import type { Attachment } from "./attachment.ts";
 import type { LocalTask } from "./desired.ts";
 import { checkAnswers, converse, loadRules } from "./host-applier.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
-import { type NameServerPorts, nameServerAddress, taskTable, type VirtualService } from "./nft-task.ts";
+import { type NameServerPorts, nameServerAddress, type Reachable, taskTable } from "./nft-task.ts";
 import { configureRequests, createRequests, hostSysctls, type TaskInterface, taskSysctls } from "./task-interfaces.ts";
 
 /** Sockets in a task's namespace where its name server listens; whoever gets them closes them. */
@@ -77,7 +77,7 @@ export class TaskNetwork {
   }
 
   /** Addresses, routes and rules inside, and the name server's sockets. */
-  async configure(services: readonly VirtualService[]): Promise<NameServerSockets> {
+  async configure(reachable: Reachable): Promise<NameServerSockets> {
     const socket = { type: "socket", address: nameServerAddress, port: 0 } as const;
     const loopbackUp = [rtnetlink.setLink({ index: 1, up: true })];
     const [, , links, udp, tcp] = await runSteps(this.netnsPath, [
@@ -95,7 +95,7 @@ export class TaskNetwork {
       await converse(configureRequests(this.interfaces, indexes), this.netnsPath);
       this.#nameServer = { udp: udp.port, tcp: tcp.port };
       this.#table = undefined;
-      await this.setServices(services);
+      await this.setReachable(reachable);
     } catch (error) {
       closeSync(udp.fd);
       closeSync(tcp.fd);
@@ -104,10 +104,10 @@ export class TaskNetwork {
     return { udpFd: udp.fd, tcpFd: tcp.fd };
   }
 
-  /** The virtual IPs that the task reaches from now on. Returns whether anything changed. */
-  async setServices(services: readonly VirtualService[]): Promise<boolean> {
+  /** What the task reaches from now on. Returns whether anything changed. */
+  async setReachable({ services, dead }: Reachable): Promise<boolean> {
     if (this.#closed || this.#nameServer === undefined) return false;
-    const next = taskTable(services, this.#nameServer);
+    const next = taskTable(services, dead, this.#nameServer);
     const script = planTable(this.#table, next);
     if (script === "") return false;
     this.#table = undefined;

@@ -1,18 +1,18 @@
-import type { NetworkStateMessage } from "@starling/api";
-import type { Clock } from "@starling/base";
+import type { NetworkStateEndpoint, NetworkStateMessage } from "@starling/api";
+import type { Clock, Millis } from "@starling/base";
 import { TemporaryError } from "../exec/controller.ts";
 import { Zone } from "./dns/zone.ts";
-import { applyMessage, emptyView, ingressOf, type NetworkView } from "./state.ts";
+import { applyMessage, emptyView, type NetworkView } from "./state.ts";
 
 const stateTimeoutMs = 10_000;
-/** How long clients of a task that is gone are reset rather than left hanging; addresses rest longer than this. */
-const deadMs = 60_000;
+/** Addresses remembered whose task is gone and that no other task has: those most recently lost. */
+const deadMax = 4_096;
 
 /** What the managers said so far, and who waits for more. */
 export class ViewHolder {
   readonly #clock: Clock;
-  /** Ingress addresses of tasks that are gone, with the time until which they count. */
-  readonly #dead = new Map<string, number>();
+  /** Addresses of tasks that are gone, by `networkId/address`, oldest first. */
+  readonly #dead = new Map<string, NetworkStateEndpoint>();
   #view: NetworkView = emptyView;
   #ready = false;
   #zone: Zone | undefined;
@@ -31,17 +31,22 @@ export class ViewHolder {
     return this.#ready;
   }
 
-  get dead(): readonly string[] {
-    return [...this.#dead.keys()];
+  /** Endpoints of tasks that are gone and whose addresses are nobody else's yet. */
+  get dead(): Iterable<NetworkStateEndpoint> {
+    return this.#dead.values();
   }
 
-  receive(message: NetworkStateMessage): void {
+  /** Returns whether tasks stopped serving, or went, by it. */
+  receive(message: NetworkStateMessage): boolean {
     const before = this.#view;
     this.#view = applyMessage(before, message);
     this.#ready = true;
     this.#noteDead(before, this.#view);
     this.forgetNames();
     this.wake();
+    return [...before.endpoints].some(
+      ([key, { serving }]) => serving && this.#view.endpoints.get(key)?.serving !== true,
+    );
   }
 
   /** Names as of now; `leaving` tasks are left out. */
@@ -60,9 +65,13 @@ export class ViewHolder {
     for (const wake of this.#waiters.splice(0)) wake();
   }
 
-  /** Resolves once `condition` holds. Throws TemporaryError when it takes too long or `isCancelled`. */
-  async until(condition: () => boolean, isCancelled: () => boolean): Promise<void> {
-    const deadline = this.#clock.monotonic() + stateTimeoutMs;
+  /** Resolves once `condition` holds. Throws TemporaryError when it takes too long or `isCancelled` (`wake` has it look). */
+  async until(
+    condition: () => boolean,
+    options: { readonly isCancelled: () => boolean; readonly timeoutMs?: Millis },
+  ): Promise<void> {
+    const { isCancelled, timeoutMs = stateTimeoutMs } = options;
+    const deadline = this.#clock.monotonic() + timeoutMs;
     while (!condition()) {
       if (isCancelled()) throw new TemporaryError("network: the task was detached meanwhile");
       const left = deadline - this.#clock.monotonic();
@@ -78,13 +87,14 @@ export class ViewHolder {
   }
 
   #noteDead(before: NetworkView, after: NetworkView): void {
-    const ingress = ingressOf(after)?.id;
-    const now = this.#clock.monotonic();
-    const live = new Set<string>();
-    for (const endpoint of after.endpoints.values()) if (endpoint.networkId === ingress) live.add(endpoint.address);
+    const keyOf = ({ networkId, address }: NetworkStateEndpoint) => `${networkId}/${address}`;
     for (const [key, endpoint] of before.endpoints) {
-      if (endpoint.networkId === ingress && !after.endpoints.has(key)) this.#dead.set(endpoint.address, now + deadMs);
+      if (!after.endpoints.has(key)) this.#dead.set(keyOf(endpoint), endpoint);
     }
-    for (const [address, until] of this.#dead) if (until <= now || live.has(address)) this.#dead.delete(address);
+    if (this.#dead.size === 0) return;
+    for (const endpoint of after.endpoints.values()) this.#dead.delete(keyOf(endpoint));
+    for (const [key, { networkId }] of this.#dead) {
+      if (this.#dead.size > deadMax || !after.networks.has(networkId)) this.#dead.delete(key);
+    }
   }
 }

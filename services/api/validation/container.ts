@@ -1,6 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 
-import { durationMs } from "../duration.ts";
+import { drainTimeLabel } from "../drain-time.ts";
+import { durationMs, parseDuration } from "../duration.ts";
 import type { ContainerSpec, Duration, HealthConfig, Mount } from "../gen/messages.js";
 import { Mount_Type } from "../gen/messages.js";
 import { parseImageReference } from "../image-reference.ts";
@@ -21,6 +22,12 @@ export function validateContainerSpec(container: ContainerSpec): void {
   if (container.stopGracePeriod && durationMs(container.stopGracePeriod) < 0) {
     refuse("ContainerSpec: stop-grace-period cannot be negative");
   }
+  const drainTime = container.labels[drainTimeLabel];
+  if (drainTime !== undefined && !isDrainTime(drainTime)) {
+    refuse(
+      `ContainerSpec: label ${drainTimeLabel} "${drainTime}" must be a duration from 0 to 24h, as in 500ms or 30s`,
+    );
+  }
   for (const variable of container.env) {
     if (variable === "" || variable.startsWith("=")) {
       refuse(`ContainerSpec: environment variable "${variable}" has no name: write NAME=value`);
@@ -30,6 +37,11 @@ export function validateContainerSpec(container: ContainerSpec): void {
   if (container.oomScoreAdj < -1000 || container.oomScoreAdj > 1000) {
     refuse(`ContainerSpec: oom-score-adj ${container.oomScoreAdj} must be between -1000 and 1000`);
   }
+}
+
+function isDrainTime(text: string): boolean {
+  const duration = parseDuration(text);
+  return duration !== undefined && durationMs(duration) >= 0 && durationMs(duration) <= 24 * 3_600_000;
 }
 
 function validateMounts(mounts: readonly Mount[]): void {

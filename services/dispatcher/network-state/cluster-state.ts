@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
+  isWanted,
   NetworkStateChange,
   NetworkStateChange_Action,
   type NetworkStateEndpoint,
@@ -31,6 +32,11 @@ export class ClusterState {
   readonly #endpointsByNetwork = new Index();
   /** Endpoints per node and network. */
   readonly #endpointsByNode = new Map<string, Map<string, number>>();
+  /** Tasks by id that their nodes took out of service, although their state doesn't show it. */
+  readonly #leaving = new Set<string>();
+  /** Endpoints of tasks that will stop, and those that came to this since `takeStopping`. */
+  readonly #stopping = new Set<ItemKey>();
+  #newlyStopping: ItemKey[] = [];
 
   /** Takes in a change of the store; `changed` gets the keys of items that may look different now. */
   note(event: Exclude<StoreEvent, { kind: "commit" }>, changed: Set<ItemKey>): void {
@@ -61,17 +67,58 @@ export class ClusterState {
       this.#servicesByNetwork.add(target, key);
   }
 
+  /** A node says that a task of its own takes no new connections from now on. */
+  noteLeaving(nodeId: string, taskId: string, changed: Set<ItemKey>): void {
+    const keys = [...this.#endpointsByTask.of(taskId)];
+    const endpoint = keys[0] === undefined ? undefined : this.#endpoints.get(keys[0]);
+    if (endpoint === undefined || endpoint.nodeId !== nodeId || this.#leaving.has(taskId)) return;
+    this.#leaving.add(taskId);
+    for (const key of keys) {
+      this.#endpoints.set(key, { ...this.#endpoints.get(key)!, serving: false });
+      this.#noteStopping(key);
+      changed.add(key);
+    }
+  }
+
+  /** Endpoints of tasks that will stop, since the last call. */
+  takeStopping(): readonly ItemKey[] {
+    return this.#newlyStopping.splice(0);
+  }
+
+  isStopping(key: ItemKey): boolean {
+    return this.#stopping.has(key);
+  }
+
+  get stopping(): Iterable<ItemKey> {
+    return this.#stopping;
+  }
+
+  /** Network and node of an endpoint. */
+  endpoint(key: ItemKey): NetworkStateEndpoint | undefined {
+    return this.#endpoints.get(key);
+  }
+
+  #noteStopping(key: ItemKey): void {
+    if (this.#stopping.has(key)) return;
+    this.#stopping.add(key);
+    this.#newlyStopping.push(key);
+  }
+
   #noteTask(task: Task, gone: boolean, changed: Set<ItemKey>): void {
-    const items = gone ? [] : projectTask(task);
+    const leaving = this.#leaving.has(task.id);
+    const items = (gone ? [] : projectTask(task)).map((item) => (leaving ? { ...item, serving: false } : item));
+    if (items.length === 0) this.#leaving.delete(task.id);
     const keys = new Set(items.map((item) => `endpoint/${item.networkId}/${item.taskId}`));
     for (const key of [...this.#endpointsByTask.of(task.id)]) {
       if (keys.has(key)) continue;
       this.#dropEndpoint(key);
+      this.#stopping.delete(key);
       changed.add(key);
     }
     for (const item of items) {
       const key = `endpoint/${item.networkId}/${item.taskId}`;
       const old = this.#endpoints.get(key);
+      if (leaving || !isWanted(task)) this.#noteStopping(key);
       if (old !== undefined && sameValue(old, item)) continue;
       if (old !== undefined) this.#dropEndpoint(key);
       this.#endpoints.set(key, item);

@@ -3,13 +3,16 @@ import {
   Driver,
   Endpoint,
   Endpoint_VirtualIP,
+  InspectNetworkRequest,
   IPAMConfig,
   IPAMOptions,
   Network,
   NetworkAttachment,
   NetworkAttachmentConfig,
+  NetworkInspection,
   NetworkSpec,
   type NetworkStateMessage,
+  NetworkStateReport,
   Node,
   PortConfig,
   Service,
@@ -22,7 +25,7 @@ import {
 import type { CallContext } from "@starling/api/rpc";
 import { FakeClock, nullLogger } from "@starling/base";
 import { MemoryStore } from "@starling/store";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createNetworkStateHandlers } from "./index.ts";
 
 const clock = new FakeClock();
@@ -86,7 +89,7 @@ function words(message: NetworkStateMessage): readonly string[] {
       if (node) return `${sign}node ${node.id} ${node.underlayAddress} ${node.meshAddress}`;
       if (service)
         return `${sign}service ${service.id} vip=${service.networks.map((n) => n.virtualIp)} ports=${service.ports.length}`;
-      return `${sign}endpoint ${endpoint?.networkId}/${endpoint?.taskId}${endpoint?.serving ? " serving" : ""}`;
+      return `${sign}endpoint ${endpoint?.networkId}/${endpoint?.taskId}${endpoint?.serving ? " serving" : ""}${endpoint?.drained ? " drained" : ""}`;
     })
     .sort();
 }
@@ -102,12 +105,17 @@ async function fixture() {
     tx.tasks.create(task("t2", "n2", [back]));
   });
   const handlers = createNetworkStateHandlers({ store, clock, log: nullLogger });
-  const watch = (nodeId: string) => {
+  const as = (nodeId: string, signal = stop.signal): CallContext => {
     const caller = { nodeId, roles: [], organization: "", forwarded: false };
-    const context = { caller, signal: stop.signal, remoteAddress: "" } as unknown as CallContext;
-    return handlers.watch({}, context)[Symbol.asyncIterator]();
+    return { caller, signal, remoteAddress: "" } as unknown as CallContext;
   };
-  return { store, watch, front };
+  const watch = (nodeId: string, signal = stop.signal) =>
+    handlers.state.watch({}, as(nodeId, signal))[Symbol.asyncIterator]();
+  const report = (nodeId: string, fields: Partial<NetworkStateReport>) =>
+    handlers.state.report(NetworkStateReport.create(fields), as(nodeId));
+  const inspect = (fields: Partial<InspectNetworkRequest>) =>
+    handlers.diagnosis.inspect(InspectNetworkRequest.create(fields), as("manager"));
+  return { store, watch, report, inspect, front };
 }
 
 it("tells a node all of its own networks and the mesh, and nothing of other networks", async () => {
@@ -155,4 +163,114 @@ it("takes a task out as soon as it shall stop, before it has", async () => {
     tx.tasks.update({ ...tx.tasks.get("t1")!, desiredState: TaskState.SHUTDOWN });
   });
   expect(words((await stream.next()).value as NetworkStateMessage)).toEqual(["+endpoint front/t1", "+endpoint ing/t1"]);
+});
+
+describe("a task that shall stop", () => {
+  type Watched = AsyncIterator<NetworkStateMessage>;
+  const read = async (stream: Watched) => (await stream.next()).value as NetworkStateMessage;
+
+  async function onTwoNodes() {
+    const made = await fixture();
+    await made.store.update((tx) => tx.tasks.create(task("t3", "n2", [made.front])));
+    const [n1, n2] = [made.watch("n1"), made.watch("n2")];
+    const [first1, first2] = [await read(n1), await read(n2)];
+    const shutDown = (id: string) =>
+      made.store.update((tx) => {
+        tx.tasks.update({ ...tx.tasks.get(id)!, desiredState: TaskState.SHUTDOWN });
+      });
+    return { ...made, n1, n2, ids: [first1.streamId, first2.streamId] as const, shutDown };
+  }
+
+  it("is drained when every node that sent to it has applied that it doesn't serve", async () => {
+    const { n1, n2, ids, report, shutDown } = await onTwoNodes();
+    await shutDown("t3");
+    const [told1, told2] = [await read(n1), await read(n2)];
+    expect([told1.acknowledge, told2.acknowledge]).toEqual([true, true]);
+    expect(words(told2)).toEqual(["+endpoint front/t3"]);
+    await report("n2", { streamId: ids[1], applied: told2.sequence });
+    await report("n1", { streamId: ids[0], applied: told1.sequence - 1 });
+    const drained = read(n2);
+    await report("n1", { streamId: ids[0], applied: told1.sequence });
+    expect(words(await drained)).toEqual(["+endpoint front/t3 drained"]);
+  });
+
+  it("does not wait for a node that is gone", async () => {
+    const { watch, report, store, front } = await fixture();
+    await store.update((tx) => tx.tasks.create(task("t3", "n2", [front])));
+    const lost = new AbortController();
+    const [n1, n2] = [watch("n1", lost.signal), watch("n2")];
+    await read(n1);
+    const { streamId } = await read(n2);
+    await store.update((tx) => {
+      tx.tasks.update({ ...tx.tasks.get("t3")!, desiredState: TaskState.SHUTDOWN });
+    });
+    await read(n1);
+    const told = await read(n2);
+    await report("n2", { streamId, applied: told.sequence });
+    const drained = read(n2);
+    lost.abort();
+    await n1.next();
+    expect(words(await drained)).toEqual(["+endpoint front/t3 drained"]);
+  });
+
+  it("leaves at once when its node says so, whatever its state; other nodes' words don't count", async () => {
+    const { n1, n2, ids, report } = await onTwoNodes();
+    await report("n1", { streamId: ids[0], leaving: ["t3"] });
+    await report("n2", { streamId: ids[1], leaving: ["t3"] });
+    expect(words(await read(n1))).toEqual(["+endpoint front/t3"]);
+    expect(words(await read(n2))).toEqual(["+endpoint front/t3"]);
+  });
+
+  it("waits for nodes that come to a new leader", async () => {
+    const { store, watch, front, report } = await fixture();
+    const stopping = { ...task("t3", "n2", [front]), desiredState: TaskState.SHUTDOWN };
+    await store.update((tx) => tx.tasks.create(stopping));
+    const n2 = watch("n2");
+    const told2 = await read(n2);
+    expect(words(told2)).toContain("+endpoint front/t3");
+    const n1 = watch("n1");
+    const told1 = await read(n1);
+    await report("n2", { streamId: told2.streamId, applied: 1 });
+    const drained = read(n2);
+    await report("n1", { streamId: told1.streamId, applied: 1 });
+    await clock.advance(1_000);
+    expect(words(await drained)).toEqual(["+endpoint front/t3 drained"]);
+  });
+
+  it("is refused a report on a stream that is not the caller's", async () => {
+    const { ids, report } = await onTwoNodes();
+    await expect(report("n2", { streamId: ids[0], applied: 1 })).rejects.toThrow(/has ended: watch again/);
+  });
+});
+
+describe("looking into nodes' networks", () => {
+  it("asks who is connected, and lists who doesn't answer", async () => {
+    const { watch, report, inspect } = await fixture();
+    const n1 = watch("n1");
+    const { streamId } = (await n1.next()).value as NetworkStateMessage;
+    const asked = inspect({ repair: true, timeoutMs: 5_000 });
+    const message = (await n1.next()).value as NetworkStateMessage;
+    expect(message.questions).toMatchObject([{ kind: 0, repair: true }]);
+    const [question] = message.questions;
+    const findings = [{ subject: "route", detail: "10.0.0.1 is missing", repaired: true }];
+    await report("n1", { streamId, inspection: NetworkInspection.create({ questionId: question!.id, findings }) });
+    expect((await asked).nodes).toMatchObject([
+      { nodeId: "n1", findings, error: "" },
+      { nodeId: "n2", findings: [], error: "the node is not connected" },
+    ]);
+  });
+
+  it("ends when the time is over", async () => {
+    const { watch, inspect } = await fixture();
+    const n1 = watch("n1");
+    await n1.next();
+    const asked = inspect({ nodeIds: ["n1"], timeoutMs: 5_000 });
+    await n1.next();
+    await clock.advance(5_000);
+    expect((await asked).nodes).toMatchObject([{ nodeId: "n1", error: "the node did not answer in time" }]);
+  });
+
+  it("refuses a node that isn't there", async () => {
+    await expect((await fixture()).inspect({ nodeIds: ["nowhere"] })).rejects.toThrow("node nowhere not found");
+  });
 });

@@ -4,14 +4,27 @@ import type { ClusterState, Item, ItemKey } from "./cluster-state.ts";
 
 /** What one node was told, and what it must be told next. */
 export class NodeView {
+  readonly nodeId: string;
   readonly #state: ClusterState;
-  readonly #nodeId: string;
+  readonly #isDrained: (key: ItemKey) => boolean;
   readonly #told = new Map<ItemKey, Item>();
   #networks: ReadonlySet<string> = new Set();
 
-  constructor(state: ClusterState, nodeId: string) {
+  /** `isDrained` tells whether no node sends new connections to an endpoint that stops. */
+  constructor(state: ClusterState, nodeId: string, isDrained: (key: ItemKey) => boolean) {
     this.#state = state;
-    this.#nodeId = nodeId;
+    this.nodeId = nodeId;
+    this.#isDrained = isDrained;
+  }
+
+  /** Whether the node may send new connections to the endpoint, by what it was told. */
+  sendsTo(key: ItemKey): boolean {
+    return this.#told.get(key)?.endpoint?.serving === true;
+  }
+
+  /** Whether the endpoint's network concerns the node. */
+  sees(networkId: string): boolean {
+    return this.#networks.has(networkId);
   }
 
   /** Everything, for the first message. */
@@ -22,7 +35,7 @@ export class NodeView {
   /** What differs from what was told, given the keys that may. A network that the node came to or left brings all of it. */
   changes(keys: ReadonlySet<ItemKey>): readonly NetworkStateChange[] {
     const before = this.#networks;
-    this.#networks = this.#state.networksOf(this.#nodeId);
+    this.#networks = this.#state.networksOf(this.nodeId);
     const affected = new Set(keys);
     for (const id of new Set([...before, ...this.#networks])) {
       if (before.has(id) && this.#networks.has(id)) continue;
@@ -31,7 +44,7 @@ export class NodeView {
     const changes: NetworkStateChange[] = [];
     for (const key of affected) {
       const old = this.#told.get(key);
-      const item = this.#state.item(key, this.#networks);
+      const item = this.#item(key);
       if (item === undefined) {
         if (old === undefined) continue;
         this.#told.delete(key);
@@ -42,5 +55,12 @@ export class NodeView {
       }
     }
     return changes;
+  }
+
+  /** The task's own node also hears when its endpoint is drained. */
+  #item(key: ItemKey): Item | undefined {
+    const item = this.#state.item(key, this.#networks);
+    if (item?.endpoint?.nodeId !== this.nodeId || !this.#state.isStopping(key) || !this.#isDrained(key)) return item;
+    return { ...item, endpoint: { ...item.endpoint, drained: true } };
   }
 }

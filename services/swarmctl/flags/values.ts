@@ -1,34 +1,19 @@
 /** Pure: no clock, no I/O, no randomness. */
 
-import type { Duration } from "@starling/api";
+import { type Duration, parseDuration as readDuration } from "@starling/api";
 import { UsageError } from "../usage-error.ts";
-
-const unitNanos: Readonly<Record<string, number>> = {
-  ns: 1,
-  us: 1e3,
-  µs: 1e3,
-  μs: 1e3,
-  ms: 1e6,
-  s: 1e9,
-  m: 60e9,
-  h: 3600e9,
-};
 
 /** A duration as Go writes them: `5s`, `1m30s`, `1.5h`, `-2s`, `0`. */
 export function parseDuration(text: string): Duration {
-  const refuse = (): never => {
-    throw new UsageError(`"${text}" is not a duration: write a number and a unit, as in 500ms, 5s, 1m30s, 2h`);
-  };
-  if (text === "0") return { seconds: 0, nanos: 0 };
-  const match = /^([+-]?)((?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.exec(text) ?? refuse();
-  let total = 0;
-  for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)/g)) {
-    total += Number(number) * unitNanos[unit!]!;
-  }
-  if (!Number.isSafeInteger(Math.round(total / 1e3))) refuse();
-  const sign = match[1] === "-" ? -1 : 1;
-  const seconds = Math.trunc(total / 1e9);
-  return { seconds: sign * seconds || 0, nanos: sign * Math.round(total - seconds * 1e9) || 0 };
+  const duration = readDuration(text);
+  if (duration !== undefined) return duration;
+  throw new UsageError(`"${text}" is not a duration: write a number and a unit, as in 500ms, 5s, 1m30s, 2h`);
+}
+
+/** A duration that is kept as it was written, in a label. */
+export function durationText(text: string): string {
+  parseDuration(text);
+  return text;
 }
 
 const sizeUnits: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };

@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 
-import { BoolValue, type ContainerSpec, ContainerSpec_DNSConfig, HealthConfig } from "@starling/api";
+import { BoolValue, type ContainerSpec, ContainerSpec_DNSConfig, drainTimeLabel, HealthConfig } from "@starling/api";
 import { parsePairs } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
 import type { ServiceFlags } from "./flags.ts";
@@ -11,7 +11,7 @@ export function withContainerFlags(base: ContainerSpec, flags: ServiceFlags): Co
   return {
     ...base,
     image: flags.image ?? base.image,
-    labels: flags.containerLabel ? parsePairs(flags.containerLabel) : base.labels,
+    labels: withDrainTime(flags.containerLabel ? parsePairs(flags.containerLabel) : base.labels, flags.drainTime),
     command: flags.entrypoint ?? flags.command ?? base.command,
     args: flags.args ?? base.args,
     env: flags.env ?? base.env,
@@ -36,6 +36,10 @@ export function withContainerFlags(base: ContainerSpec, flags: ServiceFlags): Co
     ulimits: flags.ulimit ?? base.ulimits,
     healthcheck: withHealthFlags(base.healthcheck, flags),
   };
+}
+
+function withDrainTime(labels: ContainerSpec["labels"], drainTime: string | undefined): ContainerSpec["labels"] {
+  return drainTime === undefined ? labels : { ...labels, [drainTimeLabel]: drainTime };
 }
 
 /** `name:address` → `address name`, as the spec keeps entries of /etc/hosts. */

@@ -16,6 +16,7 @@ import { parseNamedPort, parsePublish } from "../flags/port.ts";
 import { parseUlimit } from "../flags/ulimit.ts";
 import {
   choose,
+  durationText,
   parseBytes,
   parseCount,
   parseDuration,
@@ -47,6 +48,7 @@ export interface ServiceFlags {
   readonly init?: boolean;
   readonly stopSignal?: string;
   readonly stopGracePeriod?: Duration;
+  readonly drainTime?: string;
   readonly oomScoreAdj?: number;
   readonly mount?: readonly Mount[];
   readonly bind?: readonly Mount[];
@@ -184,6 +186,11 @@ export const serviceFlags: readonly FlagDefinition[] = [
   { flags: "--init", help: "Run an init that forwards signals and reaps processes" },
   { flags: "--no-init", help: "No init", hidden: true },
   { flags: "--stop-signal <signal>", help: "Signal that stops the container" },
+  {
+    flags: "--drain-time <duration>",
+    help: "Time for connections to end before the stop signal (1s)",
+    parse: durationText,
+  },
   {
     flags: "--stop-grace-period <duration>",
     help: "Time before a stopped container is killed (10s)",

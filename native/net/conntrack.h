@@ -1,0 +1,21 @@
+// Connection tracking entries of the calling thread's network namespace.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace starling::net {
+
+struct ConntrackStep {
+  std::vector<std::string> subnets;  // "10.0.1.0/24", "fd00::/64"
+  std::vector<std::string> live;     // addresses
+  std::vector<uint8_t> protocols;    // IPPROTO_TCP, IPPROTO_UDP
+};
+
+// Deletes the entries of these protocols that lead to an address of `subnets` which is not in `live`: their next packet is
+// translated anew. Returns how many it deleted; 0 at once where nothing is tracked. Throws std::runtime_error when an
+// address is none or the kernel refuses the listing.
+uint32_t FlushConntrack(const ConntrackStep& step);
+
+}  // namespace starling::net

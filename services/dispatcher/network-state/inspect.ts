@@ -1,0 +1,53 @@
+import {
+  type InspectNetworkRequest,
+  InspectNetworkResponse,
+  type NetworkInspection,
+  NetworkStateQuestion,
+  NodeInspection,
+} from "@starling/api";
+import { newId, SwarmError } from "@starling/base";
+import { all } from "@starling/store";
+import type { NetworkStateOptions } from "./handlers.ts";
+import type { SharedState } from "./shared-state.ts";
+
+const defaultTimeoutMs = 10_000;
+const timeoutMaxMs = 120_000;
+
+/** Asks the nodes that are connected and gathers what they find; who doesn't answer in time is listed with an error. */
+export async function inspect(
+  request: InspectNetworkRequest,
+  context: NetworkStateOptions & { readonly shared: SharedState | undefined; readonly signal: AbortSignal },
+): Promise<InspectNetworkResponse> {
+  const { store, clock, shared, signal } = context;
+  const known = store.view((tx) => tx.nodes.find(all));
+  const unknown = request.nodeIds.find((id) => !known.some((node) => node.id === id));
+  if (unknown !== undefined) throw new SwarmError("NotFound", `node ${unknown} not found`);
+  const wanted = request.nodeIds.length === 0 ? known : known.filter(({ id }) => request.nodeIds.includes(id));
+  const answers = new Map<string, NetworkInspection>();
+  const connected = shared === undefined || shared.ended ? new Set<string>() : shared.connected;
+  const asked = new Set(wanted.map(({ id }) => id).filter((id) => connected.has(id)));
+  if (shared !== undefined && asked.size > 0) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = clock.setTimer(Math.min(request.timeoutMs || defaultTimeoutMs, timeoutMaxMs), resolve);
+    signal.addEventListener("abort", () => resolve(), { once: true });
+    const { kind, repair } = request;
+    const end = shared.ask(NetworkStateQuestion.create({ id: newId(), kind, repair }), asked, (nodeId, answer) => {
+      answers.set(nodeId, answer);
+      if (answers.size === asked.size) resolve();
+    });
+    await promise;
+    timer.cancel();
+    end();
+  }
+  const nodes = wanted.map((node) => {
+    const answer = answers.get(node.id);
+    const silence = connected.has(node.id) ? "the node did not answer in time" : "the node is not connected";
+    return NodeInspection.create({
+      nodeId: node.id,
+      hostname: node.description?.hostname ?? "",
+      findings: answer?.findings ?? [],
+      error: answer === undefined ? silence : answer.error,
+    });
+  });
+  return InspectNetworkResponse.create({ nodes });
+}

@@ -1,0 +1,52 @@
+import type { Host } from "./host.ts";
+
+/** What wrk counted. */
+export interface LoadResult {
+  readonly requests: number;
+  readonly perSecond: number;
+  /** What failed, as wrk says it; empty when nothing did. */
+  readonly errors: string;
+}
+
+export interface Load {
+  /** Ends the load now and gives what was counted. */
+  finish(): Promise<LoadResult>;
+}
+
+/** Starts `wrk` with a new connection for each request in a host, or (`inTask`: a pid) in the network of a task there. */
+export async function startLoad(
+  host: Host,
+  url: string,
+  options: { readonly connections?: number; readonly inTask?: number } = {},
+): Promise<Load> {
+  const { connections = 64, inTask } = options;
+  const enter = inTask === undefined ? [] : ["nsenter", `--net=/proc/${inTask}/ns/net`];
+  const wrk = ["wrk", "-t2", `-c${connections}`, "-d600s", "--timeout", "5s", "-H", "Connection: close", url];
+  const process = await host.spawn([...enter, ...wrk]);
+  let output = "";
+  for (const stream of [process.child.stdout, process.child.stderr]) {
+    stream?.on("data", (chunk: Buffer) => {
+      output += chunk.toString();
+    });
+  }
+  return {
+    async finish() {
+      process.kill("SIGINT");
+      await process.exited;
+      return readResult(output);
+    },
+  };
+}
+
+/** Reads what wrk prints. Throws when there is no count in it. */
+export function readResult(output: string): LoadResult {
+  const number = (pattern: RegExp) => Number(pattern.exec(output)?.[1] ?? Number.NaN);
+  const requests = number(/(\d+) requests in/);
+  const perSecond = number(/Requests\/sec:\s+([\d.]+)/);
+  if (Number.isNaN(requests + perSecond)) throw new Error(`wrk counted nothing:\n${output}`);
+  return {
+    requests,
+    perSecond,
+    errors: [...output.matchAll(/^\s*(Socket errors:.*|Non-2xx.*)$/gm)].map(([, line]) => line).join("; "),
+  };
+}
