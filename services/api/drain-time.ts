@@ -5,7 +5,7 @@ import type { ContainerSpec } from "./gen/messages.js";
 
 /** Container label: how long connections of a task that will stop may go on before it gets its stop signal ("30s"). */
 export const drainTimeLabel = "io.starling.drain-time";
-const defaultDrainMs = 1_000;
+const defaultDrainMs = 2_000;
 
 /** In milliseconds; a label that is no duration gives the default (validation refuses it). */
 export function drainTimeMs(container: ContainerSpec): number {

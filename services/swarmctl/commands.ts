@@ -62,6 +62,11 @@ export const nouns: readonly NounEntry[] = [
         summary: "Let a node take tasks",
         load: async () => (await import("./node/set.ts")).activate,
       },
+      {
+        name: "check",
+        summary: "Test the way of packets between nodes",
+        load: async () => (await import("./node/check.ts")).check,
+      },
       { name: "demote", summary: "Make managers workers", load: async () => (await import("./node/set.ts")).demote },
       { name: "drain", summary: "Move all tasks off a node", load: async () => (await import("./node/set.ts")).drain },
       { name: "inspect", summary: "Show a node", load: async () => (await import("./node/inspect.ts")).inspect },
@@ -109,6 +114,11 @@ export const nouns: readonly NounEntry[] = [
     name: "network",
     summary: "Manage networks",
     verbs: [
+      {
+        name: "audit",
+        summary: "Compare the nodes' networks with what should be, and mend them",
+        load: async () => (await import("./network/audit.ts")).audit,
+      },
       { name: "create", summary: "Create a network", load: async () => (await import("./network/create.ts")).create },
       { name: "inspect", summary: "Show a network", load: async () => (await import("./network/inspect.ts")).inspect },
       { name: "ls", aliases: ls, summary: "List networks", load: async () => (await import("./network/ls.ts")).list },

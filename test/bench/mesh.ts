@@ -42,7 +42,18 @@ async function measure(rounds: number, programs: Programs): Promise<readonly Ben
   const swarm = new Swarm(cluster, programs);
   await swarm.start();
   await swarm.mustCtl(["network", "create", "front"]);
-  const flags = ["--network", "front", "-p", "8080:80", "--replicas", String(replicas), "--update-monitor", "100ms"];
+  const flags = [
+    "--network",
+    "front",
+    "-p",
+    "8080:80",
+    "--replicas",
+    String(replicas),
+    "--update-monitor",
+    "100ms",
+    "--drain-time",
+    "20s",
+  ];
   const health = ["--health-cmd", listens, "--health-interval", "300ms"];
   await swarm.mustCtl(["service", "create", "--name", "web", ...flags, ...health, images.web1.reference]);
   await swarm.mustCtl(["service", "create", "--name", "client", "--network", "front", images.tools.reference]);

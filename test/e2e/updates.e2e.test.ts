@@ -13,7 +13,17 @@ describe("an update under load", () => {
     await stage.ctl(["network", "create", "front"]);
     const listens = "grep -q ':0050 .* 0A ' /proc/net/tcp";
     const health = ["--health-cmd", listens, "--health-interval", "300ms", "--update-monitor", "100ms"];
-    const flags = ["--network", "front", "-p", "8080:80", "--replicas", String(replicas), ...health];
+    const flags = [
+      "--network",
+      "front",
+      "-p",
+      "8080:80",
+      "--replicas",
+      String(replicas),
+      "--drain-time",
+      "20s",
+      ...health,
+    ];
     await stage.create("web", flags, stage.image("web1"));
     await stage.create("client", ["--network", "front"], stage.image("tools"));
     await stage.running("web", replicas);

@@ -1,51 +1,48 @@
-import { runSteps } from "@starling/native/net";
-import type { NftTable } from "./nft-table.ts";
+import { freshNetns, rtnetlink, runSteps } from "@starling/native/net";
+import { meshDevice } from "./names.ts";
+import { compareListings, type Difference, type Listing } from "./nft-listing.ts";
+import { type NftTable, planTable } from "./nft-table.ts";
 
-/** How many of `tables` are not in the namespace as they should be, by their chains' rules and their sets' elements, counted. */
-export async function auditTables(netns: string | undefined, tables: readonly NftTable[]): Promise<number> {
-  let wrong = 0;
+/** What a table looks like in the kernel, by listing one just made of it in a namespace of its own. */
+const expected = new WeakMap<NftTable, Promise<Listing>>();
+
+/** How the tables in a namespace differ from what they should be, rule by rule and element by element. */
+export async function auditTables(
+  netns: string | undefined,
+  tables: readonly NftTable[],
+): Promise<ReadonlyMap<NftTable, readonly Difference[]>> {
+  const found = new Map<NftTable, readonly Difference[]>();
   for (const table of tables) {
-    const [listing] = await runSteps(netns, [{ type: "nft", script: `list table ${table.name}`, json: true }]);
-    if (!listing.ok || !sameCounts(table, countListing(JSON.parse(listing.output)))) wrong++;
+    const [listing] = await runSteps(netns, [listStep(table)]);
+    if (!listing.ok) {
+      found.set(table, [{ detail: `table ${table.name} is missing` }]);
+      continue;
+    }
+    const differences = compareListings(await expectedListing(table), JSON.parse(listing.output) as Listing);
+    const named = differences.map(({ detail }) => ({ detail: `table ${table.name}: ${detail}` }));
+    if (named.length > 0) found.set(table, named);
   }
-  return wrong;
+  return found;
 }
 
-interface Counts {
-  readonly rules: ReadonlyMap<string, number>;
-  readonly elements: ReadonlyMap<string, number>;
+const listStep = (table: NftTable) => ({ type: "nft", script: `list table ${table.name}`, json: true }) as const;
+
+function expectedListing(table: NftTable): Promise<Listing> {
+  const known = expected.get(table);
+  if (known !== undefined) return known;
+  const made = makeListing(table);
+  expected.set(table, made);
+  made.catch(() => expected.delete(table));
+  return made;
 }
 
-interface ListedSet {
-  readonly name: string;
-  readonly elem?: readonly unknown[];
-}
-
-/** The part of libnftables-json(5) that counts. */
-interface Listing {
-  readonly nftables: readonly {
-    readonly chain?: { readonly name: string };
-    readonly rule?: { readonly chain: string };
-    readonly set?: ListedSet;
-    readonly map?: ListedSet;
-  }[];
-}
-
-function countListing(listing: Listing): Counts {
-  const rules = new Map<string, number>();
-  const elements = new Map<string, number>();
-  for (const { chain, rule, set, map } of listing.nftables) {
-    if (chain) rules.set(chain.name, rules.get(chain.name) ?? 0);
-    if (rule) rules.set(rule.chain, (rules.get(rule.chain) ?? 0) + 1);
-    for (const listed of [set, map]) if (listed) elements.set(listed.name, listed.elem?.length ?? 0);
-  }
-  return { rules, elements };
-}
-
-function sameCounts(table: NftTable, counts: Counts): boolean {
-  return (
-    table.chains.length === counts.rules.size &&
-    table.chains.every((chain) => counts.rules.get(chain.name) === chain.rules.length) &&
-    table.sets.every((set) => counts.elements.get(set.name) === set.elements.size)
-  );
+async function makeListing(table: NftTable): Promise<Listing> {
+  const requests = [rtnetlink.createDummy({ name: meshDevice })];
+  const [, loaded, listing] = await runSteps(freshNetns, [
+    { type: "netlink", protocol: rtnetlink.routeProtocol, requests },
+    { type: "nft", script: planTable(undefined, table) },
+    listStep(table),
+  ]);
+  if (!loaded.ok || !listing.ok) throw new Error(`nftables refused: ${loaded.error || listing.error}`);
+  return JSON.parse(listing.output) as Listing;
 }

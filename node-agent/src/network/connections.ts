@@ -2,6 +2,8 @@ import type { Clock, Millis } from "@starling/base";
 import { decodeReplies, runSteps, sockDiag } from "@starling/native/net";
 
 const pollMs: Millis = 50;
+/** Looks without a connection that make sure that none is on its way. */
+const quietLooks = 3;
 const { TcpState } = sockDiag;
 /** Connections that a server's end would break, and the listeners that they belong to. */
 const states = Object.values(TcpState);
@@ -18,7 +20,7 @@ const isLocal = (address: string): boolean => address.startsWith("127.") || addr
 /** Our own name server's listener is on a loopback address, too. */
 const isServer = ({ state, local }: sockDiag.TcpSocket): boolean => state === TcpState.listen && !isLocal(local);
 
-/** Resolves when no server in the namespace has a connection from outside (seen twice, as one may be on its way), at the latest after `drainMs`. */
+/** Resolves when no server in the namespace has a connection from outside (seen a few times, as one may be on its way), at the latest after `drainMs`. */
 export async function untilIdle(
   netnsPath: string,
   options: { readonly clock: Clock; readonly drainMs: Millis; readonly signal: AbortSignal },
@@ -30,7 +32,7 @@ export async function untilIdle(
     if (!sockets.some(isServer)) return;
     quiet = servedConnections(sockets) === 0 ? quiet + 1 : 0;
     const left = end - clock.monotonic();
-    if (quiet === 2 || (quiet === 0 && left <= 0) || signal.aborted) return;
+    if (quiet === quietLooks || (quiet === 0 && left <= 0) || signal.aborted) return;
     await clock.sleep(quiet === 0 ? Math.min(pollMs, left) : pollMs, signal).catch(() => {}); // Aborted: seen above.
   }
 }

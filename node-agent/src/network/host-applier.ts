@@ -32,6 +32,7 @@ export class HostApplier {
   }
 
   forget(): void {
+    this.#base = false;
     this.#generation++;
     this.#observed = undefined;
   }
@@ -71,6 +72,12 @@ export class HostApplier {
       throw error;
     }
     return Object.values(plan).reduce((sum, list: readonly unknown[]) => sum + list.length, 0);
+  }
+
+  /** What differs in the kernel now from what `inputs` ask for. Rules aside: `tables` are compared by themselves. */
+  async differences(inputs: NodeInputs): Promise<HostPlan> {
+    this.forget();
+    return planHost(desiredHostNetwork(inputs), (await this.observation()).network);
   }
 
   async #prepare(): Promise<void> {

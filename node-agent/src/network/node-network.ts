@@ -1,18 +1,22 @@
 import { existsSync, readFileSync } from "node:fs";
 import {
+  NetworkFinding,
+  NetworkInspection,
   type NetworkStateMessage,
+  type NetworkStateQuestion,
   type PortConfig,
   PortConfig_Protocol,
   PortConfig_PublishMode,
   type Task,
 } from "@starling/api";
-import type { Clock, Logger, Millis, Timer } from "@starling/base";
+import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@starling/base";
 import { type ConntrackStep, rtnetlink, runSteps } from "@starling/native/net";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-attacher.ts";
 import { type Attachment, planAttachment } from "./attachment.ts";
-import { auditTables } from "./audit.ts";
+import { Auditor } from "./auditor.ts";
 import { untilIdle } from "./connections.ts";
+import type { Finding } from "./describe-plan.ts";
 import { type LocalTask, type NodeInputs, overlayMtu, reachable, recoveredTasks } from "./desired.ts";
 import { NameServer } from "./dns/name-server.ts";
 import { parseResolvConf, type ResolverConfig, renderResolvConf } from "./dns/resolv-conf.ts";
@@ -22,13 +26,13 @@ import { converse, HostApplier } from "./host-applier.ts";
 import { LocalAddresses } from "./local-addresses.ts";
 import { Managers } from "./managers.ts";
 import { bridgeOf, portOf, routedOf, routedPrefix } from "./names.ts";
+import type { Observation } from "./observe.ts";
 import { interfacesOf } from "./task-interfaces.ts";
 import { InterfacesMissing, type NameServerSockets, TaskNetwork } from "./task-network.ts";
 import { Turn } from "./turn.ts";
 import { ViewHolder } from "./view-holder.ts";
 
 const retryMs = 1_000;
-const auditPeriodMs = 30_000;
 /** How long a task that will stop waits for other nodes to say that they send it no new connections. */
 const settleMaxMs = 3_000;
 export interface NodeNetworkOptions {
@@ -77,7 +81,7 @@ export class NodeNetwork implements NetworkAttacher {
   /** Tasks stopped serving since tracked connections were looked at. */
   #flushDue = true;
   #retry: Timer | undefined;
-  #nextAudit: Timer | undefined;
+  readonly #auditor: Auditor;
   #claimed = false;
   #warned = false;
   /** Counts the changes that were asked for; an audit looks at it. */
@@ -93,7 +97,15 @@ export class NodeNetwork implements NetworkAttacher {
     this.#applier = new HostApplier(options.log, options.netns);
     this.#resolvers = parseResolvConf(options.resolvConf ?? hostResolvConf());
     this.#upstream = new Upstream(this.#resolvers.nameservers, options.clock);
-    this.#scheduleAudit();
+    const audited = {
+      applier: this.#applier,
+      netns: options.netns,
+      tasks: () => [...this.#attached.values()].map(({ network }) => network),
+      settle: () => this.#turn.run(),
+      differences: async () => this.#applier.differences(this.#wanted(await this.#applier.observation())),
+      stirred: () => this.#stirred,
+    };
+    this.#auditor = new Auditor(audited, options);
   }
 
   /** Takes in a message of the managers' stream and applies it; resolves when the kernel has it. Failures are logged and tried again. */
@@ -102,6 +114,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.managers.received(message);
     this.#warnOfLoopback();
     await this.#settle();
+    for (const question of message.questions) void this.#answer(question);
   }
 
   attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
@@ -154,36 +167,17 @@ export class NodeNetwork implements NetworkAttacher {
     });
   }
 
-  /**
-   * Compares the kernel with what should be there and repairs it; done each half minute by itself. Returns how much was wrong: devices, routes, entries, and
-   * tables whose rules or elements were touched.
-   */
-  async audit(): Promise<number> {
-    if (!this.#state.ready || this.#closed) return 0;
-    // What is due anyway is no repair.
-    await this.#turn.run();
-    const stirred = this.#stirred;
-    this.#applier.forget();
-    const wrong = await auditTables(this.#netns, this.#applier.tables);
-    if (wrong > 0) this.#applier.forgetTables();
-    let total = wrong;
-    for (const { network } of this.#attached.values()) {
-      const broken = network.table === undefined ? 0 : await auditTables(network.netnsPath, [network.table]);
-      if (broken > 0) network.forgetTable();
-      total += broken;
-    }
-    const repaired = total + (await this.#turn.run());
-    // With changes under way nobody can tell them from repairs.
-    const level = stirred === this.#stirred ? "warn" : "debug";
-    if (repaired > 0) this.#log[level]("network was not as it should be, repaired", { repaired });
-    return repaired;
+  /** What of the kernel is not as it should be; mended unless told otherwise. The same is done each half minute by itself. */
+  async audit(options: { readonly repair: boolean } = { repair: true }): Promise<readonly Finding[]> {
+    if (!this.#state.ready || this.#closed) return [];
+    return this.#auditor.audit(options.repair);
   }
 
   /** Ends watching and serving names. Leaves the kernel's state as it is: containers go on. */
   async close(): Promise<void> {
     this.#closed = true;
     this.#retry?.cancel();
-    this.#nextAudit?.cancel();
+    this.#auditor.close();
     await this.#turn.idle();
     for (const { network, names } of this.#attached.values()) {
       names.close();
@@ -193,14 +187,15 @@ export class NodeNetwork implements NetworkAttacher {
     this.#applier.close();
   }
 
-  #scheduleAudit(): void {
-    this.#nextAudit = this.#clock.setTimer(auditPeriodMs, () => {
-      this.audit()
-        .catch((error) => this.#log.warn("network could not be audited", { error }))
-        .finally(() => {
-          if (!this.#closed) this.#scheduleAudit();
-        });
-    });
+  async #answer(question: NetworkStateQuestion): Promise<void> {
+    const { id: questionId } = question;
+    try {
+      const found = await this.audit({ repair: question.repair });
+      const findings = found.map((finding) => NetworkFinding.create({ ...finding, repaired: question.repair }));
+      this.managers.answer(NetworkInspection.create({ questionId, findings }));
+    } catch (error) {
+      this.managers.answer(NetworkInspection.create({ questionId, error: SwarmError.from(error).message }));
+    }
   }
 
   /** Attaching and detaching one task take turns; different tasks don't wait for each other. */
@@ -366,17 +361,22 @@ export class NodeNetwork implements NetworkAttacher {
     };
   }
 
+  /** What the host's network and its tasks' should be made of now. */
+  #wanted({ mtus, network }: Observation): NodeInputs {
+    const inputs = this.#inputs();
+    const underlayMtu = mtus.get(this.#state.view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
+    return { ...inputs, underlayMtu, recovered: recoveredTasks(inputs.view, inputs.tasks, network.routes.values()) };
+  }
+
   /** Applies what is wanted now, to the host and to each task's namespace. Returns how much of the host changed. */
   async #apply(): Promise<number> {
     if (!this.#state.ready || this.#closed) return 0;
-    const { mtus, network } = await this.#applier.observation();
-    const mtu = mtus.get(this.#state.view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
+    const observation = await this.#applier.observation();
+    // Nothing is awaited between: what is acknowledged is in the inputs.
+    const inputs = this.#wanted(observation);
     const applied = this.managers.applying();
     const flush = this.#flushDue;
     this.#flushDue = false;
-    const wanted = this.#inputs();
-    const recovered = recoveredTasks(this.#state.view, wanted.tasks, network.routes.values());
-    const inputs = { ...wanted, underlayMtu: mtu, recovered };
     try {
       const changed = await this.#applier.apply(inputs);
       const tasks = [...this.#attached.values()].map(({ network }) => this.#applyTask(inputs, network, flush));

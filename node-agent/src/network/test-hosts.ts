@@ -72,6 +72,27 @@ export class TestHosts {
     return this.run(namespace, `exec 3<>/dev/tcp/${address}/${port}; timeout 3 cat <&3`).trim();
   }
 
+  /** Who answers datagrams from each of `sources`, ports of one client socket each; undefined for those unanswered. */
+  askDatagrams(
+    namespace: string,
+    address: string,
+    port: number,
+    sources: readonly number[],
+  ): readonly (string | undefined)[] {
+    const script = `
+      const answers = ${JSON.stringify(sources)}.map((source) => new Promise((resolve) => {
+        const socket = require("dgram").createSocket("udp4");
+        socket.on("message", (message) => resolve(String(message).split(" ")[0]));
+        socket.bind(source, () => socket.send("?", ${port}, "${address}"));
+        setTimeout(resolve, 5_000).unref();
+      }));
+      Promise.all(answers).then((all) => { console.log(JSON.stringify(all.map((a) => a ?? null))); process.exit(); });`;
+    const command = `nsenter --net=${this.path(namespace)} ${process.execPath} -e`;
+    const [program, ...args] = command.split(" ");
+    const output = execFileSync(program!, [...args, script], { encoding: "utf8", timeout: 20_000 });
+    return (JSON.parse(output) as (string | null)[]).map((answer) => answer ?? undefined);
+  }
+
   destroy(): void {
     for (const child of this.#children) child.kill("SIGKILL");
     for (const name of this.#namespaces) ip("netns", "del", name);

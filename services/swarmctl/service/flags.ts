@@ -188,7 +188,7 @@ export const serviceFlags: readonly FlagDefinition[] = [
   { flags: "--stop-signal <signal>", help: "Signal that stops the container" },
   {
     flags: "--drain-time <duration>",
-    help: "Time for connections to end before the stop signal (1s)",
+    help: "Time for connections to end before the stop signal (2s)",
     parse: durationText,
   },
   {

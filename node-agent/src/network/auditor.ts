@@ -1,0 +1,92 @@
+import type { Clock, Logger, Timer } from "@starling/base";
+import { auditTables } from "./audit.ts";
+import { describePlan, type Finding } from "./describe-plan.ts";
+import type { HostApplier } from "./host-applier.ts";
+import type { HostPlan } from "./plan-host.ts";
+import type { TaskNetwork } from "./task-network.ts";
+
+const periodMs = 30_000;
+/** Looks at a network that changes meanwhile; the last one counts. */
+const looksMax = 4;
+
+/** What an audit looks at, and who mends. */
+export interface Audited {
+  readonly applier: HostApplier;
+  readonly netns: string | undefined;
+  tasks(): Iterable<TaskNetwork>;
+  /** Does what is due anyway. */
+  settle(): Promise<unknown>;
+  /** What the host's network lacks or has too many now. */
+  differences(): Promise<HostPlan>;
+  /** Counts the changes asked for: what was seen while one was under way may be neither old nor new. */
+  stirred(): number;
+}
+
+/** Compares the kernel with what should be there, now and then by itself and when asked, and mends it. */
+export class Auditor {
+  readonly #audited: Audited;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  #timer: Timer | undefined;
+  #closed = false;
+
+  constructor(audited: Audited, options: { readonly clock: Clock; readonly log: Logger }) {
+    this.#audited = audited;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#schedule();
+  }
+
+  /** What is not as it should be, each a sentence; mended when `repair`. */
+  async audit(repair: boolean): Promise<readonly Finding[]> {
+    let findings: readonly Finding[] = [];
+    for (let look = 0; look < looksMax; look++) {
+      await this.#audited.settle();
+      const stirred = this.#audited.stirred();
+      findings = await this.#look(repair);
+      if (findings.length === 0 || stirred === this.#audited.stirred()) break;
+    }
+    if (findings.length > 0 && repair) {
+      await this.#audited.settle();
+      this.#log.warn("network was not as it should be, mended", {
+        found: findings.length,
+        first: findings[0]?.detail,
+      });
+    }
+    return findings;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#timer?.cancel();
+  }
+
+  async #look(repair: boolean): Promise<readonly Finding[]> {
+    const { applier, netns, tasks } = this.#audited;
+    const findings = [...describePlan(await this.#audited.differences())];
+    for (const differences of (await auditTables(netns, applier.tables)).values()) {
+      findings.push(...differences.map(({ detail }) => ({ subject: "rules", detail })));
+      if (repair) applier.forgetTables();
+    }
+    for (const network of tasks()) {
+      const { table } = network;
+      if (table === undefined) continue;
+      for (const differences of (await auditTables(network.netnsPath, [table])).values()) {
+        const where = `task ${network.local.taskId}`;
+        findings.push(...differences.map(({ detail }) => ({ subject: "rules", detail: `${where}: ${detail}` })));
+        if (repair) network.forgetTable();
+      }
+    }
+    return findings;
+  }
+
+  #schedule(): void {
+    this.#timer = this.#clock.setTimer(periodMs, () => {
+      this.audit(true)
+        .catch((error) => this.#log.warn("network could not be audited", { error }))
+        .finally(() => {
+          if (!this.#closed) this.#schedule();
+        });
+    });
+  }
+}
