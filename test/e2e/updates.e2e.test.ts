@@ -3,7 +3,7 @@ import { startLoad } from "../cluster/index.ts";
 import { Stage } from "./stage.ts";
 import { virtualIpOf } from "./virtual-ip.ts";
 
-const replicas = 4;
+const replicas = 3;
 
 /** A rolling update cuts no connection and refuses none, whichever way clients come. The full size is bench mesh's. */
 describe("an update under load", () => {
