@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
-  isWanted,
+  isStopRequested,
   NetworkStateChange,
   NetworkStateChange_Action,
   type NetworkStateEndpoint,
@@ -118,7 +118,7 @@ export class ClusterState {
     for (const item of items) {
       const key = `endpoint/${item.networkId}/${item.taskId}`;
       const old = this.#endpoints.get(key);
-      if (leaving || !isWanted(task)) this.#noteStopping(key);
+      if (leaving || isStopRequested(task)) this.#noteStopping(key);
       if (old !== undefined && sameValue(old, item)) continue;
       if (old !== undefined) this.#dropEndpoint(key);
       this.#endpoints.set(key, item);

@@ -1,0 +1,262 @@
+import { type Host, type Swarm, until } from "../cluster/index.ts";
+
+interface StoredTask {
+  readonly id: string;
+  readonly serviceId: string;
+  readonly nodeId: string;
+  readonly desiredState: string;
+  readonly status: { readonly state: string; readonly container?: { readonly pid?: number } };
+  readonly networks?: readonly {
+    readonly network: { readonly id: string; readonly spec: { readonly ingress?: boolean } };
+    readonly addresses: readonly string[];
+  }[];
+}
+
+interface StoredService {
+  readonly id: string;
+  readonly spec: { readonly annotations: { readonly name: string } };
+  readonly endpoint?: {
+    readonly virtualIps?: readonly { readonly networkId: string; readonly addr: string }[];
+    readonly ports?: readonly {
+      readonly publishedPort?: number;
+      readonly targetPort?: number;
+      readonly publishMode?: string;
+    }[];
+  };
+}
+
+/** A task's place on a network, as the store says. */
+interface Place {
+  readonly task: StoredTask;
+  readonly networkId: string;
+  readonly ingress: boolean;
+  readonly address: string;
+  readonly serving: boolean;
+}
+
+const onNode = new Set(["ASSIGNED", "ACCEPTED", "PREPARING", "READY", "STARTING", "RUNNING"]);
+const wanted = new Set([
+  "NEW",
+  "PENDING",
+  "ASSIGNED",
+  "ACCEPTED",
+  "PREPARING",
+  "READY",
+  "STARTING",
+  "RUNNING",
+  "COMPLETE",
+]);
+
+const macOf = (address: string): string =>
+  `02:42:${address
+    .split(".")
+    .map((part) => Number(part).toString(16).padStart(2, "0"))
+    .join(":")}`;
+
+/**
+ * Compares what the kernels of all hosts have with what the managers' store says, by the system's own tools: forwarding and
+ * neighbour entries, routes of the mesh, balancers of the mesh and in each task, and names. Independent of the code that
+ * makes these. Usable after any scenario.
+ */
+export class NetworkOracle {
+  readonly #swarm: Swarm;
+
+  constructor(swarm: Swarm) {
+    this.#swarm = swarm;
+  }
+
+  /** Resolves when every host agrees with the store, with the time that it took, in milliseconds. */
+  async agrees(options: { readonly timeoutMs?: number } = {}): Promise<number> {
+    const from = performance.now();
+    let faults: readonly string[] = [];
+    await until(
+      "kernels agree with the store",
+      async () => {
+        faults = await this.faults();
+        return faults.length === 0;
+      },
+      { timeoutMs: options.timeoutMs ?? 60_000, periodMs: 50 },
+    ).catch((error: unknown) => {
+      throw new Error(`${(error as Error).message}:\n${faults.slice(0, 20).join("\n")}`, { cause: error });
+    });
+    return performance.now() - from;
+  }
+
+  /** A sentence for each difference. */
+  async faults(): Promise<readonly string[]> {
+    const [tasks, services, nodes] = await Promise.all([
+      this.#inspectAll<StoredTask>("task"),
+      this.#inspectAll<StoredService>("service"),
+      this.#swarm.nodes(),
+    ]);
+    const places = tasks.flatMap(placesOf);
+    const underlay = new Map(nodes.map((node) => [node.id, this.#swarm.cluster.host(node.hostname).address]));
+    const found = await Promise.all(
+      nodes
+        .filter(({ hostname }) => this.#swarm.cluster.host(hostname).up)
+        .map((node) =>
+          hostFaults(this.#swarm.cluster.host(node.hostname), { nodeId: node.id, places, services, underlay }),
+        ),
+    );
+    return found.flat();
+  }
+
+  async #inspectAll<T>(noun: "task" | "service"): Promise<readonly T[]> {
+    const ids = (await this.#swarm.mustCtl([noun, "ls", "-q", "--no-trunc"])).split("\n").filter((id) => id !== "");
+    if (ids.length === 0) return [];
+    const output = await this.#swarm.mustCtl([noun, "inspect", ...ids]);
+    const parsed = JSON.parse(output) as T | readonly T[];
+    return Array.isArray(parsed) ? (parsed as readonly T[]) : [parsed as T];
+  }
+}
+
+function placesOf(task: StoredTask): readonly Place[] {
+  if (!onNode.has(task.status.state) || task.nodeId === "") return [];
+  const serving = task.status.state === "RUNNING" && wanted.has(task.desiredState);
+  return (task.networks ?? []).map(({ network, addresses }) => ({
+    task,
+    networkId: network.id,
+    ingress: network.spec.ingress === true,
+    address: addresses[0]!.split("/")[0]!,
+    serving,
+  }));
+}
+
+interface Store {
+  readonly nodeId: string;
+  readonly places: readonly Place[];
+  readonly services: readonly StoredService[];
+  /** Addresses of hosts by node id. */
+  readonly underlay: ReadonlyMap<string, string>;
+}
+
+async function hostFaults(host: Host, store: Store): Promise<readonly string[]> {
+  const { nodeId, places, services, underlay } = store;
+  const faults: string[] = [];
+  const expectSame = (what: string, should: readonly string[], is: readonly string[]) => {
+    const [left, right] = [[...new Set(should)].sort().join(" "), [...new Set(is)].sort().join(" ")];
+    if (left !== right) faults.push(`${host.name}: ${what}: should be [${left}], is [${right}]`);
+  };
+  const [fdb, neighbours, routes, rules] = await Promise.all([
+    host.mustExec(["bridge", "-j", "fdb", "show"]),
+    host.mustExec(["ip", "-j", "-4", "neigh", "show", "nud", "permanent"]),
+    host.mustExec(["ip", "-j", "-4", "route", "show", "proto", "83"]),
+    host.mustExec(["nft", "-j", "list", "table", "inet", "starling"]),
+  ]);
+  type Fdb = { readonly mac: string; readonly ifname: string; readonly dst?: string };
+  type Neighbour = { readonly dst: string; readonly dev: string; readonly lladdr: string };
+  type Route = { readonly dst: string; readonly dev: string };
+  const local = places.filter(({ task }) => task.nodeId === nodeId);
+  const remote = places.filter(({ task }) => task.nodeId !== nodeId);
+  const overlays = new Set(local.filter(({ ingress }) => !ingress).map(({ networkId }) => networkId));
+  const devices = new Map([...overlays].map((id) => [id, `sx-${id.slice(0, 12)}`]));
+  const there = remote.filter(({ networkId }) => overlays.has(networkId));
+  expectSame(
+    "forwarding",
+    there.map((p) => `${devices.get(p.networkId)} ${macOf(p.address)} ${underlay.get(p.task.nodeId)}`),
+    (JSON.parse(fdb) as Fdb[])
+      .filter((e) => e.dst && e.ifname.startsWith("sx-"))
+      .map((e) => `${e.ifname} ${e.mac} ${e.dst}`),
+  );
+  expectSame(
+    "neighbours",
+    there.map((p) => `${devices.get(p.networkId)} ${p.address} ${macOf(p.address)}`),
+    (JSON.parse(neighbours) as Neighbour[])
+      .filter((e) => e.dev.startsWith("sx-"))
+      .map((e) => `${e.dev} ${e.dst} ${e.lladdr}`),
+  );
+  const nodeRoutes = underlay.size - 1;
+  const meshRoutes = (JSON.parse(routes) as Route[]).filter((r) => r.dev === "starling-mesh").map((r) => r.dst);
+  const published = remote.filter(({ ingress }) => ingress).map(({ address }) => address);
+  expectSame(
+    "routes to published tasks",
+    published,
+    meshRoutes.filter((dst) => published.includes(dst)),
+  );
+  if (meshRoutes.length !== published.length + nodeRoutes) {
+    faults.push(
+      `${host.name}: ${meshRoutes.length} routes of the mesh for ${published.length} tasks and ${nodeRoutes} nodes`,
+    );
+  }
+  const chains = chainTargets(rules);
+  for (const service of services) {
+    for (const port of service.endpoint?.ports ?? []) {
+      if (port.publishMode === "HOST" || !port.publishedPort) continue;
+      const behind = places.filter((p) => p.ingress && p.serving && p.task.serviceId === service.id);
+      const chain = chains.get(`port_tcp_${port.publishedPort}`) ?? [];
+      expectSame(
+        `port ${port.publishedPort}`,
+        behind.map(({ address }) => address),
+        chain,
+      );
+    }
+  }
+  for (const task of new Set(local.filter(({ task }) => task.status.state === "RUNNING").map(({ task }) => task))) {
+    faults.push(...(await taskFaults(host, task, store)));
+  }
+  return faults;
+}
+
+/** Balancers and names in a running task. */
+async function taskFaults(host: Host, task: StoredTask, { places, services }: Store): Promise<readonly string[]> {
+  const pid = task.status.container?.pid;
+  if (pid === undefined) return [];
+  const on = new Set(places.filter((p) => p.task === task && !p.ingress).map(({ networkId }) => networkId));
+  if (on.size === 0) return [];
+  const seen = services.flatMap((service) => {
+    const ips = (service.endpoint?.virtualIps ?? []).filter(({ networkId }) => on.has(networkId));
+    return ips.map(({ networkId, addr }) => ({ service, networkId, virtualIp: addr.split("/")[0]! }));
+  });
+  const names = seen.map(({ service }) => `tasks.${service.spec.annotations.name}`);
+  const enter = ["nsenter", `--net=/proc/${pid}/ns/net`];
+  const [rules, answers] = await Promise.all([
+    host.exec([...enter, "nft", "-j", "list", "table", "ip", "starling"]),
+    host.exec([...enter, process.execPath, "-e", resolveScript, ...names]),
+  ]);
+  // It ended meanwhile: the next look shows whether the store knows.
+  if (rules.code !== 0 || answers.code !== 0)
+    return [`${host.name}: task ${task.id} has no network that could be looked at`];
+  const chains = chainTargets(rules.stdout);
+  const resolved = JSON.parse(answers.stdout) as Readonly<Record<string, readonly string[]>>;
+  return seen.flatMap(({ service, networkId, virtualIp }) => {
+    const serving = places.filter((p) => p.networkId === networkId && p.task.serviceId === service.id && p.serving);
+    const should = serving
+      .map(({ address }) => address)
+      .sort()
+      .join(" ");
+    const balanced = [...(chains.get(`vip_${virtualIp.replaceAll(".", "_")}`) ?? [])].sort().join(" ");
+    const name = service.spec.annotations.name;
+    const named = [...(resolved[`tasks.${name}`] ?? [])].sort().join(" ");
+    const where = `${host.name}: in task ${task.id}`;
+    return [
+      ...(balanced === should ? [] : [`${where}: ${virtualIp} should lead to [${should}], leads to [${balanced}]`]),
+      ...(named === should ? [] : [`${where}: tasks.${name} should be [${should}], is [${named}]`]),
+    ];
+  });
+}
+
+const resolveScript = `
+  const resolver = new (require("node:dns").promises.Resolver)({ timeout: 5000, tries: 1 });
+  resolver.setServers(["127.0.0.11"]);
+  const names = process.argv.slice(1);
+  Promise.all(names.map(async (name) => [name, await resolver.resolve4(name).catch(() => [])]))
+    .then((all) => console.log(JSON.stringify(Object.fromEntries(all))));`;
+
+/** IPv4 addresses that a chain's rules send to, by chain. */
+function chainTargets(listing: string): ReadonlyMap<string, readonly string[]> {
+  const { nftables } = JSON.parse(listing) as {
+    nftables: readonly {
+      readonly rule?: { readonly chain: string; readonly expr: readonly { readonly dnat?: unknown }[] };
+    }[];
+  };
+  const targets = new Map<string, readonly string[]>();
+  for (const { rule } of nftables) {
+    const dnat = rule?.expr.find((part) => part.dnat !== undefined);
+    if (rule === undefined || dnat === undefined) continue;
+    targets.set(
+      rule.chain,
+      [...JSON.stringify(dnat).matchAll(/"(\d+\.\d+\.\d+\.\d+)"/g)].map(([, address]) => address!),
+    );
+  }
+  return targets;
+}
