@@ -4,7 +4,7 @@ import { NetworkOracle } from "./network-oracle.ts";
 import { Stage } from "./stage.ts";
 
 /** `MOVES=1000 vitest run --project hosts test/e2e/converges` for the full size. */
-const moves = Number(process.env["MOVES"] ?? 8);
+const moves = Number(process.env["MOVES"] ?? 5);
 const seed = Number(process.env["SEED"] ?? Date.now() % 1_000_000);
 
 /** Forwarding, neighbours, balancers and names follow the tasks, whatever happens to swarmd meanwhile. */
@@ -19,10 +19,11 @@ describe(`networks after ${moves} moves of tasks`, () => {
     stage = await Stage.open("converges", ["m1", "w1", "w2"]);
     oracle = new NetworkOracle(stage.swarm);
     for (const network of ["front", "back"]) await stage.ctl(["network", "create", network]);
+    const quick = ["--stop-signal", "SIGKILL", "--update-monitor", "100ms"];
     const sleep = [stage.image("tools"), "sleep", "infinity"] as const;
-    await stage.create("a", ["--network", "front", "-p", "8080:80", "--replicas", "2"], ...sleep);
-    await stage.create("b", ["--network", "front", "--network", "back", "--replicas", "2"], ...sleep);
-    await stage.create("c", ["--network", "back", "--endpoint-mode", "dnsrr", "--replicas", "2"], ...sleep);
+    await stage.create("a", ["--network", "front", "-p", "8080:80", "--replicas", "2", ...quick], ...sleep);
+    await stage.create("b", ["--network", "front", "--network", "back", "--replicas", "2", ...quick], ...sleep);
+    await stage.create("c", ["--network", "back", "--endpoint-mode", "dnsrr", "--replicas", "2", ...quick], ...sleep);
   });
   afterAll(() => stage?.close());
   beforeEach(() => stage.showLogsOnFailure());

@@ -7,7 +7,10 @@ interface StoredTask {
   readonly desiredState: string;
   readonly status: { readonly state: string; readonly container?: { readonly pid?: number } };
   readonly networks?: readonly {
-    readonly network: { readonly id: string; readonly spec: { readonly ingress?: boolean } };
+    readonly network: {
+      readonly id: string;
+      readonly spec: { readonly annotations: { readonly name: string }; readonly ingress?: boolean };
+    };
     readonly addresses: readonly string[];
   }[];
 }
@@ -29,6 +32,7 @@ interface StoredService {
 interface Place {
   readonly task: StoredTask;
   readonly networkId: string;
+  readonly networkName: string;
   readonly ingress: boolean;
   readonly address: string;
   readonly serving: boolean;
@@ -116,6 +120,7 @@ function placesOf(task: StoredTask): readonly Place[] {
   return (task.networks ?? []).map(({ network, addresses }) => ({
     task,
     networkId: network.id,
+    networkName: network.spec.annotations.name,
     ingress: network.spec.ingress === true,
     address: addresses[0]!.split("/")[0]!,
     serving,
@@ -201,13 +206,16 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
 async function taskFaults(host: Host, task: StoredTask, { places, services }: Store): Promise<readonly string[]> {
   const pid = task.status.container?.pid;
   if (pid === undefined) return [];
-  const on = new Set(places.filter((p) => p.task === task && !p.ingress).map(({ networkId }) => networkId));
+  const own = places.filter((p) => p.task === task && !p.ingress);
+  const on = new Map(own.map(({ networkId, networkName }) => [networkId, networkName]));
+  const nameOf = (service: StoredService, networkId: string) =>
+    `tasks.${service.spec.annotations.name}.${on.get(networkId)}`;
   if (on.size === 0) return [];
   const seen = services.flatMap((service) => {
     const ips = (service.endpoint?.virtualIps ?? []).filter(({ networkId }) => on.has(networkId));
     return ips.map(({ networkId, addr }) => ({ service, networkId, virtualIp: addr.split("/")[0]! }));
   });
-  const names = seen.map(({ service }) => `tasks.${service.spec.annotations.name}`);
+  const names = seen.map(({ service, networkId }) => nameOf(service, networkId));
   const enter = ["nsenter", `--net=/proc/${pid}/ns/net`];
   const [rules, answers] = await Promise.all([
     host.exec([...enter, "nft", "-j", "list", "table", "ip", "starling"]),
@@ -225,12 +233,12 @@ async function taskFaults(host: Host, task: StoredTask, { places, services }: St
       .sort()
       .join(" ");
     const balanced = [...(chains.get(`vip_${virtualIp.replaceAll(".", "_")}`) ?? [])].sort().join(" ");
-    const name = service.spec.annotations.name;
-    const named = [...(resolved[`tasks.${name}`] ?? [])].sort().join(" ");
+    const name = nameOf(service, networkId);
+    const named = [...(resolved[name] ?? [])].sort().join(" ");
     const where = `${host.name}: in task ${task.id}`;
     return [
       ...(balanced === should ? [] : [`${where}: ${virtualIp} should lead to [${should}], leads to [${balanced}]`]),
-      ...(named === should ? [] : [`${where}: tasks.${name} should be [${should}], is [${named}]`]),
+      ...(named === should ? [] : [`${where}: ${name} should be [${should}], is [${named}]`]),
     ];
   });
 }
