@@ -11,7 +11,7 @@ step() { echo "setup: $*" >&2; }
 # wrk: load on balancers. gcc, libc6-dev: native/ and the test hosts' init. clang, libbpf-dev, bpftool: eBPF programs. libzstd-dev, zlib1g-dev: layers.
 packages="build-essential python3 libc6-dev libseccomp-dev libzstd-dev zlib1g-dev libbpf-dev clang llvm bpftool
   iproute2 iputils-ping nftables conntrack util-linux curl ca-certificates openssl attr libcap2-bin procps xz-utils
-  docker-registry iperf3 wrk etcd-server prometheus crun"
+  docker-registry iperf3 wrk etcd-server prometheus crun skopeo umoci"
 
 missing=""
 for p in $packages; do

@@ -1,5 +1,8 @@
 export { Agent, type AgentOptions } from "./agent.ts";
 export { ContainerExecutor, type ContainerExecutorOptions } from "./container/executor.ts";
+export { ImageStore } from "./container/image/image-store.ts";
+export { ImagePuller } from "./container/image/puller.ts";
+export { RegistryClient } from "./container/image/registry.ts";
 export { Dependencies } from "./dependencies/dependencies.ts";
 export {
   type Controller,
