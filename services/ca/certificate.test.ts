@@ -2,7 +2,7 @@ import "reflect-metadata";
 import { X509Certificate } from "@peculiar/x509";
 import { describe, expect, it } from "vitest";
 import { tlsInfo } from "./certificate.ts";
-import { newCertificateRequest } from "./keys.ts";
+import { newCertificateRequest } from "./certificate-request.ts";
 import { RootCA } from "./root-ca.ts";
 
 describe("tlsInfo", () => {

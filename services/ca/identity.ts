@@ -3,6 +3,7 @@ import type { NodeTLSInfo } from "@starling/api";
 import { managerRole } from "@starling/api/rpc";
 import { type Clock, newId, SwarmError } from "@starling/base";
 import { keyMatches, type NodeCertificate, readNodeCertificate, tlsInfo } from "./certificate.ts";
+import { newCertificateRequest } from "./certificate-request.ts";
 import {
   type IdentityFiles,
   isLocked,
@@ -15,7 +16,6 @@ import {
   writeRootKey,
 } from "./identity-files.ts";
 import { type KeySealing, unsealed } from "./key-file.ts";
-import { newCertificateRequest } from "./keys.ts";
 import { RootCA } from "./root-ca.ts";
 
 /**

@@ -9,10 +9,11 @@ import {
 } from "@starling/api";
 import { RpcClient } from "@starling/api/rpc";
 import { type Clock, type Logger, type Millis, SwarmError } from "@starling/base";
+import { newCertificateRequest } from "./certificate-request.ts";
 import { joinerCredentials, unverifiedCredentials } from "./credentials.ts";
 import { NodeIdentity } from "./identity.ts";
 import { parseJoinToken } from "./join-token.ts";
-import { newCertificateRequest, sha256 } from "./keys.ts";
+import { sha256 } from "./keys.ts";
 import { RootCA } from "./root-ca.ts";
 
 const callTimeoutMs = 5_000;
@@ -40,12 +41,15 @@ export async function joinCluster(options: JoinOptions): Promise<NodeIdentity> {
   if (options.addresses.length === 0) {
     throw new SwarmError("InvalidArgument", "join address: none given: name a manager as host:port");
   }
-  const { csrPem, keyPem } = await newCertificateRequest();
+  // Made while the first manager is asked for its root certificate.
+  const made = newCertificateRequest();
+  made.catch(() => undefined);
   const deadline = options.clock.monotonic() + (options.patienceMs ?? 20_000);
   for (let attempt = 0; ; attempt++) {
     const address = options.addresses[attempt % options.addresses.length]!;
     try {
       const root = await fetchRootCertificate(address, rootDigest, options.signal);
+      const { csrPem, keyPem } = await made;
       const chainPem = await withClient(address, joinerCredentials(root.certificatePem), (client) =>
         requestCertificate(client, { csr: Buffer.from(csrPem), ...options }),
       );

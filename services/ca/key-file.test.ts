@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { formatUnlockKey, lockedMessage, parseUnlockKey } from "@starling/api";
 import { systemClock } from "@starling/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { newCertificateRequest } from "./certificate-request.ts";
 import { bootstrapIdentity, certificatesDir, NodeIdentity } from "./identity.ts";
 import { decodeKeyFile, encodeKeyFile, type KeySealing, newSealingKey, unsealed } from "./key-file.ts";
-import { newCertificateRequest } from "./keys.ts";
 
 let dir: string;
 beforeEach(async () => {

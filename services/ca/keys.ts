@@ -40,17 +40,6 @@ export async function signingKey(pem: string): Promise<SigningKey> {
   return { key: await webcrypto.subtle.importKey("pkcs8", der, algorithm, false, ["sign"]), algorithm };
 }
 
-/** A new key and a request to certify it. The subject is empty: the CA decides who the node is. */
-export async function newCertificateRequest(): Promise<{ readonly csrPem: string; readonly keyPem: string }> {
-  const [keys, { Name, Pkcs10CertificateRequestGenerator }] = await Promise.all([newKeyPair(), x509()]);
-  const csr = await Pkcs10CertificateRequestGenerator.create({
-    name: new Name([]),
-    keys: keys as never,
-    signingAlgorithm: keyAlgorithm,
-  });
-  return { csrPem: `${csr.toString("pem")}\n`, keyPem: await privateKeyPem(keys.privateKey) };
-}
-
 /** The request, its signature checked. Throws InvalidArgument. */
 export async function readCertificateRequest(csr: Uint8Array): Promise<Pkcs10CertificateRequest> {
   const refuse = (why: string, cause?: unknown) =>

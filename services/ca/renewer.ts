@@ -1,10 +1,10 @@
 import { IssuanceStatus_State, type Node, NodeRole } from "@starling/api";
 import { RpcClient } from "@starling/api/rpc";
 import type { Clock, Logger, Millis, Random } from "@starling/base";
+import { newCertificateRequest } from "./certificate-request.ts";
 import { clientCredentials } from "./credentials.ts";
 import type { NodeIdentity } from "./identity.ts";
 import { requestCertificate } from "./join.ts";
-import { newCertificateRequest } from "./keys.ts";
 
 const retryMs = 300_000;
 /** While a renewal is asked for by the managers (a new role, a new root), failures are tried again sooner. */

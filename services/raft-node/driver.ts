@@ -14,6 +14,7 @@ import {
   type RawNode,
   type ReadState,
   type SoftState,
+  StateType,
 } from "raft-ts";
 import { AppendWorker } from "./append-worker.ts";
 import { ApplyWorker } from "./apply-worker.ts";
@@ -31,6 +32,9 @@ export interface RaftTiming {
 }
 export type RaftTicks = Pick<RaftTiming, "electionTicks" | "heartbeatTicks">;
 export const defaultTiming: RaftTiming = { tickMs: 100, electionTicks: 8, heartbeatTicks: 1 };
+
+/** A node that neither leads nor may be elected wakes up so often all the same. */
+const ticksSleptMax = 20;
 
 /** What raft decides, for its node to carry out. Called on the event loop, in raft's order. */
 export interface DriverEvents {
@@ -62,6 +66,11 @@ export class Driver {
   #electionTicks: number;
   readonly #ownId: bigint;
   #timer: Timer | undefined;
+  /** When `#timer` fires; it counts ticks up to then. */
+  #wakeAt: Millis = 0;
+  /** The moment up to which ticks are counted. */
+  #tickedTo: Millis = 0;
+  #leads = false;
   #scheduled = false;
   #stopped = false;
   /** Of this turn of the event loop. */
@@ -125,14 +134,8 @@ export class Driver {
   }
 
   start(): void {
-    const tick = () => {
-      if (this.#stopped) return;
-      this.#timer = this.#clock.setTimer(this.#tickMs, tick);
-      this.raw.tick();
-      this.#events.tick();
-      this.schedule();
-    };
-    this.#timer = this.#clock.setTimer(this.#tickMs, tick);
+    this.#tickedTo = this.#clock.monotonic();
+    this.#sleep();
     this.schedule();
   }
 
@@ -149,6 +152,39 @@ export class Driver {
       throw new SwarmError("InvalidArgument", (cause as Error).message, { cause });
     }
     this.#electionTicks = electionTicks;
+  }
+
+  /**
+   * Waits for the next tick that does something; those before are counted when it has passed, or when a message comes. The
+   * one that brings an election is waited for by itself: a process that was paused reads its messages first.
+   */
+  #sleep(): void {
+    if (this.#stopped) return;
+    const work = Math.min(this.raw.ticksToWork(), ticksSleptMax);
+    const wakeAt = this.#tickedTo + (this.#leads ? work : Math.max(1, work - 1)) * this.#tickMs;
+    if (this.#timer !== undefined && wakeAt >= this.#wakeAt) return;
+    this.#timer?.cancel();
+    this.#wakeAt = wakeAt;
+    this.#timer = this.#clock.setTimer(Math.max(0, wakeAt - this.#clock.monotonic()), () => this.#wake());
+  }
+
+  #wake(): void {
+    this.#timer = undefined;
+    if (this.#stopped) return;
+    for (; this.#wakeAt - this.#tickedTo > this.#tickMs / 2; this.#tickedTo += this.#tickMs) this.raw.tick();
+    // What a paused process missed beyond that is not made up for.
+    this.#tickedTo = Math.max(this.#tickedTo, this.#clock.monotonic() - this.#tickMs);
+    this.#events.tick();
+    this.#sleep();
+    this.schedule();
+  }
+
+  /** Counts the ticks that have passed, as far as they do nothing else. */
+  #countTicks(): void {
+    const now = Math.min(this.#clock.monotonic(), this.#wakeAt);
+    for (; now - this.#tickedTo >= this.#tickMs && this.raw.ticksToWork() > 1; this.#tickedTo += this.#tickMs) {
+      this.raw.tick();
+    }
   }
 
   /**
@@ -172,6 +208,7 @@ export class Driver {
   step(message: Message): void {
     if (this.#stopped) return;
     try {
+      this.#countTicks();
       this.raw.step(message);
     } catch (thrown) {
       // The sender left the group, or raft cannot take it now: the sender tries again.
@@ -195,11 +232,16 @@ export class Driver {
       this.#proposeAll();
       while (!this.#stopped && this.raw.hasReady()) {
         const { softState, hardState, readStates, messages } = this.raw.ready();
-        if (softState) this.#events.softState(softState);
+        if (softState) {
+          this.#leads = softState.raftState === StateType.StateLeader;
+          this.#events.softState(softState);
+        }
         if (hardState) this.#events.term(hardState.term);
         for (const state of readStates) this.#events.readState(state);
         for (const message of messages) this.#route(message);
       }
+      // What was decided may be due earlier than what was waited for.
+      this.#sleep();
     } catch (thrown) {
       this.#events.fatal(thrown);
     }

@@ -6,6 +6,7 @@ import {
   ConfChangeType,
   ErrProposalDropped,
   type Message,
+  MessageType,
   None,
   StateType,
   stateTypeName,
@@ -225,6 +226,7 @@ export class RaftNode implements Proposer {
   /** A message of a peer. */
   step(message: Message): void {
     this.#parts?.driver.step(message);
+    if (message.type === MessageType.MsgAppResp) this.#promoteLearners();
   }
 
   /**

@@ -153,3 +153,40 @@ describe("MemoryStorage", () => {
     expect(() => storage.applySnapshot(snapshot)).toThrow(ErrSnapOutOfDate);
   });
 });
+
+describe("ticksToWork", () => {
+  const roles: readonly (readonly [string, (m: Member) => void])[] = [
+    ["follower", () => undefined],
+    ["candidate", (m) => m.node.campaign()],
+    ["leader", (m) => elect(m)],
+  ];
+  it.each(roles)("says how many ticks a %s's next work is away: the ones before do nothing", (_role, become) => {
+    const m = group(3, { heartbeatTick: 3, checkQuorum: true, random: () => 0.5 }).at(1);
+    become(m);
+    drain(m);
+    for (let round = 0; round < 5; round++) {
+      const role = m.node.status().softState.raftState;
+      for (let left = m.node.ticksToWork(); left > 1; left--) {
+        expect(m.node.ticksToWork()).toBe(left);
+        m.node.tick();
+        expect(m.node.hasReady()).toBe(false);
+      }
+      m.node.tick();
+      expect(m.node.hasReady() || m.node.status().softState.raftState !== role).toBe(true);
+      drain(m);
+    }
+  });
+
+  it("is Infinity for who may not be elected", () => {
+    const learner = new Member(2n, storageOf({ ...voters(1), learners: [2n] }), {});
+    expect(learner.node.ticksToWork()).toBe(Number.POSITIVE_INFINITY);
+  });
+});
+
+/** Makes `m` the leader of its group of three, by the vote of member 2. */
+function elect(m: Member): void {
+  m.node.campaign();
+  drain(m);
+  const term = m.node.status().hardState.term;
+  m.node.step(newMessage({ type: MessageType.MsgVoteResp, from: 2n, to: 1n, term }));
+}

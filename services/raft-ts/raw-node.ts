@@ -11,7 +11,7 @@ import type { Raft } from "./raft.ts";
 import { becomeFollower } from "./roles.ts";
 import { newRaft } from "./start.ts";
 import type { BasicStatus, Status } from "./status.ts";
-import { step, tick } from "./step.ts";
+import { step, tick, ticksToWork } from "./step.ts";
 import { storageAppend, storageAppendResp, storageApply, storageApplyResp } from "./storage-messages.ts";
 import { type Progress, ProgressState } from "./tracker/progress.ts";
 import {
@@ -91,6 +91,11 @@ export class RawNode {
   /** One tick of the logical clock. */
   tick(): void {
     tick(this.#raft);
+  }
+
+  /** Ticks until one does something (a heartbeat, a check of the quorum, an election); Infinity when none will. */
+  ticksToWork(): number {
+    return ticksToWork(this.#raft);
   }
 
   /** Start an election now. */

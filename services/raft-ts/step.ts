@@ -105,6 +105,21 @@ export function tick(r: Raft): void {
   else tickElection(r);
 }
 
+/**
+ * How many more ticks it takes until one does something: a heartbeat, a check of the quorum or an election; at least 1,
+ * Infinity for who neither leads nor may be elected. A host may count the ticks before that late, all at once.
+ */
+export function ticksToWork(r: Raft): number {
+  const { electionTick, heartbeatTick } = r.config;
+  const left =
+    r.state === StateType.StateLeader
+      ? Math.min(heartbeatTick - r.heartbeatElapsed, electionTick - r.electionElapsed)
+      : r.promotable()
+        ? r.randomizedElectionTimeout - r.electionElapsed
+        : Number.POSITIVE_INFINITY;
+  return Math.max(1, left);
+}
+
 function tickElection(r: Raft): void {
   r.electionElapsed++;
   if (!r.promotable() || !r.pastElectionTimeout()) return;

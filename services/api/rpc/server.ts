@@ -99,12 +99,18 @@ function implement(
       const { input, context } = begin(call);
       return await (handler(input, context) as Promise<unknown>);
     };
+    // grpc-js calls every call cancelled in the end, an answered one too.
+    const answered = () => call.removeAllListeners("cancelled");
     run().then(
       (response) => {
+        answered();
         count(Code.Ok);
         callback(null, response);
       },
-      (thrown) => callback(fail(thrown)),
+      (thrown) => {
+        answered();
+        callback(fail(thrown));
+      },
     );
   }) as grpc.UntypedHandleCall;
 }

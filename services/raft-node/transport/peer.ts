@@ -42,8 +42,10 @@ const connectTimeoutMs = 2_000;
 const ackTimeoutMs = 3_000;
 /** News of the commit index alone may wait so long for company: a busy leader's next entries carry it for nothing. */
 const lazyMs = 2;
-/** An empty batch asks for an acknowledgement when none came for so long. */
-const helloMs = 500;
+/** An empty batch asks for an acknowledgement of what is on its way for so long. */
+const helloMs = 1_000;
+/** How often that is looked at. */
+const watchMs = 700;
 const firstBackoffMs = 50;
 const lastBackoffMs = 1_000;
 
@@ -62,7 +64,6 @@ export class Peer {
   #inflight: { readonly bytes: number; readonly at: Millis }[] = [];
   #inflightBytes = 0;
   #ackedBatches = 0;
-  #lastAckAt: Millis = 0;
   /** An empty batch is to be sent. */
   #hello = false;
   #wake: (() => void) | undefined;
@@ -168,16 +169,16 @@ export class Peer {
     await Promise.race([client.waitReady(connectTimeoutMs), rejectOnAbort(signal)]);
     this.#client = client;
     let timer: Timer | undefined;
-    this.#lastAckAt = clock.monotonic();
     const watch = () => {
       const oldest = this.#inflight[0];
-      if (oldest !== undefined && clock.monotonic() - oldest.at > ackTimeoutMs) {
+      const waitedMs = oldest === undefined ? 0 : clock.monotonic() - oldest.at;
+      if (waitedMs > ackTimeoutMs) {
         this.#attempt.abort(new SwarmError("Unavailable", `no acknowledgement for ${ackTimeoutMs} ms`));
         return;
       }
-      this.#hello ||= clock.monotonic() - this.#lastAckAt > helloMs;
+      this.#hello ||= waitedMs > helloMs;
       if (this.#hello) this.#wake?.();
-      timer = clock.setTimer(helloMs / 2, watch);
+      timer = clock.setTimer(watchMs, watch);
     };
     watch();
     try {
@@ -246,7 +247,6 @@ export class Peer {
       const batch = this.#inflight.shift();
       this.#inflightBytes -= batch?.bytes ?? 0;
     }
-    this.#lastAckAt = this.#options.clock.monotonic();
     if (this.#queue.length > 0) this.#wake?.();
   }
 
