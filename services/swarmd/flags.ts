@@ -23,6 +23,8 @@ export interface NodeOptions {
   readonly heartbeatTick: number;
   readonly electionTick: number;
   readonly logLevel: LogLevel;
+  /** JSON; undefined: the default place, where it need not be. */
+  readonly configFile: string | undefined;
   readonly insecureRegistries: readonly string[];
   readonly cgroupParent: string | undefined;
   readonly runDir: string;
@@ -42,6 +44,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --autolock                         a new swarm's managers need an unlock key to start again
       --cgroup-parent PATH               cgroup below which containers run (default: beside swarmd's own group)
       --check                            says what this host lacks, and ends
+      --config-file FILE                 registries: mirrors, insecure ones, credential helpers (default /etc/starling/swarmd.json)
       --election-tick N                  raft ticks without a leader before an election (default 8, of 100 ms each)
       --force-new-cluster                makes this manager the only one again, when the others are lost for ever
       --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 2)
@@ -114,6 +117,7 @@ export function parseCommand(args: readonly string[]): Command {
       heartbeatTick: ticks("heartbeat-tick", values["heartbeat-tick"]),
       electionTick: ticks("election-tick", values["election-tick"]),
       logLevel,
+      configFile: values["config-file"],
       insecureRegistries: values["insecure-registry"],
       cgroupParent: values["cgroup-parent"],
       runDir: values["run-dir"],
@@ -131,6 +135,7 @@ function parseFlags(args: readonly string[]) {
         autolock: { type: "boolean", default: false },
         "cgroup-parent": { type: "string" },
         check: { type: "boolean", default: false },
+        "config-file": { type: "string" },
         "election-tick": { type: "string", default: "8" },
         "force-new-cluster": { type: "boolean", default: false },
         "heartbeat-tick": { type: "string", default: "2" },

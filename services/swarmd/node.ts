@@ -22,6 +22,7 @@ import {
   NodeNetwork,
 } from "@starling/node-agent";
 import { advertisedAddress } from "./advertise.ts";
+import { readRegistrySettings } from "./config-file.ts";
 import type { NodeOptions } from "./flags.ts";
 import { whyWeEnd } from "./host-shutdown.ts";
 import { version } from "./installation.ts";
@@ -43,6 +44,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const surroundings = { clock: systemClock, random: systemRandom, log };
   const { stateDir } = options;
   log.info("swarmd starts", { version });
+  const registries = await readRegistrySettings(options);
   const remembered = await readNodeState(stateDir);
   const found = await identityOf(options, surroundings);
   if (found === undefined) return 0;
@@ -69,7 +71,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     hostname: options.hostname ?? ownHostname(),
     network,
     dependencies,
-    insecureRegistries: options.insecureRegistries,
+    registries,
     cgroupParent: options.cgroupParent,
     ...surroundings,
   });

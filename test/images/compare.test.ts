@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { nullLogger, systemClock } from "@starling/base";
-import { ImagePuller, ImageStore, RegistryClient } from "@starling/node-agent";
+import { defaultRegistrySettings, ImagePuller, ImageStore, RegistryClient } from "@starling/node-agent";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildImages } from "./build.ts";
 import { foldersWithoutTimes, gnuSparse, packSample, samples } from "./samples.ts";
@@ -23,7 +23,7 @@ beforeAll(async () => {
   for (const image of Object.values(await buildImages())) server.addBuilt(image);
   const store = new ImageStore(join(folder, "images"));
   await store.open();
-  registry = new RegistryClient({ insecureRegistries: [], now: () => systemClock.monotonic() });
+  registry = new RegistryClient({ settings: defaultRegistrySettings, clock: systemClock });
   const platform = { os: "linux", architecture: process.arch === "x64" ? "amd64" : process.arch };
   puller = new ImagePuller({ store, registry, platform, clock: systemClock, log: nullLogger });
 }, 300_000);

@@ -12,6 +12,7 @@ import { describeNode, goArchitecture } from "./describe.ts";
 import { ImageStore } from "./image/image-store.ts";
 import { ImagePuller } from "./image/puller.ts";
 import { RegistryClient } from "./image/registry.ts";
+import { defaultRegistrySettings, type RegistrySettings } from "./image/registry-settings.ts";
 
 export interface ContainerExecutorOptions {
   /** Images, volumes, what containers write, logs. On a file system that overlayfs takes as upper layer. */
@@ -23,8 +24,7 @@ export interface ContainerExecutorOptions {
   readonly hostname: string;
   readonly network: NetworkAttacher;
   readonly dependencies: Dependencies;
-  /** Registries reached by plain HTTP: hosts, host:port, or CIDRs. Loopback always is. */
-  readonly insecureRegistries?: readonly string[];
+  readonly registries?: RegistrySettings;
   /** Engine labels: `node.platform` constraints' `engine.labels.*`. */
   readonly labels?: Readonly<Record<string, string>>;
   /**
@@ -49,8 +49,8 @@ export class ContainerExecutor implements Executor {
     this.#options = options;
     const { clock, log, stateDir } = options;
     this.#registry = new RegistryClient({
-      insecureRegistries: options.insecureRegistries ?? [],
-      now: () => clock.monotonic(),
+      settings: options.registries ?? defaultRegistrySettings,
+      clock,
     });
     this.#store = new ImageStore(join(stateDir, "images"));
     const platform = { os: "linux", architecture: goArchitecture() };

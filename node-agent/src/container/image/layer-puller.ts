@@ -1,10 +1,11 @@
 import type { ImageReference } from "@starling/api";
 import type { Clock } from "@starling/base";
+import type { RegistryCredentials } from "./credentials.ts";
 import type { ImageStore } from "./image-store.ts";
 import type { WantedLayer } from "./layer-store.ts";
 import { BadImageError, type Descriptor } from "./manifest.ts";
 import type { PullProgress } from "./progress.ts";
-import type { RegistryClient, RegistryCredentials } from "./registry.ts";
+import type { RegistryClient } from "./registry.ts";
 import { Semaphore } from "./semaphore.ts";
 import { transferBlob } from "./transfer.ts";
 

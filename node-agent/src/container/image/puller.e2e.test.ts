@@ -8,6 +8,7 @@ import { TestRegistry } from "../test-registry.ts";
 import { ImageStore } from "./image-store.ts";
 import { ImagePuller } from "./puller.ts";
 import { RegistryClient } from "./registry.ts";
+import { defaultRegistrySettings } from "./registry-settings.ts";
 
 let folder: string;
 let registry: TestRegistry;
@@ -27,7 +28,7 @@ async function newPuller(): Promise<ImagePuller> {
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "starling-images-"));
   registry = await TestRegistry.start();
-  client = new RegistryClient({ insecureRegistries: [], now: () => 0 });
+  client = new RegistryClient({ settings: defaultRegistrySettings, clock });
   puller = await newPuller();
 });
 afterEach(async () => {

@@ -1,6 +1,7 @@
 import { type ImageReference, parseImageReference } from "@starling/api";
 import { type Clock, type Logger, SwarmError } from "@starling/base";
 import { FatalTaskError, TemporaryError } from "../../exec/controller.ts";
+import { parseRegistryAuth, type RegistryCredentials } from "./credentials.ts";
 import type { ImageStore, StoredImage } from "./image-store.ts";
 import { LayerPuller } from "./layer-puller.ts";
 import {
@@ -12,7 +13,7 @@ import {
   platformNames,
 } from "./manifest.ts";
 import { type OnProgress, PullProgress } from "./progress.ts";
-import { displayName, parseRegistryAuth, type RegistryClient, type RegistryCredentials } from "./registry.ts";
+import { displayName, type RegistryClient } from "./registry.ts";
 import { withRetries } from "./transfer.ts";
 
 interface Pull {
@@ -53,7 +54,7 @@ export class ImagePuller {
 
   /**
    * The image that `reference` names, all of it on this host. A reference with a digest that is here asks nobody; a tag
-   * asks its registry what it means now, and means what it meant before when the registry is away. Throws FatalTaskError
+   * asks its registry what it means now, and means what it meant before when the registry is away or refuses. Throws FatalTaskError
    * (no such image, access denied, damaged) or TemporaryError.
    */
   async pull(
@@ -105,11 +106,12 @@ export class ImagePuller {
           `image ${name}: no space left on this node's disk for images: ${(error as Error).message}`,
         );
       }
-      if (!(error instanceof TemporaryError)) throw error;
+      this.#closed.signal.throwIfAborted();
       const digest = await this.#store.resolved(name);
       const known = digest === undefined ? undefined : await this.#store.image(digest);
       if (known === undefined) throw error;
-      this.#log.warn("registry away, using the image as pulled before", { image: name, error: error.message });
+      // As Docker does: what is here is used when the registry is away, or takes these credentials no more.
+      this.#log.warn("not pulled, using the image as pulled before", { image: name, error });
       return known;
     }
   }
