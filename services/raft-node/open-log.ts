@@ -3,7 +3,6 @@ import { type JoinResponse, RaftMember } from "@starling/api";
 import { type Clock, type Logger, type Random, SwarmError } from "@starling/base";
 import {
   ConfChangeType,
-  decodeConfChange,
   type Entry,
   EntryType,
   encodeConfChange,
@@ -12,6 +11,7 @@ import {
   noData,
   type SnapshotMetadata,
 } from "raft-ts";
+import { describeForcedLog, planForcedLog } from "./force-new-cluster.ts";
 import { type Member, memberChange } from "./membership/membership.ts";
 import type { NextTurn } from "./next-turn.ts";
 import { random64 } from "./proposals.ts";
@@ -61,7 +61,9 @@ export async function openLog(options: OpenLogOptions): Promise<OpenedLog> {
       ? await joined(options, walOptions, snapshots)
       : await bootstrapped(options, walOptions, snapshots);
   const { wal } = existing;
-  const contents = options.forceNewCluster ? await forced(wal, existing.contents, snapshots) : existing.contents;
+  const contents = options.forceNewCluster
+    ? await forced(wal, existing.contents, snapshots, options.log)
+    : existing.contents;
   const raftId = contents.identity.raftId;
   const snapshot = await snapshots.loadNewest((metadata) => leadsTo(contents, metadata));
   const { storage, hardState } = buildStorage(contents, snapshot, options.stateDir);
@@ -156,27 +158,12 @@ function buildStorage(
   return { storage, hardState };
 }
 
-/**
- * Ends the log with the committed removal of everybody else (Swarm's --force-new-cluster). The whole log counts as
- * committed: the commit index on disk lags, and what was acknowledged must not be lost; the rest's outcome was unknown.
- */
-async function forced(wal: Wal, contents: WalContents, snapshots: SnapshotStore): Promise<WalContents> {
-  const { identity, entries, hardState = { term: 1, vote: 0n, commit: 0 } } = contents;
+/** Swarm's --force-new-cluster: first says what it drops. */
+async function forced(wal: Wal, contents: WalContents, snapshots: SnapshotStore, log: Logger): Promise<WalContents> {
   const snapshot = await snapshots.loadNewest((metadata) => leadsTo(contents, metadata));
-  const members = new Set<bigint>(snapshot?.metadata.confState.voters ?? []);
-  for (const entry of entries) {
-    if (entry.type !== EntryType.EntryConfChange || entry.index <= (snapshot?.metadata.index ?? 0)) continue;
-    const change = decodeConfChange(entry.data);
-    if (change.type === ConfChangeType.ConfChangeRemoveNode) members.delete(change.nodeId);
-    else members.add(change.nodeId);
-  }
-  members.delete(identity.raftId);
-  const last = lastIndexOf(contents);
-  const removals = [...members].map((nodeId, i): Entry => {
-    const data = encodeConfChange({ type: ConfChangeType.ConfChangeRemoveNode, nodeId });
-    return { term: hardState.term, index: last + 1 + i, type: EntryType.EntryConfChange, data };
-  });
-  const forcedState = { ...hardState, commit: last + removals.length };
-  await wal.append({ hardState: forcedState, entries: removals });
-  return { ...contents, hardState: forcedState, entries: [...entries, ...removals] };
+  const plan = planForcedLog(contents, snapshot);
+  log.warn(describeForcedLog(plan, contents.identity));
+  const { hardState, changes } = plan;
+  await wal.append({ hardState, entries: changes });
+  return { ...contents, hardState, entries: [...contents.entries, ...changes] };
 }
