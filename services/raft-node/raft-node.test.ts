@@ -3,6 +3,7 @@ import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { nullLogger } from "@starling/base";
 import { afterEach, describe, expect, it } from "vitest";
+import { type Files, nodeFiles } from "./disk.ts";
 import { TestGroup, type TestManager, until } from "./testing.ts";
 
 let group: TestGroup;
@@ -349,6 +350,69 @@ describe("a disk or an entry that fails", () => {
       }
     },
   );
+
+  /** This machine's disk, whose synced writes do as they are told. */
+  function odd(write: (go: () => Promise<void>) => Promise<void>): Files {
+    return {
+      ...nodeFiles,
+      async openSynced(path) {
+        const file = await nodeFiles.openSynced(path);
+        return {
+          write: (bytes, position) => write(() => file.write(bytes, position)),
+          sync: () => file.sync(),
+          close: () => file.close(),
+        };
+      },
+    };
+  }
+
+  it("a write that fails stops the node: nothing that is not on disk is acknowledged", async () => {
+    let broken = false;
+    const failing = odd(async (go) => {
+      if (broken) throw Object.assign(new Error("EIO: i/o error, write"), { code: "EIO" });
+      await go();
+    });
+    group = await TestGroup.create();
+    const only = await group.add("n1", failing);
+    await until("it leads", () => only.raft.isLeader);
+    await only.propose("before");
+    broken = true;
+    await expect(only.propose("lost")).rejects.toMatchObject({ code: "Unavailable" });
+    const fatal = await until("it stops", () => only.fatal);
+    expect(fatal.message).toMatch(/EIO/);
+    await expect(only.propose("later")).rejects.toMatchObject({ code: "Unavailable" });
+    expect(only.machine.applied).toEqual(["before"]);
+    broken = false;
+    await group.kill(only);
+    await restart(only);
+    await until("it leads again", () => only.raft.isLeader);
+    expect(only.machine.applied).toEqual(["before"]);
+  });
+
+  it("a leader whose write hangs longer than the election timeout hands over, and nothing is lost", async () => {
+    let stall: PromiseWithResolvers<void> | undefined;
+    const slow = odd(async (go) => {
+      await stall?.promise;
+      await go();
+    });
+    group = await TestGroup.create();
+    const old = await group.add("n1", slow);
+    await until("it leads", () => old.raft.isLeader);
+    for (const name of ["n2", "n3"]) await group.add(name);
+    await allVote(3);
+    await old.propose("first");
+    stall = Promise.withResolvers();
+    const pending = old.propose("while it hangs").catch((error: Error) => error);
+    const next = await until("another leads", () => group.managers.find((m) => m !== old && m.raft.isLeader), 60_000);
+    expect(await pending).toMatchObject({ code: "Unavailable" });
+    await next.propose("the group goes on");
+    stall.resolve();
+    stall = undefined;
+    await until("it has caught up", () => old.machine.applied.includes("the group goes on"), 60_000);
+    await allApplied(group.managers, next.machine.applied);
+    expect(old.fatal).toBeUndefined();
+    expect(old.machine.applied).toEqual(next.machine.applied);
+  });
 
   it("an entry that cannot be applied stops the node, with the entry's index", async () => {
     const [only] = (await groupOf(1)).managers as [TestManager];

@@ -1,6 +1,7 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
+import { Annotations, Node, Secret, SecretSpec, StoreAction, StoreActionKind } from "@starling/api";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Files, nodeFiles, type WritableFile } from "./disk.ts";
 import { machineHost } from "./host.ts";
@@ -56,6 +57,7 @@ async function single(first: Partial<RaftNodeOptions>) {
   await until("it leads", () => manager.raft.isLeader);
   return {
     manager,
+    folder: join(made.dir, "n1"),
     retired: () => retired,
     /** On a disk whose power is cut it need not get far. */
     async restart(keys: RaftKeys, disk?: ReturnType<typeof powerCutAfter>) {
@@ -134,6 +136,49 @@ describe("a change of the data key", () => {
     expect(await sealedWith()).toEqual(["c"]);
     await restart({ current: keyC });
     expect(manager.machine.applied).toHaveLength(20);
+  });
+
+  it("leaves no byte of a secret in the state folder, whatever becomes of the log", async () => {
+    const text = "a-secret-that-nobody-may-read";
+    const raw = Buffer.from("c0ffee00d15ea5e0badcafe0feedface0123456789abcdef", "hex");
+    const tell = [Buffer.from(text), Buffer.from(text, "utf16le"), raw, Buffer.from(raw.toString("hex"))];
+    const traces = [...tell, ...tell.map((bytes) => Buffer.from(bytes.toString("base64").slice(0, -4)))];
+    const { manager, retired, restart, folder } = await single({
+      keys: { current: keyA },
+      snapshots: { intervalEntries: 30, keepEntries: 5 },
+    });
+    const found = async () => {
+      const names = await readdir(folder, { recursive: true, withFileTypes: true });
+      const files = names.filter((name) => name.isFile()).map((name) => join(name.parentPath, name.name));
+      const contents = await Promise.all(files.map((path) => readFile(path)));
+      expect(files.length).toBeGreaterThan(1);
+      return files.filter((_, i) => traces.some((trace) => contents[i]!.includes(trace)));
+    };
+    const write = async (prefix: string) => {
+      const spec = SecretSpec.create({ annotations: Annotations.create({ name: text }), data: raw });
+      for (let i = 0; i < 40; i++) {
+        const secret = Secret.create({ id: `${prefix}${i}`, spec });
+        const action = StoreAction.create({ action: StoreActionKind.STORE_ACTION_CREATE, secret });
+        const node = StoreAction.create({
+          action: StoreActionKind.STORE_ACTION_CREATE,
+          node: Node.create({ id: `${text}${prefix}${i}` }),
+        });
+        await manager.raft.propose([action, node], () => void manager.machine.applied.push(`${text}${prefix}${i}`));
+      }
+    };
+    await write("a");
+    await until("a snapshot holds them", () => manager.raft.status().firstIndex > 1);
+    expect(await found()).toEqual([]);
+    manager.raft.rotateKey(keyB);
+    await write("b");
+    await until("the old key is retired", () => retired() === 1);
+    expect(await found()).toEqual([]);
+    await restart({ current: keyB });
+    expect(manager.machine.applied.filter((id) => id.startsWith(text))).toHaveLength(80);
+    expect(await found()).toEqual([]);
+    // The search finds what lies open.
+    await writeFile(join(folder, "leak"), `xx${raw.toString("hex")}`);
+    expect(await found()).toEqual([join(folder, "leak")]);
   });
 
   it("loses nothing by a power cut at any point of it, and is finished by the next start", {

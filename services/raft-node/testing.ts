@@ -20,6 +20,8 @@ import {
 import { addService } from "@starling/api/rpc";
 import { type Logger, nullLogger, type SwarmError, systemClock, systemRandom } from "@starling/base";
 import type { StateMachine, StateRestore } from "@starling/store";
+import type { Files } from "./disk.ts";
+import { machineHost } from "./host.ts";
 import type { RaftNodeOptions } from "./options.ts";
 import { RaftNode } from "./raft-node.ts";
 
@@ -136,12 +138,12 @@ export class TestManager {
   server!: grpc.Server;
   addr = "127.0.0.1:0";
 
-  /** What this one has otherwise than its group. */
-  readonly options: Partial<RaftNodeOptions>;
+  /** Its disk, where that is not the machine's. */
+  readonly files: Files | undefined;
 
-  constructor(nodeId: string, options: Partial<RaftNodeOptions> = {}) {
+  constructor(nodeId: string, files?: Files) {
     this.nodeId = nodeId;
-    this.options = options;
+    this.files = files;
   }
 
   /** Proposes node `id` and takes it into the machine when it is committed. */
@@ -174,8 +176,8 @@ export class TestGroup {
   }
 
   /** Starts a manager; the first makes the cluster, others join through the first one that runs. */
-  async add(nodeId: string, options: Partial<RaftNodeOptions> = {}): Promise<TestManager> {
-    const manager = new TestManager(nodeId, options);
+  async add(nodeId: string, files?: Files): Promise<TestManager> {
+    const manager = new TestManager(nodeId, files);
     const remote = this.managers.find((other) => other.raft.isLeader)?.addr;
     this.managers.push(manager);
     await this.start(manager, remote);
@@ -215,8 +217,8 @@ export class TestGroup {
       onRemoved: () => {
         manager.removed = true;
       },
+      ...(manager.files ? { host: { ...machineHost(() => testCredentials(pem)), files: manager.files } } : {}),
       ...this.#options,
-      ...manager.options,
     });
     manager.raft = raft;
     const by = { authorize: "roles", organization: () => organization } as const;

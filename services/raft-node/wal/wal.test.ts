@@ -6,6 +6,7 @@ import { RaftMember } from "@starling/api";
 import { nullLogger, systemClock } from "@starling/base";
 import type { Entry } from "raft-ts";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { nodeFiles, type WritableFile } from "../disk.ts";
 import { SealerRing } from "../seal.ts";
 import { decodeFrame, decodeHeader, encodeHeader, headerBytes } from "./format.ts";
 import { Wal, type WalOptions } from "./wal.ts";
@@ -47,6 +48,33 @@ async function reopened(more: Partial<WalOptions> = {}) {
     commit: hardState?.commit,
     mark: mark?.index,
   };
+}
+
+/** This machine's disk, on which synced writes fail while it is broken. */
+function failing(code: string) {
+  const disk = {
+    broken: true,
+    open: 0,
+    files: {
+      ...nodeFiles,
+      async openSynced(path: string): Promise<WritableFile> {
+        const file = await nodeFiles.openSynced(path);
+        disk.open++;
+        return {
+          async write(bytes, position) {
+            if (disk.broken) throw Object.assign(new Error(`${code}: write`), { code });
+            await file.write(bytes, position);
+          },
+          sync: () => file.sync(),
+          async close() {
+            disk.open--;
+            await file.close();
+          },
+        };
+      },
+    },
+  };
+  return disk;
 }
 
 const segments = async () => (await readdir(dir)).filter((name) => name.endsWith(".wal")).sort();
@@ -155,6 +183,38 @@ describe("Wal", () => {
     await again.append({ entries: [entry(2, 2)] });
     await again.close();
     expect(await reopened()).toMatchObject({ entries: ["1@1", "2@2"] });
+  });
+
+  it("does not start on a disk too full to cut a torn write, says so, and cuts it once there is room", async () => {
+    const wal = await create();
+    await wal.append({ entries: [entry(1)] });
+    await wal.append({ entries: [entry(2)] });
+    await wal.close();
+    const path = join(dir, (await segments())[0]!);
+    const bytes = await readFile(path);
+    bytes.fill(0, framesOf(bytes).at(-1)!.contentEnd - 5);
+    await writeFile(path, bytes);
+    const disk = failing("ENOSPC");
+    await expect(Wal.open(options({ files: disk.files }))).rejects.toMatchObject({
+      code: "ResourceExhausted",
+      message: `disk full at ${dir}: free some space`,
+    });
+    expect(disk.open, "files left open").toBe(0);
+    expect(await readFile(path)).toEqual(bytes);
+    expect(await reopened()).toMatchObject({ entries: ["1@1"] });
+  });
+
+  it("takes nothing more after a write that failed: what it then holds is unknown", async () => {
+    const disk = failing("EIO");
+    disk.broken = false;
+    const wal = await create({ files: disk.files });
+    await wal.append({ entries: [entry(1)] });
+    disk.broken = true;
+    await expect(wal.append({ entries: [entry(2)] })).rejects.toThrow("EIO");
+    disk.broken = false;
+    await expect(wal.append({ entries: [entry(2)] })).rejects.toThrow("EIO");
+    await wal.close();
+    expect(await reopened()).toMatchObject({ entries: ["1@1"] });
   });
 
   it("takes a last write whose sectors came in the wrong order for torn, too", async () => {
