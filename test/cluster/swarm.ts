@@ -73,9 +73,9 @@ export class Swarm {
 
   /**
    * Starts swarmd: a host that has been a node goes on as that node, a new one joins `via`, or else begins a swarm. The
-   * token for joining is asked of `via` unless given. Returns swarmd's pid inside the host.
+   * token for joining is asked of `via` unless given. `flags` come last. Returns swarmd's pid inside the host.
    */
-  async startNode(host: Host, via?: Host, token?: string): Promise<number> {
+  async startNode(host: Host, via?: Host, token?: string, flags: readonly string[] = []): Promise<number> {
     const isNode = existsSync(join(host.stateFolder, "certificates/swarm-node.crt"));
     const join_: string[] = [];
     if (via && !isNode) {
@@ -93,6 +93,7 @@ export class Swarm {
       ...["--listen-metrics", `${host.address}:${ports.metrics}`],
       ...["--insecure-registry", "10.99.0.0/24"],
       ...join_,
+      ...flags,
     ]);
     this.#daemons.set(host.name, pid);
     return pid;
