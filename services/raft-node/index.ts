@@ -6,7 +6,7 @@ export type { Member } from "./membership/membership.ts";
 export type { NextTurn } from "./next-turn.ts";
 export type { MemberStatus, RaftHandlers, RaftNodeOptions, RaftStatus } from "./options.ts";
 export { RaftNode } from "./raft-node.ts";
-export type { RaftKeys } from "./seal.ts";
+export { aesSealer, type RaftKeys } from "./seal.ts";
 export { defaultSnapshotPolicy, type SnapshotPolicy } from "./snapshotter.ts";
 export { toWire } from "./transport/message-codec.ts";
 export type { PeerEvents } from "./transport/peer.ts";

@@ -27,7 +27,8 @@ export class Clients {
     const up = hosts.filter(({ state }) => state === "up");
     const leaders = up.filter(({ leads }) => leads);
     const [leader, any] = [this.#chance.pick(leaders), this.#chance.pick(up)];
-    if (leader !== undefined && this.#chance.happens(0.6)) {
+    if (leader !== undefined && this.#chance.happens(0.15)) void this.#clear(leader.store!);
+    else if (leader !== undefined && this.#chance.happens(0.6)) {
       // Often several at once: they are in flight together, each on top of the one before.
       for (let left = 1 + this.#chance.below(3); left > 0; left--) void this.#write(leader, leader.store!);
     } else if (any !== undefined) void this.#read(any, any.store!);
@@ -57,6 +58,17 @@ export class Clients {
     }
     history.writeEnds(write!, host.name);
     this.#trace.note(host.name, "acknowledged", { id, key });
+  }
+
+  /** A transaction that leaves nothing behind which bears its version. */
+  async #clear(store: MemoryStore): Promise<void> {
+    try {
+      await store.update((tx) => {
+        for (const { id } of tx.tasks.find().slice(0, 2)) tx.tasks.delete(id);
+      });
+    } catch {
+      // As for a write.
+    }
   }
 
   async #read(host: Host, store: MemoryStore): Promise<void> {

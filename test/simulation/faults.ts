@@ -44,6 +44,10 @@ export const faultNames = [
   "rot",
   "stream reset",
   "leader transfer",
+  "data key rotated",
+  "older key forgotten",
+  "client came back",
+  "client began anew",
   "member joins",
   "member removed",
 ] as const;
@@ -103,6 +107,7 @@ export class Faults {
       [1, () => this.#fillDisk()],
       [2, () => this.#rot()],
       [1, () => this.#resetStream()],
+      [2, () => this.#rotateKey()],
       [2, () => this.#transfer()],
       [2, () => this.#join()],
       [3, () => this.#remove()],
@@ -349,6 +354,11 @@ export class Faults {
     const host = this.#anyUp();
     const peer = this.#chance.pick(host?.transport?.streamPeers ?? []);
     if (peer !== undefined && host?.transport?.reset(peer)) this.#world.trace.strike("stream reset", host.name);
+  }
+
+  #rotateKey(): void {
+    const host = this.#anyUp();
+    if (host?.rotateKey()) this.#world.trace.strike("data key rotated", host.name);
   }
 
   #transfer(): void {

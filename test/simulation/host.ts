@@ -1,12 +1,13 @@
 import type { JoinResponse } from "@starling/api";
 import { SwarmError } from "@starling/base";
-import { type Files, type RaftHandlers, RaftNode } from "@starling/raft-node";
+import { aesSealer, type Files, type RaftHandlers, RaftNode } from "@starling/raft-node";
 import { MemoryStore } from "@starling/store";
 import { type Config, RawNode } from "raft-ts";
 import { type Raft, raftOf } from "raft-ts/testing";
 import type { Chance } from "./chance.ts";
 import type { Checkers } from "./checkers/index.ts";
 import { SimDisk } from "./disk.ts";
+import { SimKeyring } from "./keyring.ts";
 import type { Mutant } from "./mutants.ts";
 import type { SimNetwork } from "./network.ts";
 import { Process, type Schedule, SimClock } from "./schedule.ts";
@@ -32,6 +33,8 @@ export interface Surroundings {
   readonly checkers: Checkers;
   readonly mutant: Mutant | undefined;
   readonly raftConfig: Partial<Config>;
+  /** Logs begin unsealed. */
+  readonly clear: boolean;
   readonly find: (addr: string) => Host | undefined;
   /** A host that believes to lead, to join through. */
   readonly someLeader: () => Host | undefined;
@@ -45,6 +48,7 @@ export class Host implements RaftEndpoint {
   readonly name: string;
   readonly addr: string;
   readonly disk: SimDisk;
+  readonly #keyring: SimKeyring;
   readonly #world: Surroundings;
   readonly #chance: Chance;
   state: HostState = "down";
@@ -67,6 +71,8 @@ export class Host implements RaftEndpoint {
     const { schedule, trace } = world;
     this.disk = new SimDisk({ schedule, chance: chance.fork(), trace, host: name });
     this.disk.lies = world.mutant?.lyingDisk ?? false;
+    const forgetful = world.mutant?.forgetsKeys ?? false;
+    this.#keyring = new SimKeyring({ disk: this.disk, chance: chance.fork(), clear: world.clear, forgetful });
   }
 
   get handlers(): RaftHandlers | undefined {
@@ -91,6 +97,7 @@ export class Host implements RaftEndpoint {
     this.state = "starting";
     this.life++;
     const witness = checkers.hostStarts(this, store);
+    const { keys } = this.#keyring;
     const raft = new RaftNode({
       stateDir,
       nodeId: this.name,
@@ -104,7 +111,9 @@ export class Host implements RaftEndpoint {
       log: trace.logger(this.name),
       ...(first ? { raftId: BigInt(1 + this.#chance.below(1_000_000)) } : { join: { remote: "" } }),
       segmentBytes: 16 * 1024,
-      snapshots: { intervalEntries: 60, keepEntries: this.#chance.below(2) * 20 },
+      snapshots: { intervalEntries: this.#chance.pick([10, 60])!, keepEntries: this.#chance.below(2) * 20 },
+      ...(keys && { keys }),
+      onKeysRetired: () => this.#onKeysRetired(process),
       onRemoved: () => this.#onRemoved(process),
       onFatal: (error) => this.#onFatal(process, error),
       host: {
@@ -143,6 +152,25 @@ export class Host implements RaftEndpoint {
     this.#forgetProcess();
     if (power) this.disk.powerCut();
     else this.disk.settle();
+  }
+
+  /** A new data key, unless one is on its way already. False if so. */
+  rotateKey(): boolean {
+    const { process, raft } = this;
+    if (this.#keyring.rotating || raft === undefined) return false;
+    this.#keyring.begin();
+    this.#world.schedule.after(this.#chance.between(0, 20), process, () => this.#keyring.tell(raft));
+    return true;
+  }
+
+  /** The older keys go a little later: the process may end in between, and hear of it again. */
+  #onKeysRetired(process: Process): void {
+    const { schedule, trace, checkers } = this.#world;
+    schedule.after(this.#chance.between(0, 20), process, () => {
+      const left = this.#keyring.retired((key) => aesSealer(key).fingerprint);
+      trace.strike("older key forgotten", this.name);
+      if (left !== undefined) checkers.fail(`${this.name}: ${left} needs a data key that was said to be needless`);
+    });
   }
 
   /** Ends as on SIGTERM: hands leadership over first. */

@@ -23,6 +23,10 @@ export interface Mutant {
   readonly proposer?: (proposer: Proposer) => Proposer;
   readonly restore?: (snapshot: StoreSnapshot) => StoreSnapshot;
   readonly losesEvent?: (event: StoreEvent) => boolean;
+  /** From which version a client goes on that saw everything up to `version`. */
+  readonly resumesFrom?: (version: number) => number;
+  /** Data keys are forgotten before raft says that they may be. */
+  readonly forgetsKeys?: boolean;
   readonly lyingDisk?: boolean;
   /** Damaged records are read as if they were the torn end of the log. */
   readonly hidesRot?: boolean;
@@ -148,6 +152,9 @@ export const mutants: readonly Mutant[] = [
     name: "a watcher misses a change",
     losesEvent: (event) => event.kind === "task" && event.action === "remove" && event.object.id.endsWith("7"),
   },
+  { name: "a change is missed at a reconnect", resumesFrom: (version) => version + 1 },
+  { name: "a change comes twice after a reconnect", resumesFrom: (version) => version - 1 },
+  { name: "a data key is forgotten too early", forgetsKeys: true },
   { name: "damage in the log is cut like a torn end", hidesRot: true },
 ];
 

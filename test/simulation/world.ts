@@ -53,6 +53,8 @@ class World implements FaultyWorld {
   readonly #surroundings: Surroundings;
   readonly #clients: Clients;
   readonly #faults: Faults;
+  /** How often, per step, the follower loses its connection. */
+  readonly #restlessness: number;
   #step = 0;
   #events = 0;
   /** The membership as the furthest replica knows it. */
@@ -68,12 +70,14 @@ class World implements FaultyWorld {
       votes: (host) => this.#faults.onVote(host),
     });
     const elections = this.chance.happens(0.25);
+    this.#restlessness = this.chance.pick([0.02, 0.3])!;
     this.#surroundings = {
       schedule: this.schedule,
       net: this.net,
       trace: this.trace,
       checkers: this.#checkers,
       mutant,
+      clear: this.chance.happens(0.2),
       raftConfig: elections ? oneEntryAtATime : raftConfig(this.chance),
       find: (addr) => this.hosts.find((host) => host.addr === addr),
       someLeader: () => this.hosts.find(({ leads }) => leads),
@@ -108,6 +112,7 @@ class World implements FaultyWorld {
         this.#faults.maybeStrike();
         if (this.chance.happens(0.25)) this.#clients.act(this.hosts);
         if (this.chance.happens(0.02)) this.#startSomeHost();
+        if (this.#follow()) await settled();
         await this.#pass(stepMs);
       }
       this.#faults.end();
@@ -147,8 +152,7 @@ class World implements FaultyWorld {
     for (let happen = this.schedule.next(end); happen !== undefined; happen = this.schedule.next(end)) {
       this.#events++;
       happen();
-      // All promises that this settles go on before the next event.
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      await settled();
       this.#checkers.observe(this.hosts);
       if (this.#failed) return;
     }
@@ -162,6 +166,21 @@ class World implements FaultyWorld {
       await this.#pass(stepMs);
     }
     return done();
+  }
+
+  /** The follower loses its connection, or finds another one: then it has something to read. */
+  #follow(): boolean {
+    const { follower } = this.#checkers;
+    if (follower.connected) {
+      if (this.chance.happens(this.#restlessness)) follower.disconnect();
+      return false;
+    }
+    const host = this.chance.pick(this.hosts.filter(({ state }) => state === "up"));
+    if (host === undefined || !this.chance.happens(0.3)) return false;
+    const outcome = this.#checkers.follow(host);
+    if (outcome === "resumed") this.trace.strike("client came back", host.name);
+    else if (outcome === "anew") this.trace.strike("client began anew", host.name);
+    return outcome !== "refused";
   }
 
   #startSomeHost(): void {
@@ -217,6 +236,11 @@ class World implements FaultyWorld {
     const leader = this.hosts.find(({ leads }) => leads)!;
     history.finish(new Map(leader.store!.view((tx) => tx.services.find()).map((each) => [each.id, registerOf(each)])));
   }
+}
+
+/** All promises that an event settles go on before the next event. */
+function settled(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 /** Makes the most of elections: a leader's entries spread one by one. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RaftMember } from "@starling/api";
 import { nullLogger, systemClock } from "@starling/base";
-import type { Entry } from "raft-ts";
+import { type Entry, emptyConfState } from "raft-ts";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { nodeFiles, type WritableFile } from "../disk.ts";
 import { SealerRing } from "../seal.ts";
@@ -94,6 +94,30 @@ describe("Wal", () => {
     await again.close();
     expect(await segments()).toHaveLength(1);
     expect(await reopened()).toMatchObject({ entries: [`${next}@1`] });
+  });
+
+  it("keeps the file that replaces one whose first frame was torn, when older files and keys go", async () => {
+    const [a, b] = [{ current: new Uint8Array(32).fill(1) }, new Uint8Array(32).fill(2)];
+    const wal = await create({ sealers: new SealerRing(a) });
+    for (let index = 1; (await segments()).length < 2; index++) await wal.append({ entries: [entry(index)] });
+    await wal.close();
+    const path = join(dir, (await segments())[1]!);
+    const file = await readFile(path);
+    await writeFile(path, file.fill(0, headerBytes));
+
+    const sealers = new SealerRing(a);
+    const { wal: again, contents } = (await Wal.open(options({ sealers })))!;
+    const last = contents.entries.at(-1)!;
+    const mark = { index: last.index - 1, term: 1, confState: emptyConfState };
+    sealers.rotate(b);
+    await again.dropOlderKeys(mark, () => [last]);
+    await again.append({ entries: [entry(last.index + 1)] });
+    await again.releaseTo(mark.index);
+    await again.close();
+    expect(await reopened({ sealers: new SealerRing({ current: b }) })).toMatchObject({
+      entries: [`${last.index}@1`, `${last.index + 1}@1`],
+      mark: mark.index,
+    });
   });
 
   it("gives back what was written: entries, the last hard state, whose it is", async () => {

@@ -280,6 +280,8 @@ export class Wal {
     this.#header = header;
     this.#offset = headerBytes;
     this.#segmentBytes = spareBytes;
+    // A segment that never got a whole frame bore the same name: the new one has replaced it.
+    if (this.#segments.at(-1)?.path === path) this.#segments.pop();
     this.#segments.push({ path, keyFingerprint: fingerprint, maxIndex: 0 });
     this.#prepareSpare();
   }

@@ -5,6 +5,7 @@ import { type Entry, type Message, MessageType } from "raft-ts";
 import type { Raft } from "raft-ts/testing";
 import type { Host } from "../host.ts";
 import type { Mutant } from "../mutants.ts";
+import { Follower } from "./follower.ts";
 import { HistoryChecker } from "./history.ts";
 import { LogChecker } from "./log.ts";
 import { registerOf, StateChecker } from "./state.ts";
@@ -32,6 +33,7 @@ export interface CheckerEvents {
 export class Checkers {
   readonly log: LogChecker;
   readonly history: HistoryChecker;
+  readonly follower: Follower;
   violation: string | undefined;
   readonly #mutant: Mutant | undefined;
   readonly #state: StateChecker;
@@ -49,6 +51,7 @@ export class Checkers {
     this.log = new LogChecker(this.#fail, events.leads);
     this.history = new HistoryChecker(this.#fail);
     this.#state = new StateChecker(this.#fail);
+    this.follower = new Follower({ fail: this.#fail, told: this.#told, resumesFrom: mutant?.resumesFrom });
   }
 
   fail(explain: string): void {
@@ -95,7 +98,13 @@ export class Checkers {
     if (rotten) this.#fail(`${name} started with a damaged log: ${rotten.path} at offset ${rotten.offset}`);
   }
 
+  /** The follower goes to `host`: see Follower.connect. */
+  follow(host: Host): ReturnType<Follower["connect"]> {
+    return this.follower.connect(host.store!, this.#watchers.get(host)!);
+  }
+
   hostEnds(host: Host): void {
+    this.follower.ends(host.store);
     this.#watchers.get(host)?.close();
     this.#watchers.delete(host);
   }
@@ -139,6 +148,7 @@ export class Checkers {
       const { state, raw, raft } = host;
       if (state !== "up" || raw === undefined || raft === undefined) continue;
       this.#watchers.get(host)?.compare();
+      this.follower.compare(host.store!);
       this.#compareMembers(host, raft, raw);
     }
   }
