@@ -63,6 +63,7 @@ export class Replica {
     } catch (cause) {
       throw new Error(`raft entry ${index} of term ${term} cannot be applied: ${(cause as Error).message}`, { cause });
     }
+    this.#options.stateMachine.reached(index);
     this.#applied = index;
     this.#appliedTerm = term;
   }
@@ -72,7 +73,7 @@ export class Replica {
    * nothing is applied meanwhile. Rejects DataLoss, and nothing is changed, when it is no snapshot.
    */
   async restore({ metadata, chunks }: LoadedSnapshot, pause: () => Promise<void>): Promise<void> {
-    const state = this.#options.stateMachine.beginRestore();
+    const state = this.#options.stateMachine.beginRestore(metadata.index);
     let membership: ClusterSnapshot | undefined;
     for (const part of decodeSnapshot(chunks)) {
       if (part.t === "membership") membership = part.membership;

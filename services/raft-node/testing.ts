@@ -104,6 +104,7 @@ export class TestMachine implements StateMachine {
   applyActions(actions: readonly StoreAction[]): void {
     for (const { node } of actions) if (node) this.applied.push(node.id);
   }
+  reached(): void {}
   abandonInFlight(): void {
     this.abandoned++;
   }

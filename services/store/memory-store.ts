@@ -167,16 +167,20 @@ export class MemoryStore implements StateMachine {
     return rootToParts(this.#root, PART_OBJECTS_MAX);
   }
 
+  reached(index: number): void {
+    this.#committedIndex = Math.max(this.#committedIndex, index);
+  }
+
   /** Replaces the state in one piece; `beginRestore` is for states of any size. */
-  restore(snapshot: StoreSnapshot): void {
+  restore(snapshot: StoreSnapshot, index = 0): void {
     const state = new RestoredState(this.#root);
     state.add(snapshot);
     for (const _ of state.compare());
-    this.#replace(state);
+    this.#replace(state, index);
   }
 
   /** Watchers get the difference as one commit, at the end. */
-  beginRestore(): StateRestore {
+  beginRestore(index = 0): StateRestore {
     const before = this.#root;
     const state = new RestoredState(before);
     return {
@@ -184,15 +188,16 @@ export class MemoryStore implements StateMachine {
       finish: async (pause) => {
         for (const _ of state.compare()) await pause();
         assert(this.#root === before, "the store changed while a snapshot was being restored");
-        this.#replace(state);
+        this.#replace(state, index);
       },
     };
   }
 
-  #replace(state: RestoredState): void {
+  /** The state's last commit may have left no object that bears its version: it is the snapshot's index that tells. */
+  #replace(state: RestoredState, snapshotIndex: number): void {
     this.abandonInFlight(new SwarmError("Unavailable", "outcome unknown: state was replaced by a snapshot"));
     this.#interner = state.interner;
-    const index = Math.max(this.#committedIndex, state.newestVersion);
+    const index = Math.max(this.#committedIndex, state.newestVersion, snapshotIndex);
     this.#setRoot(state.root, index);
     this.#feed.replace(state.changes, index);
   }

@@ -25,6 +25,8 @@ export interface Proposer {
 export interface StateMachine {
   /** Applies an entry that this store did not propose (or has abandoned), in log order. Throws when it cannot: stop. */
   applyActions(actions: readonly StoreAction[], index: number): void;
+  /** Every entry up to `index` is applied, also those that change nothing here: a version up to there is a known one. */
+  reached(index: number): void;
   /** Leadership is lost: what is in flight rejects with `reason`, the state goes back to what is committed. */
   abandonInFlight(reason: SwarmError): void;
   /**
@@ -32,8 +34,11 @@ export interface StateMachine {
    * committed meanwhile does not show.
    */
   snapshotParts(): Iterable<StoreSnapshot>;
-  /** Begins to replace the committed state. Until the end of `finish` nothing of it shows, and nothing else is applied. */
-  beginRestore(): StateRestore;
+  /**
+   * Begins to replace the committed state by that after the entry at `index`. Until the end of `finish` nothing of it
+   * shows, and nothing else is applied.
+   */
+  beginRestore(index: number): StateRestore;
 }
 
 /** A snapshot on its way into a state machine. Who drops it has changed nothing. */

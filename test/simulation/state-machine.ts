@@ -9,10 +9,11 @@ export function observed(store: StateMachine, witness: Witness, mutant: Mutant |
       store.applyActions(actions, index);
       witness.applied(index);
     },
+    reached: (index) => store.reached(index),
     abandonInFlight: (reason) => store.abandonInFlight(reason),
     snapshotParts: () => store.snapshotParts(),
-    beginRestore() {
-      const state = store.beginRestore();
+    beginRestore(index) {
+      const state = store.beginRestore(index);
       return {
         add: (part) => state.add(mutant?.restore?.(part) ?? part),
         async finish(pause) {
