@@ -172,6 +172,7 @@ export class RaftNode implements Proposer {
     const snapshotter = new Snapshotter({
       ...opened,
       nextTurn,
+      clock,
       policy: { ...defaultSnapshotPolicy, ...this.#options.snapshots },
       log,
       lastIndex: opened.snapshot?.metadata.index ?? 0,

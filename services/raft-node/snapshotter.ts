@@ -1,5 +1,5 @@
 import type { ClusterSnapshot, StoreSnapshot } from "@starling/api";
-import type { Logger } from "@starling/base";
+import type { Clock, Logger, Millis, Timer } from "@starling/base";
 import { type ConfState, type MemoryStorage, noData, type SnapshotMetadata } from "raft-ts";
 import { isDiskFull } from "./disk.ts";
 import { type NextTurn, pauses } from "./next-turn.ts";
@@ -27,6 +27,9 @@ export const defaultSnapshotPolicy: SnapshotPolicy = {
   keepBytes: 16 * mebibyte,
   keepOldSnapshots: 0,
 };
+
+/** Between a failed snapshot and the next attempt. */
+const retryMs: Millis = 2_000;
 
 /** What it takes to be rid of older data keys. */
 export interface Rekeying {
@@ -57,12 +60,16 @@ export class Snapshotter {
   /** Size of the newest snapshot taken here. */
   #snapshotBytes = 0;
   #running: Promise<void> | undefined;
+  /** Runs after a failure; nothing is tried before it fires. */
+  #retry: Timer | undefined;
+  readonly #clock: Clock;
 
   constructor(options: {
     readonly wal: Wal;
     readonly storage: MemoryStorage;
     readonly snapshots: SnapshotStore;
     readonly nextTurn: NextTurn;
+    readonly clock: Clock;
     readonly policy: SnapshotPolicy;
     readonly log: Logger;
     /** Index of the newest snapshot, 0 without one. */
@@ -77,6 +84,7 @@ export class Snapshotter {
     this.#storage = options.storage;
     this.#store = options.snapshots;
     this.#pause = pauses(options.nextTurn);
+    this.#clock = options.clock;
     this.#policy = options.policy;
     this.#log = options.log;
     this.#lastIndex = options.lastIndex;
@@ -124,7 +132,7 @@ export class Snapshotter {
       readonly store: Iterable<StoreSnapshot>;
     },
   ): void {
-    if (this.#running || applied === 0) return;
+    if (this.#running || this.#retry || applied === 0) return;
     const rekey = this.#rekeyFrom !== undefined && applied >= this.#rekeyFrom;
     if (!rekey && !this.#isDue(applied) && !this.#strandsNewcomer(confState)) return;
     if (rekey) this.#rekeyFrom = undefined;
@@ -133,7 +141,11 @@ export class Snapshotter {
     const { metadata, membership, store } = view();
     this.#running = this.#save(metadata, membership, store, rekey)
       .catch((thrown: unknown) => {
-        if (rekey) this.#rekeyFrom ??= applied + 1;
+        if (rekey) this.#rekeyFrom ??= 0;
+        this.#retry = this.#clock.setTimer(retryMs, () => {
+          this.#retry = undefined;
+          this.#done();
+        });
         // The log goes on growing until the next attempt; nothing is lost.
         const text = isDiskFull(thrown) ? "raft snapshot: disk full" : "raft snapshot failed";
         this.#log.error(`${text}: the log is not trimmed`, { index: metadata.index, error: thrown });
@@ -144,9 +156,10 @@ export class Snapshotter {
       });
   }
 
-  /** Resolves when no snapshot is being written. */
+  /** Resolves when no snapshot is being written. For the end: nothing is tried again. */
   async settled(): Promise<void> {
     await this.#running;
+    this.#retry?.cancel();
   }
 
   #isDue(applied: number): boolean {

@@ -227,7 +227,8 @@ class World implements FaultyWorld {
       return same;
     };
     const done = await this.#until(together, recoveryMs);
-    if (this.#failed) return;
+    // A removal that was under way may have left a majority without whole disks meanwhile.
+    if (this.#failed || (!done && !this.#canRecover())) return;
     if (!done || settled === undefined) {
       const states = this.hosts.map(({ name, state, leads }) => `${name} ${leads ? "leads" : state}`).join(", ");
       this.#checkers.fail(`no recovery in ${recoveryMs} ms: ${states}`);
