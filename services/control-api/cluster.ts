@@ -27,16 +27,12 @@ export function clusterHandlers({ store, clock, log }: ControlDeps): Pick<Handle
   return {
     async getCluster({ clusterId }) {
       required(clusterId, "cluster id");
-      const cluster = found(
-        store.view((tx) => tx.clusters.get(clusterId)),
-        "cluster",
-        clusterId,
-      );
+      const cluster = found(await store.read((tx) => tx.clusters.get(clusterId)), "cluster", clusterId);
       return GetClusterResponse.create({ cluster: redactCluster(cluster) });
     },
 
     async listClusters({ filters }) {
-      const clusters = store.view((tx) => tx.clusters.find(candidates(filters)));
+      const clusters = await store.read((tx) => tx.clusters.find(candidates(filters)));
       return ListClustersResponse.create({
         clusters: clusters
           .filter(({ id, spec: { annotations } }) =>

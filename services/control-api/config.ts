@@ -23,16 +23,12 @@ export function configHandlers({ store, log }: ControlDeps): Pick<Handlers<typeo
   return {
     async getConfig({ configId }) {
       required(configId, "config ID");
-      const config = found(
-        store.view((tx) => tx.configs.get(configId)),
-        "config",
-        configId,
-      );
+      const config = found(await store.read((tx) => tx.configs.get(configId)), "config", configId);
       return GetConfigResponse.create({ config });
     },
 
     async listConfigs({ filters }) {
-      const configs = store.view((tx) => tx.configs.find(all));
+      const configs = await store.read((tx) => tx.configs.find(all));
       return ListConfigsResponse.create({
         configs: configs.filter(({ id, spec: { annotations } }) =>
           passesAny(filters, { id, name: annotations.name, labels: annotations.labels }),

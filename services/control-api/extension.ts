@@ -22,11 +22,7 @@ export function extensionHandlers({ store, log }: ControlDeps): Pick<Handlers<ty
   return {
     async getExtension({ extensionId }) {
       required(extensionId, "extension ID");
-      const extension = found(
-        store.view((tx) => tx.extensions.get(extensionId)),
-        "extension",
-        extensionId,
-      );
+      const extension = found(await store.read((tx) => tx.extensions.get(extensionId)), "extension", extensionId);
       return GetExtensionResponse.create({ extension });
     },
 

@@ -26,16 +26,12 @@ export function networkHandlers({ store, log }: ControlDeps): Pick<Handlers<type
   return {
     async getNetwork({ networkId }) {
       required(networkId, "network id");
-      const network = found(
-        store.view((tx) => tx.networks.get(networkId)),
-        "network",
-        networkId,
-      );
+      const network = found(await store.read((tx) => tx.networks.get(networkId)), "network", networkId);
       return GetNetworkResponse.create({ network });
     },
 
     async listNetworks({ filters }) {
-      const networks = store.view((tx) => tx.networks.find(candidates(filters)));
+      const networks = await store.read((tx) => tx.networks.find(candidates(filters)));
       return ListNetworksResponse.create({
         networks: networks.filter(({ id, spec: { annotations } }) =>
           passesEach(filters, { id, name: annotations.name, labels: annotations.labels }),

@@ -36,16 +36,12 @@ export function nodeHandlers({ store, clock, log, raft }: ControlDeps): Pick<Han
   return {
     async getNode({ nodeId }) {
       required(nodeId, "node id");
-      const node = found(
-        store.view((tx) => tx.nodes.get(nodeId)),
-        "node",
-        nodeId,
-      );
+      const node = found(await store.read((tx) => tx.nodes.get(nodeId)), "node", nodeId);
       return GetNodeResponse.create({ node: withStatus([node])[0] });
     },
 
     async listNodes({ filters }) {
-      const nodes = store.view((tx) => tx.nodes.find(all));
+      const nodes = await store.read((tx) => tx.nodes.find(all));
       return ListNodesResponse.create({ nodes: withStatus(nodes.filter((node) => passes(filters, node))) });
     },
 

@@ -21,17 +21,13 @@ export function resourceHandlers({ store, log }: ControlDeps): Pick<Handlers<typ
   return {
     async getResource({ resourceId }) {
       required(resourceId, "resource ID");
-      const resource = found(
-        store.view((tx) => tx.resources.get(resourceId)),
-        "resource",
-        resourceId,
-      );
+      const resource = found(await store.read((tx) => tx.resources.get(resourceId)), "resource", resourceId);
       return GetResourceResponse.create({ resource });
     },
 
     async listResources({ filters }) {
       const kind = filters?.kind ?? "";
-      const resources = store.view((tx) => tx.resources.find(kind === "" ? all : byKind(kind)));
+      const resources = await store.read((tx) => tx.resources.find(kind === "" ? all : byKind(kind)));
       return ListResourcesResponse.create({
         resources: resources.filter(({ id, annotations: { name, labels } }) =>
           passesAny(filters, { id, name, labels }),

@@ -25,16 +25,12 @@ export function secretHandlers({ store, log }: ControlDeps): Pick<Handlers<typeo
   return {
     async getSecret({ secretId }) {
       required(secretId, "secret ID");
-      const secret = found(
-        store.view((tx) => tx.secrets.get(secretId)),
-        "secret",
-        secretId,
-      );
+      const secret = found(await store.read((tx) => tx.secrets.get(secretId)), "secret", secretId);
       return GetSecretResponse.create({ secret: redactSecret(secret) });
     },
 
     async listSecrets({ filters }) {
-      const secrets = store.view((tx) => tx.secrets.find(all));
+      const secrets = await store.read((tx) => tx.secrets.find(all));
       return ListSecretsResponse.create({
         secrets: secrets
           .filter(

@@ -50,18 +50,14 @@ export function serviceHandlers({
   return {
     async getService({ serviceId, insertDefaults }) {
       required(serviceId, "service id");
-      const service = found(
-        store.view((tx) => tx.services.get(serviceId)),
-        "service",
-        serviceId,
-      );
+      const service = found(await store.read((tx) => tx.services.get(serviceId)), "service", serviceId);
       return GetServiceResponse.create({
         service: insertDefaults ? { ...service, spec: withServiceDefaults(service.spec) } : service,
       });
     },
 
     async listServices({ filters }) {
-      const services = store.view((tx) => tx.services.find(candidates(filters)));
+      const services = await store.read((tx) => tx.services.find(candidates(filters)));
       return ListServicesResponse.create({
         services: services.filter(
           ({ id, spec }) =>
@@ -72,7 +68,7 @@ export function serviceHandlers({
     },
 
     async listServiceStatuses({ services }) {
-      const statuses = store.view((tx) =>
+      const statuses = await store.read((tx) =>
         services.map((id) => serviceStatus(id, tx.services.get(id), tx.tasks.find(byService(id)))),
       );
       return ListServiceStatusesResponse.create({ statuses });

@@ -22,16 +22,12 @@ export function taskHandlers({ store, log }: ControlDeps): Pick<Handlers<typeof 
   return {
     async getTask({ taskId }) {
       required(taskId, "task id");
-      const task = found(
-        store.view((tx) => tx.tasks.get(taskId)),
-        "task",
-        taskId,
-      );
+      const task = found(await store.read((tx) => tx.tasks.get(taskId)), "task", taskId);
       return GetTaskResponse.create({ task });
     },
 
     async listTasks({ filters }) {
-      const tasks = store.view((tx) => {
+      const tasks = await store.read((tx) => {
         const narrowed = tx.tasks.find(narrowest(filters));
         return filters ? narrowed.filter((task) => passes(tx, filters, task)) : narrowed;
       });

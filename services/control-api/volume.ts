@@ -25,16 +25,12 @@ export function volumeHandlers({ store, log }: ControlDeps): Pick<Handlers<typeo
   return {
     async getVolume({ volumeId }) {
       required(volumeId, "volume ID");
-      const volume = found(
-        store.view((tx) => tx.volumes.get(volumeId)),
-        "volume",
-        volumeId,
-      );
+      const volume = found(await store.read((tx) => tx.volumes.get(volumeId)), "volume", volumeId);
       return GetVolumeResponse.create({ volume });
     },
 
     async listVolumes({ filters }) {
-      const volumes = store.view((tx) => tx.volumes.find(candidates(filters)));
+      const volumes = await store.read((tx) => tx.volumes.find(candidates(filters)));
       return ListVolumesResponse.create({
         volumes: volumes.filter(
           ({ id, spec }) =>

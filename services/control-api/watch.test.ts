@@ -51,9 +51,9 @@ const entry = (kind: string, ...filters: Partial<SelectBy>[]) =>
 const write = (change: (tx: WriteTx) => void) => store.update(change);
 const named = (name: string) => Annotations.create({ name });
 
-it("sends an empty message, then each commit's events and its version", async () => {
+it("sends a message without events and the version it starts at, then each commit's events and its version", async () => {
   const client = watching({ entries: [entry("task"), entry("node")] });
-  expect(await client.next()).toEqual({ events: [], version: undefined });
+  expect(await client.next()).toEqual({ events: [], version: { index: 0 } });
   await write((tx) => {
     tx.tasks.create(Task.create({ id: "t1" }));
     tx.services.create(Service.create({ id: "s1", spec: ServiceSpec.create({ annotations: named("web") }) }));

@@ -19,9 +19,11 @@ export function createWatchHandlers({ store }: { readonly store: MemoryStore }):
 }
 
 async function* watch(store: MemoryStore, request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchMessage> {
+  const startsAt = store.version;
   const events = open(store, request, signal);
   try {
-    yield WatchMessage.create();
+    // Reads here may lag behind the leader's: so the client is told where it starts. Swarm leaves the version out.
+    yield WatchMessage.create({ version: request.resumeFrom ?? { index: startsAt } });
     let pending: WatchMessage_Event[] = [];
     for await (const event of events) {
       if (event.kind === "commit") {

@@ -15,6 +15,9 @@ export class FakeProposer implements Proposer {
   readonly pending: Pending[] = [];
   readonly log: { readonly index: number; readonly actions: readonly StoreAction[] }[] = [];
 
+  /** Reads that wait for `confirmReads` or `refuse`. */
+  readonly reads: PromiseWithResolvers<number>[] = [];
+
   constructor(committedIndex = 0) {
     this.committedIndex = committedIndex;
   }
@@ -23,6 +26,16 @@ export class FakeProposer implements Proposer {
     const done = Promise.withResolvers<void>();
     this.pending.push({ actions, apply, done });
     return done.promise;
+  }
+
+  readIndex(): Promise<number> {
+    const read = Promise.withResolvers<number>();
+    this.reads.push(read);
+    return read.promise;
+  }
+
+  confirmReads(): void {
+    for (const { resolve } of this.reads.splice(0)) resolve(this.committedIndex);
   }
 
   /** Commits the oldest `count` proposals. */
@@ -35,8 +48,9 @@ export class FakeProposer implements Proposer {
     }
   }
 
-  /** Refuses proposals from position `from` on. */
+  /** Refuses proposals from position `from` on, and the reads. */
   refuse(from = 0): void {
+    for (const { reject } of this.reads.splice(0)) reject(new SwarmError("Unavailable", "not the leader"));
     for (const { done } of this.pending.splice(from)) done.reject(new SwarmError("Unavailable", "not the leader"));
   }
 }

@@ -114,6 +114,28 @@ describe("update", () => {
   });
 });
 
+describe("read", () => {
+  it("waits until a leader has confirmed, and then sees what was committed meanwhile", async () => {
+    const { proposer, store } = replicated();
+    const size = store.read((tx) => tx.tasks.size);
+    store.update((tx) => tx.tasks.create(task("t1"))).catch(() => {});
+    proposer.commit();
+    proposer.confirmReads();
+    expect(await size).toBe(1);
+  });
+
+  it("is refused when nobody confirms, and never begins", async () => {
+    const { proposer, store } = replicated();
+    const read = store.read(() => expect.unreachable());
+    proposer.refuse();
+    expect(await outcome(read)).toBe("Unavailable");
+  });
+
+  it("needs nobody without a proposer", async () => {
+    expect(await new MemoryStore().read((tx) => tx.tasks.size)).toBe(0);
+  });
+});
+
 describe("leadership lost with transactions in flight", () => {
   for (const committed of [0, 1, 2, 3]) {
     it(`after ${committed} of 3 were committed: those stand, the rest is unknown and gone`, async () => {

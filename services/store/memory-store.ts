@@ -55,9 +55,21 @@ export class MemoryStore implements StateMachine {
     return this.#inFlight.size;
   }
 
-  /** Gives `read` the committed state. The `tx` may be kept: it is a snapshot that never changes. */
+  /**
+   * Gives `read` the state as it is committed here: consistent, but old where this manager lags, or led and does not know
+   * yet that another leads now. For loops, which check again when they write. The `tx` may be kept: it never changes.
+   */
   view<T>(read: (tx: ReadTx) => T): T {
     return this.#metrics.timeRead(() => read(this.#root));
+  }
+
+  /**
+   * As `view`, on a state that holds everything acknowledged before the call, by whichever manager (linearizable). For
+   * answers to users. Rejects Unavailable when that cannot be had, and with what `read` throws.
+   */
+  async read<T>(read: (tx: ReadTx) => T): Promise<T> {
+    await this.#proposer?.readIndex();
+    return this.view(read);
   }
 
   /**

@@ -19,6 +19,12 @@ export interface Proposer {
    * or rejects with Unavailable when it was not accepted, rejects so when its outcome is unknown.
    */
   propose(actions: readonly StoreAction[], apply: (index: number) => void): Promise<void>;
+  /**
+   * Resolves with a log index, applied here, that covers everything acknowledged before the call, by whichever manager:
+   * a leader that was cut off and replaced never confirms. Many calls may share one round of messages, but never one
+   * that began before the call. Rejects Unavailable when no leader confirms in time.
+   */
+  readIndex(): Promise<number>;
 }
 
 /** What raft-node drives: the replicated state. Implemented by the store. */

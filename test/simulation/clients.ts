@@ -75,16 +75,16 @@ export class Clients {
     const { history } = this.#checkers;
     const key = this.#chance.pick(keys)!;
     const read = history.readBegins(key);
-    const { raft, process } = host;
+    const { process } = host;
+    let value: string;
     try {
-      await raft!.readIndex();
+      const service = await store.read((tx) => tx.services.get(key));
+      value = service === undefined ? "" : registerOf(service);
     } catch {
       return;
     }
     // Nobody hears what a dead process has to say.
     if (!process!.alive) return;
-    const service = store.view((tx) => tx.services.get(key));
-    const value = service === undefined ? "" : registerOf(service);
     history.readEnds(read, value, host.name);
     this.#trace.note(host.name, "read", { key, value });
   }

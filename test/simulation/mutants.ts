@@ -142,6 +142,17 @@ export const mutants: readonly Mutant[] = [
         proposer.propose(actions, apply).catch(() => undefined);
         return Promise.resolve();
       },
+      readIndex: () => proposer.readIndex(),
+    }),
+  },
+  {
+    name: "the store answers reads without asking for an index",
+    proposer: (proposer) => ({
+      get committedIndex() {
+        return proposer.committedIndex;
+      },
+      propose: (actions, apply) => proposer.propose(actions, apply),
+      readIndex: () => Promise.resolve(proposer.committedIndex),
     }),
   },
   {

@@ -88,6 +88,7 @@ export class Checkers {
               apply(index);
               applied(index);
             }),
+          readIndex: () => raft.readIndex(),
         };
         return this.#mutant?.proposer?.(proposer) ?? proposer;
       },
