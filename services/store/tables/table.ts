@@ -1,9 +1,10 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { assert, SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base";
 import { type Kind, type ObjectOf, tableName } from "../objects.ts";
-import { type By, type IndexName, SEPARATOR } from "../query.ts";
-import { emptyTree, type Tree } from "./btree.ts";
+import type { By, IndexName } from "../query.ts";
 import type { Index, TableSchema } from "./index-key.ts";
+import { IndexTree } from "./index-tree.ts";
+import { OrderedMap, type Owner } from "./ordered-map.ts";
 
 /** What a transaction may read of one kind of object. Objects are shared and never mutated. */
 export interface ReadTable<K extends Kind> {
@@ -15,31 +16,30 @@ export interface ReadTable<K extends Kind> {
 
 /**
  * One kind's objects by id, and the indexes over them, as copy-on-write trees: `fork` costs nothing that grows, and
- * what was forked from never changes. Index entries are `key NUL id`.
+ * what was forked from never changes.
  */
 export class Table<K extends Kind> implements ReadTable<K> {
   readonly kind: K;
   readonly #schema: TableSchema<ObjectOf[K]>;
-  #byId: Tree<ObjectOf[K]>;
-  readonly #indexes: Tree<undefined>[];
-  /** Bit i: `#indexes[i]` belongs to this fork alone; the highest bit stands for `#byId`. */
-  #owned: number;
+  /** Of the trees that this fork has written to; the others it shares with what it was forked from. */
+  readonly #owner: Owner = {};
+  #byId: OrderedMap<ObjectOf[K]>;
+  readonly #indexes: IndexTree[];
 
-  private constructor(kind: K, schema: TableSchema<ObjectOf[K]>, byId: Tree<ObjectOf[K]>, indexes: Tree<undefined>[]) {
+  private constructor(kind: K, schema: TableSchema<ObjectOf[K]>, byId: OrderedMap<ObjectOf[K]>, indexes: IndexTree[]) {
     this.kind = kind;
     this.#schema = schema;
     this.#byId = byId;
     this.#indexes = indexes;
-    this.#owned = 0;
   }
 
   static empty<K extends Kind>(kind: K, schema: TableSchema<ObjectOf[K]>): Table<K> {
-    assert(schema.indexes.length < 30, "a table has more indexes than bits to track them");
-    const trees = schema.indexes.map(() => emptyTree<undefined>());
-    return new Table(kind, schema, emptyTree<ObjectOf[K]>(), trees);
+    const owner = {};
+    const indexes = schema.indexes.map(() => IndexTree.empty(owner));
+    return new Table(kind, schema, OrderedMap.empty<ObjectOf[K]>(owner), indexes);
   }
 
-  /** A table with the same content that may be changed. */
+  /** A table with the same content that may be changed. This one may not from now on. */
   fork(): Table<K> {
     return new Table(this.kind, this.#schema, this.#byId, this.#indexes.slice());
   }
@@ -59,7 +59,7 @@ export class Table<K extends Kind> implements ReadTable<K> {
 
   find(...by: readonly By<K>[]): readonly ObjectOf[K][] {
     const [first, ...rest] = by;
-    if (first === undefined) return this.#byId.valuesArray();
+    if (first === undefined) return this.#byId.values();
     const found: ObjectOf[K][] = [];
     this.#collect(first, rest.length === 0 ? found : filtered(found, (object) => this.#meets(rest, object)));
     return found;
@@ -70,7 +70,7 @@ export class Table<K extends Kind> implements ReadTable<K> {
     for (const [at, index] of this.#schema.indexes.entries()) {
       const key = index.unique ? index.keysOf(object) : undefined;
       if (typeof key !== "string" || key === "") continue;
-      for (const id of idsInRange(this.#indexes[at]!, key + SEPARATOR)) {
+      for (const id of this.#indexes[at]!.idsOf(key)) {
         if (id !== object.id) return this.get(id);
       }
     }
@@ -83,49 +83,43 @@ export class Table<K extends Kind> implements ReadTable<K> {
 
   /** Stores `object` under its id in place of `old`, which is what the table holds under that id. */
   put(object: ObjectOf[K], old: ObjectOf[K] | undefined): void {
-    this.#ownById().set(object.id, object);
+    this.#byId = this.#byId.edit(this.#owner);
+    // The id string that is there already is kept: those of decoded objects are copies.
+    const id = old?.id ?? object.id;
+    this.#byId.set(id, object);
     for (const [at, index] of this.#schema.indexes.entries()) {
       if (index.scanned) continue;
       const after = index.keysOf(object);
       const before = old && index.keysOf(old);
       if (sameKeys(before, after)) continue;
-      const tree = this.#ownIndex(at);
-      for (const key of listed(before)) tree.delete(key + SEPARATOR + object.id);
-      for (const key of listed(after)) tree.set(key + SEPARATOR + object.id, undefined);
+      const tree = this.#editIndex(at);
+      for (const key of listed(before)) tree.remove(key, id);
+      for (const key of listed(after)) tree.add(key, id);
     }
   }
 
   /** Removes an object that the table holds. */
   remove(object: ObjectOf[K]): void {
-    this.#ownById().delete(object.id);
+    this.#byId = this.#byId.edit(this.#owner);
+    this.#byId.delete(object.id);
     for (const [at, index] of this.#schema.indexes.entries()) {
       const keys = index.scanned ? noKeys : listed(index.keysOf(object));
       if (keys.length === 0) continue;
-      const tree = this.#ownIndex(at);
-      for (const key of keys) tree.delete(key + SEPARATOR + object.id);
+      const tree = this.#editIndex(at);
+      for (const key of keys) tree.remove(key, object.id);
     }
   }
 
-  #ownById(): Tree<ObjectOf[K]> {
-    if ((this.#owned & (1 << 30)) === 0) {
-      this.#byId = this.#byId.clone();
-      this.#owned |= 1 << 30;
-    }
-    return this.#byId;
-  }
-
-  #ownIndex(at: number): Tree<undefined> {
-    if ((this.#owned & (1 << at)) === 0) {
-      this.#indexes[at] = this.#indexes[at]!.clone();
-      this.#owned |= 1 << at;
-    }
-    return this.#indexes[at]!;
+  #editIndex(at: number): IndexTree {
+    const tree = this.#indexes[at]!.edit(this.#owner);
+    this.#indexes[at] = tree;
+    return tree;
   }
 
   #collect(by: By, found: Sink<ObjectOf[K]>): void {
     switch (by.t) {
       case "all":
-        this.#byId.forEachPair((_id, object) => found.push(object));
+        for (const object of this.#byId.values()) found.push(object);
         return;
       case "or": {
         const union = new Map<string, ObjectOf[K]>();
@@ -138,7 +132,7 @@ export class Table<K extends Kind> implements ReadTable<K> {
     }
     if (by.index === "id") {
       if (by.prefix) {
-        this.#byId.forRange(by.key, `${by.key}\uffff`, false, (_id, object) => found.push(object));
+        this.#byId.forPrefix(by.key, (object) => found.push(object));
         return;
       }
       const object = this.get(by.key);
@@ -148,11 +142,11 @@ export class Table<K extends Kind> implements ReadTable<K> {
     const { index, at } = this.#index(by.index);
     if (index.scanned) {
       const accept = filtered(found, (object) => meets(by, listed(index.keysOf(object))));
-      this.#byId.forEachPair((_id, object) => accept.push(object));
+      for (const object of this.#byId.values()) accept.push(object);
       return;
     }
-    const ids = idsInRange(this.#indexes[at]!, by.prefix ? by.key : by.key + SEPARATOR);
-    for (const id of ids) found.push(this.get(id)!);
+    const tree = this.#indexes[at]!;
+    for (const id of by.prefix ? tree.idsOfPrefix(by.key) : tree.idsOf(by.key)) found.push(this.get(id)!);
   }
 
   #meets(by: readonly By[], object: ObjectOf[K]): boolean {
@@ -199,14 +193,4 @@ function filtered<T>(found: Sink<T>, accept: (object: T) => boolean): Sink<T> {
       if (accept(object)) found.push(object);
     },
   };
-}
-
-/** Ids of the entries that start with `prefix`, in order. */
-function idsInRange(tree: Tree<undefined>, prefix: string): readonly string[] {
-  const ids: string[] = [];
-  const end = prefix.endsWith(SEPARATOR) ? `${prefix.slice(0, -1)}\x01` : `${prefix}\uffff`;
-  tree.forRange(prefix, end, false, (entry) => {
-    ids.push(entry.slice(entry.lastIndexOf(SEPARATOR) + 1));
-  });
-  return ids;
 }

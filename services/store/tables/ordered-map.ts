@@ -1,0 +1,257 @@
+/** Pure: no clock, no I/O, no randomness. */
+
+/** A node holds at most this many keys: a write copies one node per level, a lookup searches in one per level. */
+const KEYS_MAX = 32;
+/** One that has fewer joins its neighbour when both fit in one. */
+const KEYS_MIN = KEYS_MAX / 4;
+
+/** Names who may change a node in place. */
+export type Owner = object;
+
+interface Node<V> {
+  readonly owner: Owner;
+  /** `hintOf` each key: most comparisons need not look at the strings, which lie elsewhere in memory. */
+  readonly hints: number[];
+  /**
+   * In order. Leaf: the keys. Inner node: keys[i] is above all keys below children[i - 1] and not above any below
+   * children[i]; keys[0] is not looked at.
+   */
+  readonly keys: string[];
+  /** Leaf: values[i] belongs to keys[i]. */
+  readonly values: V[];
+  /** Inner node: never empty. Undefined in a leaf. */
+  readonly children: Node<V>[] | undefined;
+}
+
+/**
+ * Strings to values other than undefined, ordered by UTF-16 code units as `<` does: a copy-on-write B+ tree. `edit` gives a map that shares
+ * everything with this one until it is written to, and this one stays as it is.
+ *
+ * Invariant: a map is written to only by its owner, and never again once another was made of it by `edit`.
+ */
+export class OrderedMap<V> {
+  readonly owner: Owner;
+  #root: Node<V>;
+  #size: number;
+
+  private constructor(owner: Owner, root: Node<V>, size: number) {
+    this.owner = owner;
+    this.#root = root;
+    this.#size = size;
+  }
+
+  static empty<V>(owner: Owner): OrderedMap<V> {
+    return new OrderedMap<V>(owner, leaf(owner, [], [], []), 0);
+  }
+
+  /** This map if it is `owner`'s, else a copy that is. Costs nothing that grows. */
+  edit(owner: Owner): OrderedMap<V> {
+    return this.owner === owner ? this : new OrderedMap(owner, this.#root, this.#size);
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get(key: string): V | undefined {
+    const hint = hintOf(key);
+    let node = this.#root;
+    while (node.children !== undefined) node = node.children[childAt(node, hint, key)]!;
+    const at = lowerBound(node, hint, key);
+    return node.keys[at] === key ? node.values[at] : undefined;
+  }
+
+  set(key: string, value: V): void {
+    this.#root = this.#own(this.#root);
+    const right = this.#insert(this.#root, hintOf(key), key, value);
+    if (right === undefined) return;
+    const { hints, keys } = this.#root;
+    this.#root = inner(this.owner, [hints[0]!, right.hints[0]!], [keys[0]!, right.keys[0]!], [this.#root, right]);
+  }
+
+  /** Without the key nothing is changed. */
+  delete(key: string): void {
+    if (this.get(key) === undefined) return;
+    this.#root = this.#own(this.#root);
+    this.#remove(this.#root, hintOf(key), key);
+    this.#size--;
+    while (this.#root.children?.length === 1) this.#root = this.#root.children[0]!;
+  }
+
+  /** Every value, in order of keys. */
+  values(): V[] {
+    const values: V[] = [];
+    collect(this.#root, values);
+    return values;
+  }
+
+  /** Gives `visit` the values of all keys that start with `prefix`, in order of keys. */
+  forPrefix(prefix: string, visit: (value: V, key: string) => void): void {
+    visitPrefixed(this.#root, hintOf(prefix), prefix, visit);
+  }
+
+  #own(node: Node<V>): Node<V> {
+    const { owner } = this;
+    if (node.owner === owner) return node;
+    const [hints, keys] = [node.hints.slice(), node.keys.slice()];
+    if (node.children !== undefined) return inner(owner, hints, keys, node.children.slice());
+    return leaf(owner, hints, keys, node.values.slice());
+  }
+
+  /** Puts the pair into `node`, which is owned. Gives the new right neighbour when `node` had to be split. */
+  #insert(node: Node<V>, hint: number, key: string, value: V): Node<V> | undefined {
+    const { children } = node;
+    if (children === undefined) {
+      const at = lowerBound(node, hint, key);
+      if (node.keys[at] === key) {
+        node.values[at] = value;
+        return undefined;
+      }
+      insertAt(node.hints, at, hint);
+      insertAt(node.keys, at, key);
+      insertAt(node.values, at, value);
+      this.#size++;
+      return this.#maybeSplit(node, at);
+    }
+    const at = childAt(node, hint, key);
+    const child = this.#own(children[at]!);
+    children[at] = child;
+    const right = this.#insert(child, hint, key, value);
+    if (right === undefined) return undefined;
+    insertAt(node.hints, at + 1, right.hints[0]!);
+    insertAt(node.keys, at + 1, right.keys[0]!);
+    insertAt(children, at + 1, right);
+    return this.#maybeSplit(node, at + 1);
+  }
+
+  /** Splits a full node in two halves; or, when its last place was filled just now, off that: keys often come in order. */
+  #maybeSplit({ hints, keys, values, children }: Node<V>, filled: number): Node<V> | undefined {
+    if (keys.length <= KEYS_MAX) return undefined;
+    const from = filled === KEYS_MAX ? KEYS_MAX : KEYS_MAX >> 1;
+    const [rightHints, rightKeys] = [hints.splice(from), keys.splice(from)];
+    if (children !== undefined) return inner(this.owner, rightHints, rightKeys, children.splice(from));
+    return leaf(this.owner, rightHints, rightKeys, values.splice(from));
+  }
+
+  /** Takes a key that is there out of `node`, which is owned. */
+  #remove(node: Node<V>, hint: number, key: string): void {
+    const { children } = node;
+    if (children === undefined) {
+      const at = lowerBound(node, hint, key);
+      node.hints.splice(at, 1);
+      node.keys.splice(at, 1);
+      node.values.splice(at, 1);
+      return;
+    }
+    const at = childAt(node, hint, key);
+    const child = this.#own(children[at]!);
+    children[at] = child;
+    this.#remove(child, hint, key);
+    if (child.keys.length < KEYS_MIN) this.#maybeJoin(node, children, Math.max(0, at - 1));
+  }
+
+  /** Joins the children at `at` and behind it when both fit in one; always when one of them is empty. */
+  #maybeJoin(node: Node<V>, children: Node<V>[], at: number): void {
+    const right = children[at + 1];
+    if (right === undefined || children[at]!.keys.length + right.keys.length > KEYS_MAX) return;
+    const left = this.#own(children[at]!);
+    children[at] = left;
+    if (left.children === undefined) {
+      left.hints.push(...right.hints);
+      left.keys.push(...right.keys);
+      left.values.push(...right.values);
+    } else {
+      left.hints.push(node.hints[at + 1]!, ...right.hints.slice(1));
+      left.keys.push(node.keys[at + 1]!, ...right.keys.slice(1));
+      left.children.push(...right.children!);
+    }
+    node.hints.splice(at + 1, 1);
+    node.keys.splice(at + 1, 1);
+    children.splice(at + 1, 1);
+  }
+}
+
+function leaf<V>(owner: Owner, hints: number[], keys: string[], values: V[]): Node<V> {
+  return { owner, hints, keys, values, children: undefined };
+}
+
+const noValues: never[] = [];
+
+function inner<V>(owner: Owner, hints: number[], keys: string[], children: Node<V>[]): Node<V> {
+  return { owner, hints, keys, values: noValues, children };
+}
+
+/** Characters that a hint holds, a byte each: as many as a number holds exactly. */
+const HINT_CHARACTERS = 6;
+const HINT_BYTE_MAX = 255;
+
+/**
+ * A number that orders strings by their first characters: `hintOf(a) < hintOf(b)` only if `a < b`. A character that needs
+ * more than a byte ends it, so that what follows counts for nothing.
+ */
+function hintOf(key: string): number {
+  let hint = 0;
+  let ended = false;
+  for (let at = 0; at < HINT_CHARACTERS; at++) {
+    const code: number = ended || at >= key.length ? 0 : key.charCodeAt(at);
+    ended ||= code >= HINT_BYTE_MAX;
+    hint = hint * 256 + Math.min(code, HINT_BYTE_MAX);
+  }
+  return hint;
+}
+
+/** Where `key` is in a leaf, or would be put. */
+function lowerBound({ hints, keys }: Node<unknown>, hint: number, key: string): number {
+  let [low, high] = [0, keys.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const known = hints[middle]!;
+    if (known < hint || (known === hint && keys[middle]! < key)) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The child of an inner node that `key` belongs to. */
+function childAt({ hints, keys }: Node<unknown>, hint: number, key: string): number {
+  let [low, high] = [1, keys.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const known = hints[middle]!;
+    if (known < hint || (known === hint && keys[middle]! <= key)) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+function insertAt<T>(array: T[], at: number, value: T): void {
+  if (at === array.length) array.push(value);
+  else array.splice(at, 0, value);
+}
+
+function collect<V>(node: Node<V>, values: V[]): void {
+  if (node.children === undefined) for (const value of node.values) values.push(value);
+  else for (const child of node.children) collect(child, values);
+}
+
+/** Returns false when a key behind the prefix was met. */
+function visitPrefixed<V>(
+  node: Node<V>,
+  hint: number,
+  prefix: string,
+  visit: (value: V, key: string) => void,
+): boolean {
+  const { keys, values, children } = node;
+  if (children === undefined) {
+    for (let at = lowerBound(node, hint, prefix); at < keys.length; at++) {
+      const key = keys[at]!;
+      if (!key.startsWith(prefix)) return false;
+      visit(values[at]!, key);
+    }
+    return true;
+  }
+  for (let at = childAt(node, hint, prefix); at < children.length; at++) {
+    if (!visitPrefixed(children[at]!, hint, prefix, visit)) return false;
+  }
+  return true;
+}
