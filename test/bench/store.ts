@@ -1,14 +1,39 @@
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
 import { Node, NodeDescription } from "@starling/api";
 import { newId, WatchQueue } from "@starling/base";
 import { MemoryStore } from "@starling/store";
-import { type BenchRow, rowOf } from "./types.ts";
+import type { TaskMemory } from "./store/memory.ts";
+import { type BenchOptions, type BenchRow, rowOf } from "./types.ts";
 
 const runs = 10;
+/** Memory hardly varies, and a run takes half a minute. */
+const memoryRuns = 3;
 const objects = 100_000;
 
 /** Times of the store alone: no log, no disk, no network. As SwarmKit's benchmarks of its memory store and watch queue. */
-export async function run(): Promise<BenchRow[]> {
-  return [...(await tables()), await publish(1_000, 0.5, 1.7), await publish(10_000, 5, 50)];
+export async function run({ quick }: BenchOptions): Promise<BenchRow[]> {
+  return [
+    ...(await tables()),
+    await publish(1_000, 0.5, 1.7),
+    await publish(10_000, 5, 50),
+    ...memory(quick ? 1 : memoryRuns),
+  ];
+}
+
+/** Heap per task of 100,000 tasks of 100 services: on the leader that made them, and after a restart. */
+function memory(count: number): BenchRow[] {
+  const program = join(import.meta.dirname, "store/memory.ts");
+  const measured = Array.from({ length: count }, () => {
+    const printed = execFileSync(process.execPath, ["--expose-gc", program, String(objects), "100"]);
+    return JSON.parse(String(printed)) as TaskMemory;
+  });
+  const row = { bench: "store", unit: "KiB", better: "lower" as const, target: 2 };
+  const kib = (of: keyof TaskMemory) => measured.map((each) => each[of] / 1024);
+  return [
+    rowOf({ ...row, case: "memory of a task" }, kib("written")),
+    rowOf({ ...row, case: "memory of a task, after a restart" }, kib("restored")),
+  ];
 }
 
 async function tables(): Promise<BenchRow[]> {
