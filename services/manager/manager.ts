@@ -52,7 +52,7 @@ import { firstManagerNode } from "./first-objects.ts";
 import { ManagerRoute } from "./leader-route.ts";
 import { Leadership } from "./leadership.ts";
 import { unlockedHandlers } from "./locked.ts";
-import { collectStoreMetrics } from "./metrics.ts";
+import { StoreGauges } from "./metrics.ts";
 import { followRaftConfig } from "./raft-config.ts";
 import { RaftKeyring } from "./raft-keys.ts";
 import { createRoleManager } from "./role-manager.ts";
@@ -98,6 +98,7 @@ export class Manager {
   readonly #route: ManagerRoute;
   readonly #membersListeners = new Set<() => void>();
   readonly #keyring: RaftKeyring;
+  readonly #gauges: StoreGauges;
   readonly #stopping = new AbortController();
   #following: Promise<unknown> | undefined;
   #servers: Server[] = [];
@@ -109,6 +110,7 @@ export class Manager {
     const { identity, clock, random, log } = options;
     const credentials = () => clientCredentials(identity);
     this.#store = new MemoryStore({ clock });
+    this.#gauges = new StoreGauges(this.#store);
     this.#raft = new RaftNode({
       stateDir: options.stateDir,
       nodeId: identity.nodeId,
@@ -176,7 +178,7 @@ export class Manager {
 
   /** Brings this manager's gauges up to date. */
   collect(metrics: Metrics): void {
-    collectStoreMetrics(metrics, this.#store, this.leading);
+    this.#gauges.collect(metrics, this.leading);
   }
 
   /** Hands leadership over, ends the loops and the servers. Containers are not touched. */
@@ -208,7 +210,11 @@ export class Manager {
     await this.#raft.start();
     const shared = { store: this.#store, raft: this.#raft, signal: this.#stopping.signal };
     const settings = { ...shared, clusterId: identity.organization, timing: this.#options.raftTiming, log };
-    this.#following = Promise.all([this.#keyring.run(shared), followRaftConfig(settings)]);
+    this.#following = Promise.all([
+      this.#keyring.run(shared),
+      followRaftConfig(settings),
+      this.#gauges.run(this.#stopping.signal),
+    ]);
     this.#servers.push(
       await listenLocal(this.#options.listenControlApi, this.#localServices, {
         authorize: "local",
