@@ -61,6 +61,28 @@ describe("WatchQueue", () => {
     ).rejects.toThrow(/read again/);
     expect(got).toEqual([1, 2]);
   });
+
+  it("gives readers that wait their values in the order they asked, and the end when it is closed", async () => {
+    const queue = new WatchQueue<number>();
+    const abort = new AbortController();
+    const reader = queue.watch({ signal: abort.signal })[Symbol.asyncIterator]();
+    const asked = [reader.next(), reader.next(), reader.next(), reader.next()];
+    for (const n of [1, 2, 3]) queue.publish(n);
+    abort.abort();
+    expect((await Promise.all(asked)).map(({ value }) => value)).toEqual([1, 2, 3, undefined]);
+    expect(await reader.next()).toEqual({ done: true, value: undefined });
+    expect(queue.watcherCount).toBe(0);
+  });
+
+  it("drops what was not read when it is closed", async () => {
+    const queue = new WatchQueue<number>();
+    const watcher = queue.watch();
+    queue.publish(1);
+    watcher.close();
+    const got: number[] = [];
+    for await (const n of watcher) got.push(n);
+    expect(got).toEqual([]);
+  });
 });
 
 describe("SwarmError.from", () => {

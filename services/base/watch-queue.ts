@@ -11,18 +11,18 @@ export interface Watcher<T> extends AsyncIterable<T> {
  */
 export class WatchQueue<T> {
   readonly #limit: number;
-  readonly #sinks = new Set<(value: T) => void>();
+  readonly #watchers = new Set<QueueWatcher<T>>();
 
   constructor(options: { readonly limit?: number } = {}) {
     this.#limit = options.limit ?? 100_000;
   }
 
   get watcherCount(): number {
-    return this.#sinks.size;
+    return this.#watchers.size;
   }
 
   publish(value: T): void {
-    for (const sink of this.#sinks) sink(value);
+    for (const watcher of this.#watchers) watcher.tell(value);
   }
 
   /**
@@ -32,60 +32,95 @@ export class WatchQueue<T> {
   watch(
     options: { readonly accept?: (value: T) => boolean; readonly signal?: AbortSignal; readonly limit?: number } = {},
   ): Watcher<T> {
-    const limit = options.limit ?? this.#limit;
-    const sinks = this.#sinks;
-    const buffer: T[] = [];
-    let head = 0;
-    let ended: { readonly error?: SwarmError } | undefined;
-    let wake: (() => void) | undefined;
-    const end = (error?: SwarmError) => {
-      if (ended) return;
-      ended = error ? { error } : {};
-      sinks.delete(sink);
-      options.signal?.removeEventListener("abort", close);
-      wake?.();
-    };
-    const sink = (value: T) => {
-      if (options.accept && !options.accept(value)) return;
-      if (buffer.length - head >= limit) {
-        end(
-          new SwarmError("ResourceExhausted", `watcher is more than ${limit} changes behind: read again and rewatch`),
-        );
-        return;
-      }
-      buffer.push(value);
-      wake?.();
-    };
-    const close = () => {
-      buffer.length = 0;
-      head = 0;
-      end();
-    };
-    sinks.add(sink);
-    if (options.signal?.aborted) close();
-    else options.signal?.addEventListener("abort", close, { once: true });
-    async function* iterate(): AsyncGenerator<T> {
-      try {
-        for (;;) {
-          while (head < buffer.length) {
-            const value = buffer[head++]!;
-            if (head > 1024 && head * 2 > buffer.length) {
-              buffer.splice(0, head);
-              head = 0;
-            }
-            yield value;
-          }
-          if (ended?.error) throw ended.error;
-          if (ended) return;
-          await new Promise<void>((resolve) => {
-            wake = resolve;
-          });
-          wake = undefined;
-        }
-      } finally {
-        close();
-      }
+    return new QueueWatcher(this.#watchers, options.limit ?? this.#limit, options);
+  }
+}
+
+/** What a watcher that was ended says to its reader once that has read what came before; without an error it just ends. */
+interface End {
+  readonly error?: SwarmError;
+}
+
+/** Hands a value straight to a reader that waits for it: thousands of watchers are told of each change. */
+class QueueWatcher<T> implements Watcher<T>, AsyncIterator<T> {
+  readonly #watchers: Set<QueueWatcher<T>>;
+  readonly #limit: number;
+  readonly #accept: ((value: T) => boolean) | undefined;
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort = () => this.close();
+  /** Values not read yet: `#buffer[#head…]`. Empty while a reader waits. */
+  #buffer: T[] = [];
+  #head = 0;
+  #waiting: PromiseWithResolvers<IteratorResult<T, undefined>>[] = [];
+  #end: End | undefined;
+
+  constructor(
+    watchers: Set<QueueWatcher<T>>,
+    limit: number,
+    options: { readonly accept?: (value: T) => boolean; readonly signal?: AbortSignal },
+  ) {
+    this.#watchers = watchers;
+    this.#limit = limit;
+    this.#accept = options.accept;
+    this.#signal = options.signal;
+    watchers.add(this);
+    if (options.signal?.aborted) this.close();
+    else options.signal?.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<T> {
+    return this;
+  }
+
+  tell(value: T): void {
+    if (this.#accept && !this.#accept(value)) return;
+    const reader = this.#waiting.shift();
+    if (reader !== undefined) reader.resolve({ done: false, value });
+    else if (this.#buffer.length - this.#head < this.#limit) this.#buffer.push(value);
+    else {
+      const message = `watcher is more than ${this.#limit} changes behind: read again and rewatch`;
+      this.#finish({ error: new SwarmError("ResourceExhausted", message) });
     }
-    return { close, [Symbol.asyncIterator]: iterate };
+  }
+
+  next(): Promise<IteratorResult<T, undefined>> {
+    if (this.#head < this.#buffer.length) return Promise.resolve({ done: false, value: this.#take() });
+    if (this.#end !== undefined) {
+      const { error } = this.#end;
+      this.#end = {};
+      return error ? Promise.reject(error) : Promise.resolve({ done: true, value: undefined });
+    }
+    const reader = Promise.withResolvers<IteratorResult<T, undefined>>();
+    this.#waiting.push(reader);
+    return reader.promise;
+  }
+
+  /** The reader has had enough. */
+  return(): Promise<IteratorResult<T, undefined>> {
+    this.close();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  close(): void {
+    this.#buffer = [];
+    this.#head = 0;
+    this.#finish({});
+  }
+
+  #take(): T {
+    const value = this.#buffer[this.#head++]!;
+    if (this.#head > 1024 && this.#head * 2 > this.#buffer.length) {
+      this.#buffer.splice(0, this.#head);
+      this.#head = 0;
+    }
+    return value;
+  }
+
+  #finish(end: End): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    this.#watchers.delete(this);
+    this.#signal?.removeEventListener("abort", this.#onAbort);
+    for (const reader of this.#waiting.splice(0)) reader.resolve({ done: true, value: undefined });
   }
 }
