@@ -28,14 +28,18 @@ export class IndexTree {
   add(key: string, id: string): void {
     const ids = this.#map.get(key);
     if (ids === undefined) this.#map.set(key, id);
-    else if (ids !== id) this.#map.set(key, withId(ids, id, this.#map.owner));
+    else if (ids !== id) this.#replace(key, ids, withId(ids, id, this.#map.owner));
   }
 
   /** Takes `id` from under `key`, if it is there. */
   remove(key: string, id: string): void {
     const ids = this.#map.get(key);
     if (ids === id) this.#map.delete(key);
-    else if (typeof ids === "object") this.#map.set(key, withoutId(ids, id, this.#map.owner));
+    else if (typeof ids === "object") this.#replace(key, ids, withoutId(ids, id, this.#map.owner));
+  }
+
+  #replace(key: string, ids: string | IdSet, by: string | IdSet): void {
+    if (ids !== by) this.#map.set(key, by);
   }
 
   /** The ids under exactly `key`, in order. */

@@ -67,7 +67,9 @@ export class Table<K extends Kind> implements ReadTable<K> {
 
   /** The object that holds a unique key of `object`, if it is not the object itself. */
   conflicting(object: ObjectOf[K]): ObjectOf[K] | undefined {
-    for (const [at, index] of this.#schema.indexes.entries()) {
+    const { indexes } = this.#schema;
+    for (let at = 0; at < indexes.length; at++) {
+      const index = indexes[at]!;
       const key = index.unique ? index.keysOf(object) : undefined;
       if (typeof key !== "string" || key === "") continue;
       for (const id of this.#indexes[at]!.idsOf(key)) {
@@ -87,7 +89,9 @@ export class Table<K extends Kind> implements ReadTable<K> {
     // The id string that is there already is kept: those of decoded objects are copies.
     const id = old?.id ?? object.id;
     this.#byId.set(id, object);
-    for (const [at, index] of this.#schema.indexes.entries()) {
+    const { indexes } = this.#schema;
+    for (let at = 0; at < indexes.length; at++) {
+      const index = indexes[at]!;
       if (index.scanned) continue;
       const after = index.keysOf(object);
       const before = old && index.keysOf(old);
