@@ -26,21 +26,38 @@ export class Pipeline {
     return true;
   }
 
-  /** Why no node fits, most frequent reason first: "insufficient resources on 2 nodes; 1 node not available …". */
+  /** Why no node fits. */
   explain(nodes: Iterable<NodeInfo>): string {
-    const refusals = new Map<Filter, number>();
-    for (const info of nodes) {
-      const filter = info.node && this.#refusal(info);
-      if (filter) refusals.set(filter, (refusals.get(filter) ?? 0) + 1);
-    }
-    return [...refusals]
-      .sort(([, a], [, b]) => b - a)
-      .map(([filter, nodes]) => filter.explain(nodes))
-      .join("; ");
+    const refusals = new Refusals();
+    for (const info of nodes) this.refuse(info, refusals);
+    return refusals.text();
+  }
+
+  /** Notes in `refusals` why the task does not fit on a node. */
+  refuse(info: NodeInfo, refusals: Refusals): void {
+    const filter = info.node && this.#refusal(info);
+    if (filter) refusals.add(filter);
   }
 
   #refusal(info: NodeInfo): Filter | undefined {
     for (const { filter, check } of this.#checks) if (!check(info)) return filter;
     return undefined;
+  }
+}
+
+/** How many nodes each filter refused. */
+export class Refusals {
+  readonly #counts = new Map<Filter, number>();
+
+  add(filter: Filter): void {
+    this.#counts.set(filter, (this.#counts.get(filter) ?? 0) + 1);
+  }
+
+  /** Most frequent reason first: "insufficient resources on 2 nodes; 1 node not available …". */
+  text(): string {
+    return [...this.#counts]
+      .sort(([, a], [, b]) => b - a)
+      .map(([filter, nodes]) => filter.explain(nodes))
+      .join("; ");
   }
 }

@@ -4,7 +4,7 @@ import type { Millis } from "@starling/base";
 import { Heap } from "./heap.ts";
 import type { NodeInfo } from "./node-info.ts";
 import type { NodeSet } from "./node-set.ts";
-import { Pipeline } from "./pipeline.ts";
+import { Pipeline, Refusals } from "./pipeline.ts";
 
 /** A task and the node that is to run it; the node's books hold `task` already. */
 export interface Placement {
@@ -67,10 +67,21 @@ export function* placeGroup(
   rank(root);
   for (const [at, task] of group.entries()) {
     const placement = placeOne(root, task, pipeline);
-    if (placement === undefined) return { tasks: group.slice(at), explanation: pipeline.explain(nodes.values()) };
+    if (placement === undefined) return { tasks: group.slice(at), explanation: yield* explain(pipeline, nodes) };
     yield placement;
   }
   return { tasks: [], explanation: "" };
+}
+
+/** Why no node fits; with pauses. */
+function* explain(pipeline: Pipeline, nodes: NodeSet): Generator<undefined, string> {
+  const refusals = new Refusals();
+  let seen = 0;
+  for (const info of nodes.values()) {
+    pipeline.refuse(info, refusals);
+    if (++seen % NODES_PER_STEP === 0) yield undefined;
+  }
+  return refusals.text();
 }
 
 function newBranch(): Branch {

@@ -73,9 +73,12 @@ class Scheduler {
   }
 
   async #load(tx: ReadTx): Promise<void> {
-    for (const node of tx.nodes.find()) this.#view.setNode(node);
+    for (const node of tx.nodes.each()) {
+      this.#view.setNode(node);
+      if (this.#pacer.due) await this.#pacer.turn();
+    }
     for (const state of heldStates) {
-      for (const task of tx.tasks.find(byTaskState(state))) {
+      for (const task of tx.tasks.each(byTaskState(state))) {
         this.#view.setTask(task, this.#clock.now());
         if (this.#pacer.due) await this.#pacer.turn();
       }
@@ -113,7 +116,7 @@ class Scheduler {
       if (this.#pacer.due) await this.#pacer.turn();
     }
     if (this.#view.waiting.size === 0) return;
-    for (const group of groupBySpec([...this.#view.waiting.values()])) {
+    for (const group of await this.#groupBySpec()) {
       const placing = placeGroup(group, this.#view.nodes, this.#clock.now());
       let step = placing.next();
       for (; !step.done; step = placing.next()) {
@@ -132,6 +135,19 @@ class Scheduler {
       }
       if (this.#pacer.due) await this.#pacer.turn();
     }
+  }
+
+  /** Tasks of one service and spec version share a filter run; tasks without a version are on their own. */
+  async #groupBySpec(): Promise<Iterable<readonly Task[]>> {
+    const groups = new Map<string, Task[]>();
+    for (const task of this.#view.waiting.values()) {
+      const key = task.specVersion ? `${task.serviceId} ${task.specVersion.index}` : task.id;
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [task]);
+      else group.push(task);
+      if (this.#pacer.due) await this.#pacer.turn();
+    }
+    return groups.values();
   }
 
   #decidePreassigned(task: Task): Decision | undefined {
@@ -196,16 +212,4 @@ function orAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undef
       resolve(value);
     });
   });
-}
-
-/** Tasks of one service and spec version share a filter run; tasks without a version are on their own. */
-function groupBySpec(tasks: readonly Task[]): Iterable<readonly Task[]> {
-  const groups = new Map<string, Task[]>();
-  for (const task of tasks) {
-    const key = task.specVersion ? `${task.serviceId} ${task.specVersion.index}` : task.id;
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [task]);
-    else group.push(task);
-  }
-  return groups.values();
 }

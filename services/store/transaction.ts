@@ -2,7 +2,7 @@
 import { Meta, type Timestamp, Version } from "@starling/api";
 import { SwarmError } from "@starling/base";
 import { type Kind, type ObjectEvent, type ObjectOf, type StoreObject, tableName } from "./objects.ts";
-import type { By } from "./query.ts";
+import { all, type By } from "./query.ts";
 import type { ReadTx, Root } from "./tables/root.ts";
 import type { ReadTable, Table } from "./tables/table.ts";
 
@@ -129,6 +129,11 @@ class OpenTable<K extends Kind> implements WriteTable<K> {
 
   find(...by: readonly By<K>[]): readonly ObjectOf[K][] {
     return this.current.find(...by);
+  }
+
+  /** Found at once: the trees must not be written to while they are iterated over. */
+  *each(by: By<K> = all): Generator<ObjectOf[K]> {
+    yield* this.find(by);
   }
 
   create(object: ObjectOf[K]): ObjectOf[K] {

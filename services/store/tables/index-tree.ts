@@ -49,6 +49,13 @@ export class IndexTree {
     return typeof ids === "string" ? [ids] : ids.values();
   }
 
+  /** As `idsOf`, some at a time. */
+  *partsOf(key: string): Generator<readonly string[]> {
+    const ids = this.#map.get(key);
+    if (typeof ids === "string") yield [ids];
+    else if (ids !== undefined) yield* ids.parts();
+  }
+
   /** The ids under all keys that start with `prefix`, in order of keys, then of ids. */
   idsOfPrefix(prefix: string): readonly string[] {
     const found: string[] = [];

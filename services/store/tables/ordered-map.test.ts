@@ -21,6 +21,7 @@ function check(map: OrderedMap<number>, model: ReadonlyMap<string, number>, pref
   });
   expect(map.size).toBe(model.size);
   expect(map.values()).toEqual(keys.map((each) => model.get(each)));
+  expect([...map.parts()].flat()).toEqual(map.values());
   expect(prefixed).toEqual(keys.filter((each) => each.startsWith(prefix)));
   for (const each of keys) expect(map.get(each)).toBe(model.get(each));
   expect(map.get(`${prefix}?`)).toBe(model.get(`${prefix}?`));

@@ -85,6 +85,11 @@ export class OrderedMap<V> {
     return values;
   }
 
+  /** Every value, in order of keys, some at a time. Nothing may be written to the map during the iteration. */
+  parts(): Generator<readonly V[]> {
+    return leavesOf(this.#root);
+  }
+
   /** Gives `visit` the values of all keys that start with `prefix`, in order of keys. */
   forPrefix(prefix: string, visit: (value: V, key: string) => void): void {
     visitPrefixed(this.#root, hintOf(prefix), prefix, visit);
@@ -233,6 +238,11 @@ function insertAt<T>(array: T[], at: number, value: T): void {
 function collect<V>(node: Node<V>, values: V[]): void {
   if (node.children === undefined) for (const value of node.values) values.push(value);
   else for (const child of node.children) collect(child, values);
+}
+
+function* leavesOf<V>(node: Node<V>): Generator<readonly V[]> {
+  if (node.children === undefined) yield node.values;
+  else for (const child of node.children) yield* leavesOf(child);
 }
 
 /** Returns false when a key behind the prefix was met. */

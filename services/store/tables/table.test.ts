@@ -57,7 +57,12 @@ describe("finders", () => {
         }),
       );
     });
-    const find = (...by: readonly store.By<"task">[]) => memory.view((tx) => ids(tx.tasks.find(...by)));
+    const find = (...by: readonly store.By<"task">[]) =>
+      memory.view((tx) => {
+        const found = ids(tx.tasks.find(...by));
+        if (by.length < 2) expect(ids([...tx.tasks.each(...by)])).toEqual(found);
+        return found;
+      });
     expect(find()).toEqual(["ta", "tb", "xc"]);
     expect(find(store.all)).toEqual(["ta", "tb", "xc"]);
     expect(find(store.byId("tb"))).toEqual(["tb"]);

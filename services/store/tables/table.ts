@@ -1,7 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { SwarmError } from "@starling/base";
 import { type Kind, type ObjectOf, tableName } from "../objects.ts";
-import type { By, IndexName } from "../query.ts";
+import { all, type By, type IndexName } from "../query.ts";
 import type { Index, TableSchema } from "./index-key.ts";
 import { IndexTree } from "./index-tree.ts";
 import { OrderedMap, type Owner } from "./ordered-map.ts";
@@ -12,6 +12,8 @@ export interface ReadTable<K extends Kind> {
   get(id: string): ObjectOf[K] | undefined;
   /** Objects that every finder selects (all without one), in order of the first finder's keys, then of ids. */
   find(...by: readonly By<K>[]): readonly ObjectOf[K][];
+  /** As `find`, but looks for objects as the iteration comes to them: for long work that is done in slices. */
+  each(by?: By<K>): Generator<ObjectOf[K]>;
 }
 
 /**
@@ -63,6 +65,19 @@ export class Table<K extends Kind> implements ReadTable<K> {
     const found: ObjectOf[K][] = [];
     this.#collect(first, rest.length === 0 ? found : filtered(found, (object) => this.#meets(rest, object)));
     return found;
+  }
+
+  *each(by: By<K> = all): Generator<ObjectOf[K]> {
+    if (by.t === "all") {
+      for (const part of this.#byId.parts()) yield* part;
+      return;
+    }
+    const tree = by.t === "index" && !by.prefix && by.index !== "id" ? this.#lookUp(by.index) : undefined;
+    if (tree === undefined || by.t !== "index") {
+      yield* this.find(by);
+      return;
+    }
+    for (const part of tree.partsOf(by.key)) for (const id of part) yield this.get(id)!;
   }
 
   /** The object that holds a unique key of `object`, if it is not the object itself. */
@@ -160,6 +175,12 @@ export class Table<K extends Kind> implements ReadTable<K> {
       const keys = each.index === "id" ? [object.id] : listed(this.#index(each.index).index.keysOf(object));
       return meets(each, keys);
     });
+  }
+
+  /** The index's tree; undefined when it has none. */
+  #lookUp(name: IndexName): IndexTree | undefined {
+    const { index, at } = this.#index(name);
+    return index.scanned ? undefined : this.#indexes[at];
   }
 
   #index(name: IndexName): { readonly index: Index<ObjectOf[K]>; readonly at: number } {
