@@ -49,8 +49,10 @@ function shareParts(value: Parts, model: Parts): Parts {
   const sameKeys = keys.length === Object.keys(model).length;
   let copy = sameKeys ? undefined : copyOf(value);
   for (const [at, key] of keys.entries()) {
-    const shared = share(value[key], model[key]);
-    if (copy === undefined && (shared !== model[key] || !Object.hasOwn(model, key))) {
+    // Keys of labels are the users': what a model has none of its own of, its prototype must not give.
+    const known = Object.hasOwn(model, key);
+    const shared = known ? share(value[key], model[key]) : value[key];
+    if (copy === undefined && (!known || shared !== model[key])) {
       copy = copyOf(value);
       for (const before of keys.slice(0, at)) copy[before] = model[before];
     }

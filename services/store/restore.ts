@@ -40,7 +40,7 @@ export class RestoredState {
     let looked = 0;
     for (const kind of kinds) {
       const table = this.#table(kind);
-      for (const object of this.#before[tableName(kind)].values()) {
+      for (const object of this.#before[tableName(kind)].each()) {
         if (table.get(object.id) === undefined) this.#removed.push({ kind, action: "remove", object } as ObjectEvent);
         if (++looked % PART_OBJECTS_MAX === 0) yield;
       }

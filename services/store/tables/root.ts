@@ -18,7 +18,7 @@ export const emptyRoot: Root = Object.fromEntries(
 export function* rootToParts(root: Root, size: number): Generator<StoreSnapshot> {
   for (const kind of kinds) {
     let part: StoreObject[] = [];
-    for (const object of root[tableName(kind)].values()) {
+    for (const object of root[tableName(kind)].each()) {
       part.push(object);
       if (part.length < size) continue;
       yield StoreSnapshot.create({ [tableName(kind)]: part });

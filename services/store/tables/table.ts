@@ -54,11 +54,6 @@ export class Table<K extends Kind> implements ReadTable<K> {
     return this.#byId.get(id);
   }
 
-  /** All objects in order of their ids, read as they are asked for. REQUIRES: the table is not changed meanwhile. */
-  values(): IterableIterator<ObjectOf[K]> {
-    return this.#byId.values();
-  }
-
   find(...by: readonly By<K>[]): readonly ObjectOf[K][] {
     const [first, ...rest] = by;
     if (first === undefined) return this.#byId.values();
