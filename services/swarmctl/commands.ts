@@ -131,6 +131,14 @@ export const nouns: readonly NounEntry[] = [
     ],
   },
   {
+    name: "registry",
+    summary: "Manage credentials for registries",
+    verbs: [
+      { name: "login", summary: "Keep credentials", load: async () => (await import("./registry/login.ts")).login },
+      { name: "logout", summary: "Drop credentials", load: async () => (await import("./registry/login.ts")).logout },
+    ],
+  },
+  {
     name: "secret",
     summary: "Manage secrets",
     verbs: [

@@ -16,6 +16,7 @@ import { type ServiceFlags, serviceFlags } from "./flags.ts";
 import { lookUp } from "./lookup.ts";
 import { newServiceSpec } from "./mode.ts";
 import { type WaitFlags, waitFlags, waitForConvergence } from "./progress.ts";
+import { registryAuthFor } from "./registry-auth.ts";
 import { withServiceFlags } from "./spec.ts";
 
 export type CreateFlags = ServiceFlags & WaitFlags;
@@ -37,7 +38,8 @@ export const create: Command<CreateFlags> = {
       secrets: given.secret ?? [],
       configs: given.config ?? [],
     });
-    const spec = withServiceFlags(newServiceSpec(given.mode), given, lookup);
+    const withAuth = await registryAuthFor(given);
+    const spec = withAuth(withServiceFlags(newServiceSpec(given.mode), given, lookup));
     const { name } = spec.annotations;
     const service = await createOnce(context, {
       create: async () =>

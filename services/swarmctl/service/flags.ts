@@ -33,6 +33,7 @@ export interface ServiceFlags {
   readonly label?: readonly string[];
   readonly containerLabel?: readonly string[];
   readonly image?: string;
+  readonly withRegistryAuth?: boolean;
   readonly command?: readonly string[];
   readonly entrypoint?: readonly string[];
   readonly args?: readonly string[];
@@ -168,6 +169,7 @@ export const serviceFlags: readonly FlagDefinition[] = [
   { flags: "-l, --label <key=value>", help: "Service label", list: true },
   { flags: "--container-label <key=value>", help: "Container label", list: true },
   { flags: "--image <image>", help: "Container image" },
+  { flags: "--with-registry-auth", help: "Send the credentials of `registry login` to the nodes" },
   { flags: "--command <words>", help: "Override the image's entrypoint", parse: splitArguments, list: true },
   { flags: "--entrypoint <words>", help: "As --command", parse: splitArguments, list: true },
   { flags: "--args <words>", help: "Container arguments: a,b or 'a b'", parse: splitArguments, list: true },

@@ -8,6 +8,7 @@ import { type EditFlags, editFlags } from "./edit-flags.ts";
 import { type ServiceFlags, serviceFlags } from "./flags.ts";
 import { lookUp } from "./lookup.ts";
 import { type WaitFlags, waitFlags, waitForConvergence } from "./progress.ts";
+import { registryAuthFor } from "./registry-auth.ts";
 import { withServiceFlags } from "./spec.ts";
 
 export type UpdateFlags = ServiceFlags & EditFlags & WaitFlags & { readonly rollback?: boolean };
@@ -31,11 +32,12 @@ export const update: Command<UpdateFlags> = {
       secrets: [...(given.secret ?? []), ...(given.secretAdd ?? []), ...(given.addSecret ?? [])],
       configs: [...(given.config ?? []), ...(given.configAdd ?? []), ...(given.addConfig ?? [])],
     });
+    const withAuth = await registryAuthFor(given);
     const rollback = given.rollback ? UpdateServiceRequest_Rollback.PREVIOUS : undefined;
     const service = await changeService(
       context,
       reference!,
-      (spec) => (given.rollback ? spec : withEdits(withServiceFlags(spec, given, lookup), given, lookup)),
+      (spec) => (given.rollback ? spec : withAuth(withEdits(withServiceFlags(spec, given, lookup), given, lookup))),
       rollback,
     );
     context.out(`${reference}\n`);
