@@ -12,7 +12,16 @@ type NativeStep =
   | { readonly type: "nft"; readonly script: string; readonly json: boolean; readonly session: string }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
-  | ConntrackStep;
+  | ConntrackStep
+  | PingStep;
+
+/** Sends each target an unfragmented ICMP echo request, three times at most. */
+export interface PingStep {
+  readonly type: "ping";
+  /** IPv4 addresses, with the payload's size in bytes. */
+  readonly targets: readonly { readonly address: string; readonly size: number }[];
+  readonly timeoutMs: number;
+}
 
 /** Deletes tracked connections of `protocols` that lead into `subnets` but to none of `live`: their next packet is translated anew. */
 export interface ConntrackStep {
@@ -76,7 +85,8 @@ export type Step =
     }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
-  | ConntrackStep;
+  | ConntrackStep
+  | PingStep;
 
 type ResultOf<S extends Step> = S extends { type: "netlink" }
   ? NetlinkResult
@@ -86,7 +96,9 @@ type ResultOf<S extends Step> = S extends { type: "netlink" }
       ? { readonly errors: readonly string[] }
       : S extends { type: "conntrack" }
         ? { readonly flushed: number }
-        : SocketResult;
+        : S extends { type: "ping" }
+          ? { /** Per target: empty when it answered, else why not. */ readonly outcomes: readonly string[] }
+          : SocketResult;
 
 let loaded: NativeAddon | undefined;
 

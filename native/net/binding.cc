@@ -52,6 +52,15 @@ Step ReadStep(const Napi::Object& step) {
     }
     return read;
   }
+  if (type == "ping") {
+    PingStep read{{}, step.Get("timeoutMs").As<Napi::Number>().Uint32Value()};
+    const auto targets = step.Get("targets").As<Napi::Array>();
+    for (uint32_t i = 0; i < targets.Length(); i++) {
+      const auto target = targets.Get(i).As<Napi::Object>();
+      read.targets.push_back({target.Get("address").As<Napi::String>(), target.Get("size").As<Napi::Number>().Uint32Value()});
+    }
+    return read;
+  }
   throw Napi::TypeError::New(step.Env(), "unknown step type " + type);
 }
 
@@ -91,6 +100,13 @@ struct Writer {
     auto out = Napi::Object::New(env);
     out.Set("fd", socket.fd.release());
     out.Set("port", socket.port);
+    return out;
+  }
+  Napi::Value operator()(PingResult& ping) const {
+    auto outcomes = Napi::Array::New(env, ping.outcomes.size());
+    for (uint32_t i = 0; i < ping.outcomes.size(); i++) outcomes.Set(i, ping.outcomes[i]);
+    auto out = Napi::Object::New(env);
+    out.Set("outcomes", outcomes);
     return out;
   }
   Napi::Value operator()(ConntrackResult& conntrack) const {

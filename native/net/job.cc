@@ -54,6 +54,7 @@ struct Runner {
   StepResult operator()(const SysctlStep& step) const { return WriteSysctls(step); }
   StepResult operator()(const SocketStep& step) const { return BindSocket(step); }
   StepResult operator()(const ConntrackStep& step) const { return ConntrackResult{FlushConntrack(step)}; }
+  StepResult operator()(const PingStep& step) const { return PingResult{Ping(step)}; }
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "conntrack.h"
 #include "netlink.h"
 #include "nft.h"
+#include "ping.h"
 #include "unique_fd.h"
 
 namespace starling::net {
@@ -37,7 +38,7 @@ struct SocketStep {
   std::string address;
   uint16_t port;
 };
-using Step = std::variant<NetlinkStep, NftStep, SysctlStep, SocketStep, ConntrackStep>;
+using Step = std::variant<NetlinkStep, NftStep, SysctlStep, SocketStep, ConntrackStep, PingStep>;
 
 struct SysctlResult {
   std::vector<std::string> errors;  // one per setting, empty when it was written
@@ -49,7 +50,10 @@ struct SocketResult {
 struct ConntrackResult {
   uint32_t flushed = 0;
 };
-using StepResult = std::variant<Conversation, NftResult, SysctlResult, SocketResult, ConntrackResult>;
+struct PingResult {
+  std::vector<std::string> outcomes;  // one per target, empty when it answered
+};
+using StepResult = std::variant<Conversation, NftResult, SysctlResult, SocketResult, ConntrackResult, PingResult>;
 
 struct Job {
   int netns_fd = -1;  // -1: the process's own namespace; owned

@@ -76,7 +76,7 @@ function fromPool(
     large ?? freeSubnet(ledger.pools, ledger.subnetSize, around) ?? freeSubnet(ledger.pools, ledger.subnetSize, taken);
   return (
     subnet ?? {
-      refused: `no free /${ledger.subnetSize} is left in the address pools: remove a network or give --subnet`,
+      refused: `no free /${ledger.subnetSize} is left in the address pools: remove a network, give --subnet, or add a pool with swarmctl cluster update --default-addr-pool-add`,
     }
   );
 }

@@ -1,5 +1,8 @@
 import {
   Annotations,
+  addressPoolLabels,
+  Cluster,
+  ClusterSpec,
   Driver,
   Endpoint,
   EndpointSpec,
@@ -17,9 +20,11 @@ import {
   TaskSpec,
   TaskState,
   TaskStatus,
+  withAddressPool,
 } from "@starling/api";
 import { FakeClock, nullLogger } from "@starling/base";
 import { MemoryStore } from "@starling/store";
+import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { createAllocator, ingressNetwork, vniOf } from "./index.ts";
 
@@ -145,7 +150,52 @@ describe("networks", () => {
   });
 });
 
+describe("pools", () => {
+  it("that are full are said on the task, with the remedy; one added later serves who waited", async () => {
+    const web = service("web", { networks: ["b"], dnsrr: true });
+    const spec = (labels: Record<string, string>) =>
+      ClusterSpec.create({ annotations: Annotations.create({ name: "default", labels }) });
+    const cluster = Cluster.create({ id: "c", spec: spec({}), defaultAddressPool: ["10.1.0.0/24"], subnetSize: 24 });
+    const store = await storeWith({ networks: [network("a")] });
+    await store.update((tx) => tx.clusters.create(cluster));
+    start(store);
+    await settle();
+    await put(store, { networks: [network("b")], services: [web], tasks: [task("t", web)] });
+    await settle();
+    expect(taskOf(store, "t").status.err).toBe(
+      "network b: no free /24 is left in the address pools: remove a network, give --subnet, or add a pool with swarmctl cluster update --default-addr-pool-add",
+    );
+    await store.update((tx) => {
+      const labels = withAddressPool({ [addressPoolLabels.maskLength]: "20" }, "172.20.0.0/16");
+      tx.clusters.update({ ...tx.clusters.get("c")!, spec: spec({ ...labels }) });
+    });
+    await settle();
+    expect(networkOf(store, "b").ipam?.configs[0]?.subnet).toBe("172.20.0.0/20");
+    expect(addressesOf(store, "t")).toEqual(["172.20.0.2/20"]);
+  });
+});
+
 describe("services and tasks", () => {
+  it("get the very address that they ask for, or hear why not, and get it when it is free", async () => {
+    const asking = service("web", { networks: ["front"], dnsrr: true });
+    const networks = asking.spec.task.networks.map((config) => ({ ...config, addresses: ["10.7.0.50"] }));
+    const web = { ...asking, spec: { ...asking.spec, task: { ...asking.spec.task, networks } } };
+    const store = await storeWith({
+      networks: [network("front", { subnet: "10.7.0.0/24" })],
+      services: [web],
+      tasks: [task("t1", web), task("t2", web)],
+    });
+    start(store);
+    await settle();
+    expect(addressesOf(store, "t1")).toEqual(["10.7.0.50/24"]);
+    expect(taskOf(store, "t2").status.err).toMatch(/address 10\.7\.0\.50 is in use/);
+    await store.update((tx) => {
+      tx.tasks.update({ ...tx.tasks.get("t1")!, status: TaskStatus.create({ state: TaskState.SHUTDOWN }) });
+    });
+    await settle();
+    expect(addressesOf(store, "t2")).toEqual(["10.7.0.50/24"]);
+  });
+
   it("without networks go on at once", async () => {
     const web = service("web");
     const store = await storeWith({ services: [web], tasks: [task("t", web)] });
@@ -259,4 +309,55 @@ it("gives each node an address on the ingress network, and takes none twice afte
   ]);
   expect(given.length).toBe(205);
   expect(new Set(given).size).toBe(given.length);
+});
+
+it("no address has two owners at any time, whatever comes and goes and whoever leads", async () => {
+  const steps = fc.array(
+    fc.oneof(
+      fc.record({ t: fc.constant("create" as const), count: fc.integer({ min: 1, max: 6 }) }),
+      fc.record({ t: fc.constant("end" as const), at: fc.nat() }),
+      fc.record({ t: fc.constant("remove" as const), at: fc.nat() }),
+      fc.record({ t: fc.constant("leader" as const) }),
+      fc.record({ t: fc.constant("service" as const) }),
+    ),
+    { minLength: 5, maxLength: 25 },
+  );
+  await fc.assert(
+    fc.asyncProperty(steps, async (list) => {
+      const web = service("web", { networks: ["tiny"], ports: [PortConfig.create({ targetPort: 80 })] });
+      const networks = [ingressNetwork("ing"), network("tiny", { subnet: "10.7.0.0/28" })];
+      const store = await storeWith({ networks, services: [web] });
+      start(store);
+      let next = 0;
+      const pick = (at: number) => store.view((tx) => tx.tasks.find())[at % Math.max(1, next)];
+      for (const step of list) {
+        if (step.t === "create") {
+          await put(store, { tasks: Array.from({ length: step.count }, () => task(`t${next++}`, web)) });
+        } else if (step.t === "service") {
+          await put(store, { services: [service(`s${next++}`, { networks: ["tiny"] })] });
+        } else if (step.t === "leader") {
+          stop.abort();
+          start(store);
+        } else {
+          const chosen = pick(step.at);
+          if (chosen === undefined) continue;
+          await store.update((tx) => {
+            if (step.t === "remove") tx.tasks.delete(chosen.id);
+            else tx.tasks.update({ ...chosen, status: TaskStatus.create({ state: TaskState.FAILED }) });
+          });
+        }
+        await settle();
+        const held = store.view((tx) => [
+          ...tx.tasks
+            .find()
+            .filter(({ status }) => status.state <= TaskState.RUNNING)
+            .flatMap((t) => t.networks.flatMap((n) => n.addresses)),
+          ...tx.services.find().flatMap((s) => s.endpoint?.virtualIps.map((ip) => ip.addr) ?? []),
+        ]);
+        expect(held.filter((address, i) => held.indexOf(address) !== i)).toEqual([]);
+      }
+      stop.abort();
+    }),
+    { numRuns: 40 },
+  );
 });

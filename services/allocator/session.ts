@@ -1,9 +1,12 @@
 import {
+  addressPools,
+  type Cluster,
   isIngressNetwork,
   isTerminal,
   type Network,
   NetworkAttachment,
   type Node,
+  poolSubnetSize,
   type Service,
   type Task,
   type TaskState,
@@ -51,7 +54,7 @@ export class Session {
 
   /** Learns what is given out and what waits. */
   load(tx: ReadTx): void {
-    for (const cluster of tx.clusters.find(all)) this.#setPools(cluster.defaultAddressPool, cluster.subnetSize);
+    for (const cluster of tx.clusters.find(all)) this.#setPools(cluster);
     for (const network of tx.networks.find(all)) this.#noteNetwork(network);
     for (const node of tx.nodes.find(all)) {
       this.#warnDoubled(this.#ledger.claimNode(node), { "node.id": node.id });
@@ -71,7 +74,7 @@ export class Session {
   note(event: StoreEvent): void {
     switch (event.kind) {
       case "cluster":
-        this.#setPools(event.object.defaultAddressPool, event.object.subnetSize);
+        if (event.action !== "remove") this.#setPools(event.object);
         this.#retryStuck();
         break;
       case "network":
@@ -260,10 +263,9 @@ export class Session {
     }
   }
 
-  #setPools(pools: readonly string[], subnetSize: number): void {
-    const parsed = pools.flatMap((pool) => parseSubnet(pool) ?? []);
-    if (parsed.length > 0) this.#ledger.pools = parsed;
-    if (subnetSize > 0) this.#ledger.subnetSize = subnetSize;
+  #setPools(cluster: Cluster): void {
+    this.#ledger.pools = addressPools(cluster).flatMap((pool) => parseSubnet(pool) ?? []);
+    this.#ledger.subnetSize = poolSubnetSize(cluster);
   }
 
   #warnDoubled(addresses: readonly string[], owner: Readonly<Record<string, string>>): void {

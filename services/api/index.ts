@@ -1,3 +1,11 @@
+export {
+  addressPoolLabels,
+  addressPools,
+  checkAddressPool,
+  checkPoolMaskLength,
+  poolSubnetSize,
+  withAddressPool,
+} from "./address-pools.ts";
 export { type Constraint, labelOf, nodeMatches, parseConstraints } from "./constraint.ts";
 export { defaultAddressPools, defaultClusterName, defaultSubnetSize, defaultVxlanPort } from "./defaults/cluster.ts";
 export {

@@ -280,6 +280,23 @@ describe("changes", () => {
     for (const namespace of ["h1", "c1"]) expect(seconds(namespace)).toBeGreaterThan(2 * 86_400);
   });
 
+  it("tests the way to other nodes, and says what is wrong with it", async () => {
+    expect(await nodes[0]!.check()).toEqual([]);
+    const said = async () => (await nodes[0]!.check()).map(({ detail }) => detail);
+    hosts.run("h2", "nft add table ip test; nft add chain ip test c '{ type filter hook prerouting priority -400; }'");
+    try {
+      hosts.run("h2", "nft add rule ip test c ip saddr 192.168.77.1 meta length gt 1400 drop");
+      expect(await said()).toEqual([expect.stringMatching(/packets of 1450 bytes to node node2 get lost.*mtu=SIZE/)]);
+      hosts.run("h2", "nft add rule ip test c ip saddr 192.168.77.1 udp dport 4789 drop");
+      expect(await said()).toEqual([expect.stringMatching(/node2 answers at 192.168.77.2, but not by VXLAN.*4789/)]);
+      hosts.run("h2", "nft add rule ip test c ip saddr 192.168.77.1 drop");
+      expect(await said()).toEqual([expect.stringMatching(/node2 does not answer at 192.168.77.2 \(no answer\)/)]);
+    } finally {
+      hosts.run("h2", "nft delete table ip test");
+    }
+    expect(await nodes[0]!.check()).toEqual([]);
+  });
+
   it("repairs what someone else removed", async () => {
     hosts.run(
       "h1",

@@ -155,6 +155,8 @@ const guards = (rules: HostRules): readonly NftChain[] => [
     rules: [
       `udp dport ${vxlanPort} meta nfproto ipv4 ip saddr != @nodes drop`,
       `iifname "${meshDevice}" ct state established,related accept`,
+      // Other nodes' tests of the way here.
+      `iifname "${meshDevice}" icmp type echo-request accept`,
       `iifname "${meshDevice}" drop`,
     ],
   },

@@ -4,6 +4,7 @@ import {
   NetworkInspection,
   type NetworkStateMessage,
   type NetworkStateQuestion,
+  NetworkStateQuestion_Kind,
   type PortConfig,
   PortConfig_Protocol,
   PortConfig_PublishMode,
@@ -25,8 +26,10 @@ import { hostFlush, taskFlush } from "./flush.ts";
 import { converse, HostApplier } from "./host-applier.ts";
 import { LocalAddresses } from "./local-addresses.ts";
 import { Managers } from "./managers.ts";
-import { bridgeOf, portOf, routedOf, routedPrefix } from "./names.ts";
+import { bridgeOf, portOf, routedOf, routedPrefix, vxlanPort } from "./names.ts";
 import type { Observation } from "./observe.ts";
+import { checkPaths } from "./path-check.ts";
+import { ingressOf } from "./state.ts";
 import { interfacesOf } from "./task-interfaces.ts";
 import { InterfacesMissing, type NameServerSockets, TaskNetwork } from "./task-network.ts";
 import { Turn } from "./turn.ts";
@@ -173,6 +176,16 @@ export class NodeNetwork implements NetworkAttacher {
     return this.#auditor.audit(options.repair);
   }
 
+  /** What of the ways to the other nodes doesn't work, each a sentence. */
+  async check(): Promise<readonly Finding[]> {
+    const { view } = this.#state;
+    const ingress = ingressOf(view);
+    if (ingress === undefined) return [];
+    const { underlayMtu } = this.#wanted(await this.#applier.observation());
+    const mtu = overlayMtu(ingress, underlayMtu);
+    return checkPaths({ nodeId: this.#nodeId, view, netns: this.#netns, mtu, vxlanPort });
+  }
+
   /** Ends watching and serving names. Leaves the kernel's state as it is: containers go on. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -190,7 +203,8 @@ export class NodeNetwork implements NetworkAttacher {
   async #answer(question: NetworkStateQuestion): Promise<void> {
     const { id: questionId } = question;
     try {
-      const found = await this.audit({ repair: question.repair });
+      const check = question.kind === NetworkStateQuestion_Kind.CHECK;
+      const found = check ? await this.check() : await this.audit({ repair: question.repair });
       const findings = found.map((finding) => NetworkFinding.create({ ...finding, repaired: question.repair }));
       this.managers.answer(NetworkInspection.create({ questionId, findings }));
     } catch (error) {

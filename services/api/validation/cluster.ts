@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 
+import { checkAddressPoolLabels } from "../address-pools.ts";
 import { defaultClusterName } from "../defaults/cluster.ts";
 import { durationMs } from "../duration.ts";
 import type { ClusterSpec } from "../gen/messages.js";
@@ -29,5 +30,6 @@ export function validateClusterSpec(spec: ClusterSpec | undefined): ClusterSpec 
     refuse(`modification of cluster name is not allowed: keep "${defaultClusterName}"`);
   }
   checkPatienceLabels(cluster.annotations.labels);
+  checkAddressPoolLabels(cluster.annotations.labels);
   return cluster;
 }

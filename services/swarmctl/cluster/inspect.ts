@@ -1,4 +1,4 @@
-import { Cluster, durationMs } from "@starling/api";
+import { addressPools, Cluster, durationMs, poolSubnetSize } from "@starling/api";
 import { formatFields } from "../format/table.ts";
 import { formatDuration } from "../format/time.ts";
 import { inspecting } from "../inspecting.ts";
@@ -8,8 +8,9 @@ const command = inspecting<Cluster>({
   argument: "[cluster]",
   codec: Cluster,
   find: ({ client }, reference) => findCluster(client, reference || undefined),
-  pretty: ({ id, spec, rootCa, defaultAddressPool, subnetSize, vxlanUdpPort }) =>
-    formatFields([
+  pretty: (cluster) => {
+    const { id, spec, rootCa, vxlanUdpPort } = cluster;
+    return formatFields([
       ["ID", id],
       ["Name", spec.annotations.name],
       ["Orchestration", ""],
@@ -22,9 +23,10 @@ const command = inspecting<Cluster>({
       ["Join tokens", ""],
       ["Worker", rootCa.joinTokens.worker, 1],
       ["Manager", rootCa.joinTokens.manager, 1],
-      ["Address pools", `${defaultAddressPool.join(", ")}, subnets of /${subnetSize}`],
+      ["Address pools", `${addressPools(cluster).join(", ")}, subnets of /${poolSubnetSize(cluster)}`],
       ["VXLAN port", vxlanUdpPort],
-    ]),
+    ]);
+  },
 });
 
 /** Without an argument: the only cluster. */

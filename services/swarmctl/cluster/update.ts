@@ -1,4 +1,12 @@
-import { type ClusterSpec, Driver, type Duration, ExternalCA, ExternalCA_CAProtocol } from "@starling/api";
+import {
+  addressPoolLabels,
+  type ClusterSpec,
+  Driver,
+  type Duration,
+  ExternalCA,
+  ExternalCA_CAProtocol,
+  withAddressPool,
+} from "@starling/api";
 import type { Command } from "../command.ts";
 import { choose, parseDuration, parseInteger, parsePairs, splitCommas } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
@@ -9,6 +17,8 @@ interface UpdateFlags {
   readonly autolock?: boolean;
   readonly certexpiry?: Duration;
   readonly certExpiry?: Duration;
+  readonly defaultAddrPoolAdd?: readonly string[];
+  readonly defaultAddrPoolMaskLength?: number;
   readonly externalCa?: readonly ExternalCA[];
   readonly heartbeatperiod?: Duration;
   readonly dispatcherHeartbeat?: Duration;
@@ -32,6 +42,17 @@ export const update: Command<UpdateFlags> = {
       help: "Signing endpoint: protocol=cfssl,url=…",
       parse: parseExternalCa,
       list: true,
+    },
+    {
+      flags: "--default-addr-pool-add <cidr>",
+      help: "One more pool for networks without a subnet of their own",
+      parse: splitCommas,
+      list: true,
+    },
+    {
+      flags: "--default-addr-pool-mask-length <length>",
+      help: "Prefix length of subnets taken from pools (24)",
+      parse: parseInteger,
     },
     { flags: "--heartbeatperiod <duration>", help: "Period of agents' heartbeats", parse: parseDuration },
     { flags: "--dispatcher-heartbeat <duration>", help: "As --heartbeatperiod", parse: parseDuration, hidden: true },
@@ -69,6 +90,7 @@ export function withFlags(spec: ClusterSpec, flags: UpdateFlags): ClusterSpec {
   const history = flags.taskhistory ?? flags.taskHistoryLimit;
   return {
     ...spec,
+    annotations: { ...spec.annotations, labels: withPools(spec.annotations.labels, flags) },
     orchestration:
       history === undefined ? spec.orchestration : { ...spec.orchestration, taskHistoryRetentionLimit: history },
     dispatcher: {
@@ -95,6 +117,12 @@ export function withFlags(spec: ClusterSpec, flags: UpdateFlags): ClusterSpec {
             }),
     },
   };
+}
+
+function withPools(labels: Readonly<Record<string, string>>, flags: UpdateFlags): Readonly<Record<string, string>> {
+  const length = flags.defaultAddrPoolMaskLength;
+  const withLength = length === undefined ? labels : { ...labels, [addressPoolLabels.maskLength]: String(length) };
+  return (flags.defaultAddrPoolAdd ?? []).reduce(withAddressPool, withLength);
 }
 
 function parseExternalCa(text: string): ExternalCA {

@@ -23,7 +23,10 @@ export async function diagnose(
   const nodes = await Promise.all(options.nodes.map((reference) => resolveNode(client, reference)));
   const request = Inspect.create({ ...options.request, nodeIds: nodes.map(({ id }) => id) });
   const response = await client.call(NetworkDiagnosis.methods.inspect, request);
-  const rows = response.nodes.flatMap(rowsOf);
+  const names = new Map(response.nodes.map(({ nodeId, hostname }) => [nodeId, hostname]));
+  const named = (text: string) =>
+    text.replace(/\bnode (\w{25})\b/g, (all, id) => `node ${names.get(id) || all.slice(5)}`);
+  const rows = response.nodes.flatMap(rowsOf).map((row) => ({ ...row, detail: named(row.detail) }));
   out(formatList(rows, view, options.format === undefined ? {} : { format: options.format }));
   const bad = rows.filter(({ result }) => result === "found" || result === "no answer");
   if (bad.length === 0) return;

@@ -1,0 +1,74 @@
+import { runSteps } from "@starling/native/net";
+import type { Finding } from "./describe-plan.ts";
+import type { NetworkView } from "./state.ts";
+
+const timeoutMs = 3_000;
+/** ICMP and IPv4 headers of a packet. */
+const headers = 28;
+const smallPayload = 56;
+
+/** One other node, and what of the way there works. */
+export interface PathResult {
+  readonly nodeId: string;
+  readonly underlayAddress: string;
+  /** Why the host doesn't answer under its own address; empty when it does. */
+  readonly underlay: string;
+  /** The same through the mesh's VXLAN, with a small packet and with the largest. */
+  readonly small: string;
+  readonly full: string;
+}
+
+/** What is wrong, in words that say what to do. Pure. `mtu` is that of tasks' packets in the mesh, in bytes. */
+export function judgePaths(results: readonly PathResult[], mtu: number, vxlanPort: number): readonly Finding[] {
+  return results.flatMap(({ nodeId, underlayAddress, underlay, small, full }): readonly Finding[] => {
+    const path = (detail: string): Finding[] => [{ subject: "path", detail }];
+    if (small === "" && full === "") return [];
+    if (small === "") {
+      return path(
+        `packets of ${mtu} bytes to node ${nodeId} get lost, small ones arrive (${full}): the way to ${underlayAddress} carries less than this host's device says; lower the device's MTU, or create networks with --opt com.docker.network.driver.mtu=SIZE`,
+      );
+    }
+    if (underlay === "") {
+      return path(
+        `node ${nodeId} answers at ${underlayAddress}, but not by VXLAN: let UDP port ${vxlanPort} through between the nodes, both ways`,
+      );
+    }
+    return path(
+      `node ${nodeId} does not answer at ${underlayAddress} (${underlay}): mend the way between the hosts first`,
+    );
+  });
+}
+
+/** Sends packets from this host to every other node, beside the mesh and through it. */
+export async function checkPaths(options: {
+  readonly nodeId: string;
+  readonly view: NetworkView;
+  readonly netns: string | undefined;
+  /** MTU of the mesh in bytes. */
+  readonly mtu: number;
+  readonly vxlanPort: number;
+}): Promise<readonly Finding[]> {
+  const { nodeId, view, netns, mtu, vxlanPort } = options;
+  const others = [...view.nodes.values()].filter(({ id }) => id !== nodeId);
+  const peers = others.filter(({ meshAddress, underlayAddress }) => meshAddress !== "" && underlayAddress !== "");
+  const lost = others.filter((node) => !peers.includes(node));
+  const findings: Finding[] = lost.map(({ id }) => ({
+    subject: "path",
+    detail: `node ${id} has no address that other nodes reach: give its swarmd one with --advertise-remote-api`,
+  }));
+  if (peers.length === 0) return findings;
+  const targets = peers.flatMap(({ underlayAddress, meshAddress }) => {
+    const mesh = meshAddress.split("/")[0]!;
+    return [
+      { address: underlayAddress, size: smallPayload },
+      { address: mesh, size: smallPayload },
+      { address: mesh, size: mtu - headers },
+    ];
+  });
+  const [{ outcomes }] = await runSteps(netns, [{ type: "ping", targets, timeoutMs }]);
+  const results = peers.map(({ id, underlayAddress }, i) => {
+    const [underlay = "", small = "", full = ""] = outcomes.slice(3 * i, 3 * i + 3);
+    return { nodeId: id, underlayAddress, underlay, small, full };
+  });
+  return [...findings, ...judgePaths(results, mtu, vxlanPort)];
+}
