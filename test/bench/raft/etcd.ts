@@ -4,6 +4,7 @@ import { join } from "node:path";
 import * as grpc from "@grpc/grpc-js";
 import protobuf from "protobufjs/minimal.js";
 import { freePorts } from "./group.ts";
+import { type Load, runLoad } from "./latency.ts";
 
 /** Is Debian's etcd there to compare with? */
 export function hasEtcd(): boolean {
@@ -73,18 +74,9 @@ export class EtcdGroup implements AsyncDisposable {
     });
   }
 
-  async load(callers: number, ms: number): Promise<number> {
-    const started = performance.now();
+  load(callers: number, ms: number): Promise<Load> {
     const value = Buffer.alloc(1_000);
-    let done = 0;
-    const caller = async (name: number) => {
-      for (let i = 0; performance.now() - started < ms; i++) {
-        await this.#put(`${name}-${i}`, value, 0, 10_000);
-        done++;
-      }
-    };
-    await Promise.all(Array.from({ length: callers }, (_, i) => caller(i)));
-    return (done * 1000) / (performance.now() - started);
+    return runLoad(callers, ms, (caller, i) => this.#put(`${caller}-${i}`, value, 0, 10_000));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
