@@ -13,11 +13,13 @@ import {
 } from "raft-ts";
 import { ConfigChanges } from "./config-changes.ts";
 import { Driver, type DriverEvents, defaultTiming, type RaftTicks } from "./driver.ts";
+import { Handover } from "./handover.ts";
 import { machineHost, type PeerTransport, type RaftHost } from "./host.ts";
 import { LeaderLoss } from "./leader-loss.ts";
 import { Leadership } from "./leadership.ts";
 import { MembershipChanges, membershipHandlers } from "./membership/handlers.ts";
 import type { MembershipChange } from "./membership/membership.ts";
+import { LearnerPromotion } from "./membership/promotion.ts";
 import { pauses } from "./next-turn.ts";
 import { type OpenedLog, openLog, randomRaftId } from "./open-log.ts";
 import type { MemberStatus, RaftHandlers, RaftNodeOptions, RaftStatus } from "./options.ts";
@@ -31,8 +33,6 @@ import { defaultSnapshotPolicy, type SnapshotPolicy, Snapshotter } from "./snaps
 import { peerHandlers, type Receiver, raftHandlers } from "./transport/receiver.ts";
 
 const transferTimeoutMs = 1_000;
-/** Entries that a learner may lack when it gets its vote. */
-const promotionLagMax = 500;
 
 /** What exists once the log is open. */
 interface Parts {
@@ -51,6 +51,8 @@ export class RaftNode implements Proposer {
   readonly #leadership: Leadership;
   readonly #leaderLoss: LeaderLoss;
   readonly #changes: MembershipChanges;
+  readonly #promotion: LearnerPromotion;
+  readonly #handover: Handover;
   readonly #configChanges: ConfigChanges;
   readonly #proposals: Proposals;
   readonly #readIndex: ReadIndex;
@@ -59,7 +61,6 @@ export class RaftNode implements Proposer {
   #diskFull: string | undefined;
   #sealers: SealerRing | undefined;
   #removed = false;
-  #promoting = false;
   #stopped: Promise<void> | undefined;
 
   constructor(options: RaftNodeOptions) {
@@ -116,6 +117,22 @@ export class RaftNode implements Proposer {
           driver.raw.proposeConfChange(identified);
           driver.schedule();
         }),
+    });
+    const reachable = (raftId: bigint) => this.#reachable(raftId);
+    this.#promotion = new LearnerPromotion({
+      log,
+      reachable,
+      changes: this.#changes,
+      leading: () => this.isLeader,
+      confState: () => this.#replica.confState,
+    });
+    this.#handover = new Handover({
+      clock,
+      log,
+      reachable,
+      leadership: this.#leadership,
+      self: () => this.raftId,
+      driver: () => this.#running().driver,
     });
     const receiver = this.#receiver();
     this.handlers = {
@@ -313,17 +330,8 @@ export class RaftNode implements Proposer {
 
   /** Hands leadership to the reachable peer that is furthest on. Resolves when another leads, rejects after `timeoutMs`. */
   async transferLeadership(timeoutMs: number = transferTimeoutMs): Promise<void> {
-    const { clock } = this.#options;
     this.#mustLead();
-    const heir = this.#heir();
-    if (heir === undefined) throw new SwarmError("FailedPrecondition", "no other member is reachable to lead");
-    this.#drive((driver) => driver.raw.transferLeader(heir));
-    for (const deadline = clock.monotonic() + timeoutMs; clock.monotonic() < deadline; ) {
-      await clock.sleep(5);
-      const { leaderId } = this.#leadership;
-      if (leaderId !== this.raftId && leaderId !== None) return;
-    }
-    throw new SwarmError("DeadlineExceeded", `raft member ${heir.toString(16)} did not take over in ${timeoutMs} ms`);
+    await this.#handover.transfer(timeoutMs);
   }
 
   /** Hands leadership over (a second at most), ends streams and closes the log. What is in flight ends as unknown. */
@@ -383,13 +391,6 @@ export class RaftNode implements Proposer {
 
   #reachable(raftId: bigint): boolean {
     return raftId === this.raftId || this.#parts?.transport.activeSince(raftId) !== undefined;
-  }
-
-  /** The reachable voter whose log is longest. */
-  #heir(): bigint | undefined {
-    const { progress } = this.#running().driver.raw.status();
-    const candidates = [...progress].filter(([id, pr]) => id !== this.raftId && !pr.isLearner && this.#reachable(id));
-    return candidates.sort(([, a], [, b]) => b.match - a.match)[0]?.[0];
   }
 
   /** Tells raft something, if it runs, and lets it work. What raft drops here asks for nothing more. */
@@ -502,39 +503,17 @@ export class RaftNode implements Proposer {
   }
 
   #onTick(): void {
-    const { raw, append } = this.#parts!.driver;
-    const { hardState, leadTransferee } = raw.basicStatus();
+    const { opened, driver } = this.#parts!;
+    const { raw } = driver;
+    const { hardState } = raw.basicStatus();
     termGauge.set(hardState.term);
     commitGauge.set(hardState.commit);
     inflightGauge.set(this.#proposals.count);
     peersGauge.set(
       this.#membership.list().filter(({ raftId }) => raftId !== this.raftId && this.#reachable(raftId)).length,
     );
-    this.#promoteLearners();
-    if (!this.isLeader || append.busyMs < this.#parts!.driver.electionTimeoutMs || leadTransferee !== None) return;
-    const heir = this.#heir();
-    if (heir === undefined) return;
-    this.#options.log.warn("raft: the log's disk stalls, handing leadership over", { ms: Math.round(append.busyMs) });
-    raw.transferLeader(heir);
-  }
-
-  /** A learner that answers and has nearly the whole log becomes a voter. */
-  #promoteLearners(): void {
-    if (!this.isLeader || this.#promoting || this.#replica.confState.learners.length === 0) return;
-    const { driver, opened } = this.#parts!;
-    const { progress } = driver.raw.status();
-    const least = opened.storage.lastIndex() - promotionLagMax;
-    const ready = [...progress].find(
-      ([id, pr]) => pr.isLearner && pr.match > 0 && pr.match >= least && this.#reachable(id),
-    );
-    if (ready === undefined) return;
-    this.#promoting = true;
-    this.#changes
-      .maybePromote(ready[0])
-      .catch((error: unknown) => this.#options.log.warn("raft: learner not promoted, will try again", { error }))
-      .finally(() => {
-        this.#promoting = false;
-      });
+    this.#promotion.maybePromote(raw, opened.storage.lastIndex());
+    this.#handover.maybeForSlowDisk();
   }
 
   #selfRemoved(): void {
