@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { RaftMemberStatus_Reachability } from "@starling/api";
 import { nullLogger } from "@starling/base";
 import { afterEach, describe, expect, it } from "vitest";
 import { type Files, nodeFiles } from "./disk.ts";
@@ -34,6 +35,21 @@ const allApplied = (managers: readonly TestManager[], expected: readonly string[
 async function restart(manager: TestManager): Promise<void> {
   manager.machine.applied = [];
   await group.start(manager);
+}
+
+/** This machine's disk, whose synced writes do as they are told. */
+function odd(write: (go: () => Promise<void>) => Promise<void>): Files {
+  return {
+    ...nodeFiles,
+    async openSynced(path) {
+      const file = await nodeFiles.openSynced(path);
+      return {
+        write: (bytes, position) => write(() => file.write(bytes, position)),
+        sync: () => file.sync(),
+        close: () => file.close(),
+      };
+    },
+  };
 }
 
 describe("a cluster of one", () => {
@@ -212,6 +228,29 @@ describe("membership", () => {
     await allApplied([leaving], leader.machine.applied);
   });
 
+  it("shows a joiner as unknown until it votes, and gives it its vote once it has the log", async () => {
+    await groupOf(1);
+    const leader = group.leader!;
+    await proposeMany(leader, 10, "x");
+    const stall = Promise.withResolvers<void>();
+    let writes = 0;
+    // Its log is made (header, first frame); what the leader sends is not written.
+    const hangs = odd(async (go) => {
+      if (++writes > 2) await stall.promise;
+      await go();
+    });
+    const joiner = await group.add("n2", hangs);
+    const seen = () => leader.raft.members().find(({ nodeId }) => nodeId === "n2");
+    await until("it answers", () => seen()?.reachability === RaftMemberStatus_Reachability.UNKNOWN);
+    expect(seen()?.voter).toBe(false);
+    await leader.propose("it costs no quorum");
+    expect(seen()).toMatchObject({ voter: false, reachability: RaftMemberStatus_Reachability.UNKNOWN });
+    stall.resolve();
+    await allVote(2);
+    await until("it is reachable", () => seen()?.reachability === RaftMemberStatus_Reachability.REACHABLE);
+    await allApplied([joiner], leader.machine.applied);
+  });
+
   it("tells a member that was removed while it was away", async () => {
     await groupOf(3);
     const leader = group.leader!;
@@ -350,21 +389,6 @@ describe("a disk or an entry that fails", () => {
       }
     },
   );
-
-  /** This machine's disk, whose synced writes do as they are told. */
-  function odd(write: (go: () => Promise<void>) => Promise<void>): Files {
-    return {
-      ...nodeFiles,
-      async openSynced(path) {
-        const file = await nodeFiles.openSynced(path);
-        return {
-          write: (bytes, position) => write(() => file.write(bytes, position)),
-          sync: () => file.sync(),
-          close: () => file.close(),
-        };
-      },
-    };
-  }
 
   it("a write that fails stops the node: nothing that is not on disk is acknowledged", async () => {
     let broken = false;
