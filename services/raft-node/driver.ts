@@ -152,6 +152,7 @@ export class Driver {
       throw new SwarmError("InvalidArgument", (cause as Error).message, { cause });
     }
     this.#electionTicks = electionTicks;
+    this.schedule();
   }
 
   /**

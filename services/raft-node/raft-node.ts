@@ -503,17 +503,21 @@ export class RaftNode implements Proposer {
   }
 
   #onTick(): void {
-    const { opened, driver } = this.#parts!;
-    const { raw } = driver;
-    const { hardState } = raw.basicStatus();
+    const { hardState } = this.#parts!.driver.raw.basicStatus();
     termGauge.set(hardState.term);
     commitGauge.set(hardState.commit);
     inflightGauge.set(this.#proposals.count);
     peersGauge.set(
       this.#membership.list().filter(({ raftId }) => raftId !== this.raftId && this.#reachable(raftId)).length,
     );
-    this.#promotion.maybePromote(raw, opened.storage.lastIndex());
+    this.#promoteLearners();
     this.#handover.maybeForSlowDisk();
+  }
+
+  #promoteLearners(): void {
+    if (this.#parts === undefined || this.#stopping.signal.aborted) return;
+    const { driver, opened } = this.#parts;
+    this.#promotion.maybePromote(driver.raw, opened.storage.lastIndex());
   }
 
   #selfRemoved(): void {
