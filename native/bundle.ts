@@ -15,21 +15,68 @@ export interface ProcessSpec {
   readonly capabilities?: readonly string[];
   readonly noNewPrivileges?: boolean;
   readonly seccomp?: boolean;
+  /** In place of the default filter: BPF instructions (`struct sock_filter`) in hexadecimal, 16 digits each. */
+  readonly seccompProgram?: string;
+  readonly appArmorProfile?: string;
+  readonly selinuxLabel?: string;
   /** -1: unlimited. */
   readonly rlimits?: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
   readonly tty?: boolean;
 }
 
 export interface BundleMount {
-  readonly type: "bind" | "tmpfs";
+  readonly type: "bind" | "tmpfs" | "filesystem";
   readonly source?: string;
   readonly target: string;
   readonly readOnly?: boolean;
   readonly recursive?: boolean;
+  /** Read-only, but not what is mounted below. */
+  readonly readOnlyTop?: boolean;
+  /** Of a bind; `rprivate` when absent. */
+  readonly propagation?: "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave";
+  /** Of a bind: a path below `source`, which is looked up without following links. */
+  readonly subPath?: string;
+  /** Of a bind: an empty folder `source` gets what the image has at `target`. */
+  readonly fill?: boolean;
+  /** Of a file system: its type; `options` as it takes them. Of a tmpfs: further `options`. */
+  readonly fileSystem?: string;
+  readonly options?: string;
   readonly noExec?: boolean;
   readonly sizeBytes?: number;
   readonly mode?: number;
 }
+
+/** A device node to make in the container. */
+export interface BundleDevice {
+  readonly path: string;
+  readonly type: "b" | "c";
+  readonly major: number;
+  readonly minor: number;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** What may be opened besides the usual devices; -1 stands for every number. */
+export interface DeviceRule {
+  readonly type: "a" | "b" | "c";
+  readonly major: number;
+  readonly minor: number;
+  /** Of the letters r, w and m. */
+  readonly access: string;
+}
+
+/** Rates per second of one block device; absent: not limited. */
+export interface IoLimit {
+  readonly major: number;
+  readonly minor: number;
+  readonly readBps?: number;
+  readonly writeBps?: number;
+  readonly readIops?: number;
+  readonly writeIops?: number;
+}
+
+export type HostNamespace = "pid" | "ipc" | "network" | "uts" | "cgroup";
 
 /** `spec.json` of a bundle (native/runtime/spec.h). */
 export interface BundleSpec {
@@ -58,7 +105,25 @@ export interface BundleSpec {
     readonly cpuQuotaUs?: number;
     readonly cpuShares?: number;
     readonly pids?: number;
+    /** On top of `memoryBytes`; -1: no limit; absent: none. */
+    readonly swapBytes?: number;
+    /** 0 to 100. */
+    readonly swappiness?: number;
+    /** As in "0-3,7". */
+    readonly cpus?: string;
+    readonly memoryNodes?: string;
+    /** 10 to 1000. */
+    readonly ioWeight?: number;
+    readonly ioLimits?: readonly IoLimit[];
+    readonly deviceRules?: readonly DeviceRule[];
   };
+  /** Namespaces that it shares with the host instead of having its own. */
+  readonly hostNamespaces?: readonly HostNamespace[];
+  readonly devices?: readonly BundleDevice[];
+  /** /sys can be written to. */
+  readonly writableSys?: boolean;
+  readonly maskedPaths?: readonly string[];
+  readonly readonlyPaths?: readonly string[];
   /** An existing network namespace to join; absent: a new one with `lo` up. */
   readonly netnsPath?: string;
   readonly init?: boolean;

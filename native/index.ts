@@ -1,8 +1,12 @@
 export { type ProgramResult, runProgram } from "./binding/index.ts";
 export {
+  type BundleDevice,
   type BundleMount,
   type BundleSpec,
+  type DeviceRule,
   type ExitStatus,
+  type HostNamespace,
+  type IoLimit,
   type ProcessSpec,
   readExitStatus,
   readShimState,

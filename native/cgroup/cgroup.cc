@@ -12,7 +12,6 @@
 namespace starling::cgroup {
 namespace {
 
-constexpr int64_t kCpuPeriodUs = 100'000;
 constexpr int kCreateAttempts = 20;
 
 bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
@@ -36,12 +35,6 @@ int64_t ReadField(const std::string& path, std::string_view key) {
   return 0;
 }
 
-// v1 shares 2 … 262144 to v2 weight 1 … 10000, the mapping that OCI runtimes share.
-int64_t WeightOfShares(int64_t shares) {
-  shares = std::clamp<int64_t>(shares, 2, 262144);
-  return 1 + ((shares - 2) * 9999) / 262142;
-}
-
 Error Missing(std::string_view controller, std::string_view limit) {
   return Error{std::string(limit) + ": this host mounts no cgroup hierarchy with the " + std::string(controller) +
                    " controller",
@@ -50,7 +43,7 @@ Error Missing(std::string_view controller, std::string_view limit) {
 
 }  // namespace
 
-Result<Cgroup> Cgroup::Locate(const Placement& placement) {
+Result<Cgroup> Cgroup::Locate(const Placement& placement, const Limits& limits) {
   if (!placement.parent.empty()) STARLING_TRY(CheckGroupName(placement.parent, "cgroup.parent"));
   STARLING_TRY(CheckGroupName(placement.name, "cgroup.name"));
   STARLING_ASSIGN(mountinfo, fs::ReadFile("/proc/self/mountinfo"));
@@ -62,6 +55,8 @@ Result<Cgroup> Cgroup::Locate(const Placement& placement) {
   for (Hierarchy& hierarchy : hierarchies) {
     bool wanted = hierarchy.v2 || hierarchy.Has("memory") || hierarchy.Has("cpu") || hierarchy.Has("cpuacct") ||
                   hierarchy.Has("pids") || hierarchy.Has("name=systemd") ||
+                  (hierarchy.Has("cpuset") && (!limits.cpus.empty() || !limits.memory_nodes.empty())) ||
+                  (hierarchy.Has("blkio") && (limits.io_weight > 0 || !limits.io_limits.empty())) ||
                   (!unified && (hierarchy.Has("freezer") || hierarchy.Has("devices")));
     if (!wanted) continue;
     Group group;
@@ -100,7 +95,7 @@ Status Cgroup::CreateFolder(const Group& group, const std::string& containers_fo
   std::string_view below = std::string_view(containers_folder).substr(level.size());
   for (std::string_view part : fs::Split(below, '/')) {
     if (!part.empty()) level.append("/").append(part);
-    for (const char* controller : {"+memory", "+cpu", "+pids"}) {
+    for (const char* controller : {"+memory", "+cpu", "+pids", "+cpuset", "+io"}) {
       (void)fs::WriteControl(level + "/cgroup.subtree_control", controller).ok();
     }
   }
@@ -112,72 +107,12 @@ Status Cgroup::Create(const Limits& limits) {
   STARLING_TRY(ApplyMemory(limits));
   STARLING_TRY(ApplyCpu(limits));
   STARLING_TRY(ApplyPids(limits));
+  STARLING_TRY(ApplyCpuset(limits));
+  STARLING_TRY(ApplyIo(limits));
   STARLING_TRY(OpenForJoin());
-  if (v2_fd_) return AttachDeviceFilter(v2_fd_.get());
-  if (const Group* group = Find("devices")) return LimitDevicesV1(group->folder);
+  if (v2_fd_) return AttachDeviceFilter(v2_fd_.get(), limits.devices);
+  if (const Group* group = Find("devices")) return LimitDevicesV1(group->folder, limits.devices);
   return {};
-}
-
-Status Cgroup::ApplyMemory(const Limits& limits) const {
-  if (limits.memory_bytes == 0 && limits.memory_reservation_bytes == 0) return {};
-  std::string bytes = std::to_string(limits.memory_bytes);
-  std::string reservation = std::to_string(limits.memory_reservation_bytes);
-  if (const Group* group = Find("memory")) {
-    if (limits.memory_bytes > 0) {
-      STARLING_TRY(fs::WriteControl(group->folder + "/memory.limit_in_bytes", bytes));
-      std::string with_swap = group->folder + "/memory.memsw.limit_in_bytes";
-      if (Exists(with_swap)) STARLING_TRY(fs::WriteControl(with_swap, bytes));
-    }
-    if (limits.memory_reservation_bytes > 0) {
-      STARLING_TRY(fs::WriteControl(group->folder + "/memory.soft_limit_in_bytes", reservation));
-    }
-    return {};
-  }
-  const Group* group = Unified();
-  if (group == nullptr || !Exists(group->folder + "/memory.max")) return Missing("memory", "memory limit");
-  if (limits.memory_bytes > 0) {
-    STARLING_TRY(fs::WriteControl(group->folder + "/memory.max", bytes));
-    if (Exists(group->folder + "/memory.swap.max")) {
-      STARLING_TRY(fs::WriteControl(group->folder + "/memory.swap.max", "0"));
-    }
-  }
-  if (limits.memory_reservation_bytes > 0) {
-    STARLING_TRY(fs::WriteControl(group->folder + "/memory.low", reservation));
-  }
-  return {};
-}
-
-Status Cgroup::ApplyCpu(const Limits& limits) const {
-  if (limits.cpu_quota_us == 0 && limits.cpu_shares == 0) return {};
-  // The kernel refuses quotas under 1 ms.
-  std::string quota = std::to_string(std::max<int64_t>(limits.cpu_quota_us, 1'000));
-  if (const Group* group = Find("cpu")) {
-    if (limits.cpu_quota_us > 0) {
-      STARLING_TRY(fs::WriteControl(group->folder + "/cpu.cfs_period_us", std::to_string(kCpuPeriodUs)));
-      STARLING_TRY(fs::WriteControl(group->folder + "/cpu.cfs_quota_us", quota));
-    }
-    if (limits.cpu_shares > 0) {
-      STARLING_TRY(fs::WriteControl(group->folder + "/cpu.shares", std::to_string(limits.cpu_shares)));
-    }
-    return {};
-  }
-  const Group* group = Unified();
-  if (group == nullptr || !Exists(group->folder + "/cpu.max")) return Missing("cpu", "CPU limit");
-  if (limits.cpu_quota_us > 0) {
-    STARLING_TRY(fs::WriteControl(group->folder + "/cpu.max", quota + " " + std::to_string(kCpuPeriodUs)));
-  }
-  if (limits.cpu_shares > 0) {
-    STARLING_TRY(fs::WriteControl(group->folder + "/cpu.weight", std::to_string(WeightOfShares(limits.cpu_shares))));
-  }
-  return {};
-}
-
-Status Cgroup::ApplyPids(const Limits& limits) const {
-  if (limits.pids == 0) return {};
-  const Group* group = Find("pids");
-  if (group == nullptr) group = Unified();
-  if (group == nullptr || !Exists(group->folder + "/pids.max")) return Missing("pids", "pids limit");
-  return fs::WriteControl(group->folder + "/pids.max", std::to_string(limits.pids));
 }
 
 Status Cgroup::OpenForJoin() {

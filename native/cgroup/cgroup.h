@@ -8,9 +8,20 @@
 
 #include "../base/result.h"
 #include "../sys/unique_fd.h"
+#include "devices.h"
 #include "paths.h"
 
 namespace starling::cgroup {
+
+// Of one block device; bytes and operations per second, 0: no limit.
+struct IoLimit {
+  unsigned major = 0;
+  unsigned minor = 0;
+  int64_t read_bps = 0;
+  int64_t write_bps = 0;
+  int64_t read_iops = 0;
+  int64_t write_iops = 0;
+};
 
 // 0 means: no limit, or the kernel's default.
 struct Limits {
@@ -22,6 +33,17 @@ struct Limits {
   // v1 cpu.shares, 2 … 262144 (1024 is normal); converted to v2's cpu.weight.
   int64_t cpu_shares = 0;
   int64_t pids = 0;
+  // Swap on top of memory_bytes, which it needs; -1: no limit. Without a value none is given.
+  int64_t swap_bytes = 0;
+  // 0 … 100; -1: as the host. v1 only: v2 has no such control.
+  int64_t swappiness = -1;
+  // Lists as in "0-3,7"; empty: all.
+  std::string cpus;
+  std::string memory_nodes;
+  // 10 … 1000 as Docker's blkio weight; 0: the kernel's default.
+  int64_t io_weight = 0;
+  std::vector<IoLimit> io_limits;
+  std::vector<DeviceRule> devices;
 };
 
 struct Placement {
@@ -43,8 +65,9 @@ struct Stats {
 // Handle to groups in the file system; destroying it removes nothing.
 class Cgroup {
  public:
-  // Where the groups of `placement` are or would be.
-  static Result<Cgroup> Locate(const Placement& placement);
+  // Where the groups of `placement` are or would be; on the v1 hierarchies of cpuset and blkio only where `limits` ask
+  // for them.
+  static Result<Cgroup> Locate(const Placement& placement, const Limits& limits = {});
 
   // Makes the groups and sets the limits. Fails when a limit was asked for and no hierarchy can enforce it.
   Status Create(const Limits& limits);
@@ -87,6 +110,8 @@ class Cgroup {
   Status ApplyMemory(const Limits& limits) const;
   Status ApplyCpu(const Limits& limits) const;
   Status ApplyPids(const Limits& limits) const;
+  Status ApplyCpuset(const Limits& limits) const;
+  Status ApplyIo(const Limits& limits) const;
 
   Placement placement_;
   std::vector<Group> groups_;

@@ -4,7 +4,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <vector>
 
 #include "../sys/fs.h"
@@ -13,18 +15,28 @@
 namespace starling::cgroup {
 namespace {
 
-struct AllowedDevice {
-  int major;
-  // -1: every minor.
-  int minor;
+// Character devices, read and write (Documentation/admin-guide/devices.txt).
+constexpr DeviceRule kUsual[] = {
+    {'c', 1, 3, true, true, true},    // null
+    {'c', 1, 5, true, true, true},    // zero
+    {'c', 1, 7, true, true, true},    // full
+    {'c', 1, 8, true, true, true},    // random
+    {'c', 1, 9, true, true, true},    // urandom
+    {'c', 5, 0, true, true, true},    // tty
+    {'c', 5, 1, true, true, true},    // console
+    {'c', 5, 2, true, true, true},    // ptmx
+    {'c', 136, -1, true, true, true},  // pts/*
 };
 
-// Character devices, read and write (Documentation/admin-guide/devices.txt).
-constexpr AllowedDevice kAllowed[] = {
-    {1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9},  // null, zero, full, random, urandom
-    {5, 0}, {5, 1}, {5, 2},                  // tty, console, ptmx
-    {136, -1},                               // pts/*
-};
+std::vector<DeviceRule> WithUsual(const std::vector<DeviceRule>& rules) {
+  std::vector<DeviceRule> all(std::begin(kUsual), std::end(kUsual));
+  all.insert(all.end(), rules.begin(), rules.end());
+  return all;
+}
+
+bool AnyAllowsAll(const std::vector<DeviceRule>& rules) {
+  return std::any_of(rules.begin(), rules.end(), [](const DeviceRule& rule) { return rule.AllowsAll(); });
+}
 
 bpf_insn Instruction(int code, int destination, int source, int offset, int immediate) {
   bpf_insn instruction;
@@ -46,11 +58,13 @@ bpf_insn LoadField(int reg, size_t offset) {
 }
 bpf_insn Exit() { return Instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0); }
 
+bpf_insn Copy(int to, int from) { return Instruction(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0); }
+
 // r2 = type, r3 = access, r4 = major, r5 = minor of the device asked for; 1 allows.
-std::vector<bpf_insn> DeviceProgram() {
+std::vector<bpf_insn> DeviceProgram(const std::vector<DeviceRule>& rules) {
   std::vector<bpf_insn> program = {
       LoadField(BPF_REG_2, offsetof(bpf_cgroup_dev_ctx, access_type)),
-      Instruction(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_3, BPF_REG_2, 0, 0),
+      Copy(BPF_REG_3, BPF_REG_2),
       Instruction(BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_2, 0, 0, 0xffff),
       Instruction(BPF_ALU64 | BPF_RSH | BPF_K, BPF_REG_3, 0, 0, 16),
       LoadField(BPF_REG_4, offsetof(bpf_cgroup_dev_ctx, major)),
@@ -58,15 +72,25 @@ std::vector<bpf_insn> DeviceProgram() {
       JumpUnlessEqual(BPF_REG_3, BPF_DEVCG_ACC_MKNOD, 2),
       LoadImmediate(BPF_REG_0, 1),
       Exit(),
-      Instruction(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_2, 0, 2, BPF_DEVCG_DEV_CHAR),
-      LoadImmediate(BPF_REG_0, 0),
-      Exit(),
   };
-  for (const AllowedDevice& device : kAllowed) {
-    program.push_back(JumpUnlessEqual(BPF_REG_4, device.major, device.minor < 0 ? 2 : 3));
-    if (device.minor >= 0) program.push_back(JumpUnlessEqual(BPF_REG_5, device.minor, 2));
-    program.push_back(LoadImmediate(BPF_REG_0, 1));
-    program.push_back(Exit());
+  for (const DeviceRule& rule : rules) {
+    // One rule: tests that jump over the rest of it, then "allow".
+    std::vector<bpf_insn> tests;
+    if (rule.type != 'a') {
+      tests.push_back(JumpUnlessEqual(BPF_REG_2, rule.type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR, 0));
+    }
+    if (rule.major >= 0) tests.push_back(JumpUnlessEqual(BPF_REG_4, rule.major, 0));
+    if (rule.minor >= 0) tests.push_back(JumpUnlessEqual(BPF_REG_5, rule.minor, 0));
+    int allowed = (rule.read ? BPF_DEVCG_ACC_READ : 0) | (rule.write ? BPF_DEVCG_ACC_WRITE : 0) | BPF_DEVCG_ACC_MKNOD;
+    tests.push_back(Copy(BPF_REG_6, BPF_REG_3));
+    tests.push_back(Instruction(BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_6, 0, 0, ~allowed));
+    tests.push_back(JumpUnlessEqual(BPF_REG_6, 0, 0));
+    tests.push_back(LoadImmediate(BPF_REG_0, 1));
+    tests.push_back(Exit());
+    for (size_t i = 0; i < tests.size(); i++) {
+      if (tests[i].code == (BPF_JMP | BPF_JNE | BPF_K)) tests[i].off = static_cast<__s16>(tests.size() - i - 1);
+    }
+    program.insert(program.end(), tests.begin(), tests.end());
   }
   program.push_back(LoadImmediate(BPF_REG_0, 0));
   program.push_back(Exit());
@@ -77,8 +101,9 @@ long Bpf(int command, bpf_attr& attributes) { return syscall(SYS_bpf, command, &
 
 }  // namespace
 
-Status AttachDeviceFilter(int cgroup_fd) {
-  std::vector<bpf_insn> program = DeviceProgram();
+Status AttachDeviceFilter(int cgroup_fd, const std::vector<DeviceRule>& rules) {
+  if (AnyAllowsAll(rules)) return {};
+  std::vector<bpf_insn> program = DeviceProgram(WithUsual(rules));
   static constexpr char kLicense[] = "Apache-2.0";
   bpf_attr load;
   std::memset(&load, 0, sizeof load);
@@ -98,13 +123,18 @@ Status AttachDeviceFilter(int cgroup_fd) {
   return {};
 }
 
-Status LimitDevicesV1(const std::string& folder) {
+Status LimitDevicesV1(const std::string& folder, const std::vector<DeviceRule>& rules) {
+  if (AnyAllowsAll(rules)) return {};
   STARLING_TRY(fs::WriteControl(folder + "/devices.deny", "a"));
   STARLING_TRY(fs::WriteControl(folder + "/devices.allow", "c *:* m"));
   STARLING_TRY(fs::WriteControl(folder + "/devices.allow", "b *:* m"));
-  for (const AllowedDevice& device : kAllowed) {
-    std::string minor = device.minor < 0 ? "*" : std::to_string(device.minor);
-    STARLING_TRY(fs::WriteControl(folder + "/devices.allow", "c " + std::to_string(device.major) + ":" + minor + " rwm"));
+  auto number = [](int value) { return value < 0 ? std::string("*") : std::to_string(value); };
+  for (const DeviceRule& rule : WithUsual(rules)) {
+    std::string access = std::string(rule.read ? "r" : "") + (rule.write ? "w" : "") + "m";
+    std::string device = " " + number(rule.major) + ":" + number(rule.minor) + " " + access;
+    // The file's "a" would mean everything, whatever follows it.
+    if (rule.type != 'b') STARLING_TRY(fs::WriteControl(folder + "/devices.allow", "c" + device));
+    if (rule.type != 'c') STARLING_TRY(fs::WriteControl(folder + "/devices.allow", "b" + device));
   }
   return {};
 }

@@ -21,6 +21,14 @@ Status AttachTree(const UniqueFd& tree, const UniqueFd& target, const std::strin
 // Sets and clears MOUNT_ATTR_… of a mount (kernel ≥ 5.12).
 Status SetMountAttributes(int fd, uint64_t set, bool recursive, const std::string& name);
 
+// Copies the mount of `mount.source`, with its attributes, while the host's root is in sight and before the mounts of
+// this namespace are cut off from the host's: shared ones must stay in their peer group.
+Result<UniqueFd> CloneTree(const Mount& mount);
+
+// Copies everything below the folder `from` into the folder `to`: owners, modes, times, extended attributes, links and
+// device nodes; the folder's own owner, mode and attributes too. Does nothing unless `to` is empty.
+Status FillFolder(int from, int to, const std::string& name);
+
 // /proc, /sys, /dev and what is below them.
 Status MountKernelFileSystems(const Plan& plan);
 

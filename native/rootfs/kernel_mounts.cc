@@ -40,36 +40,67 @@ constexpr const char* kLinks[][2] = {
     {"/proc/self/fd/2", "/dev/stderr"}, {"pts/ptmx", "/dev/ptmx"},
 };
 
+// Like every target it is looked up inside the root; a device that the image has there gives way.
+Status MakeDevice(const Device& device) {
+  if (device.path.size() < 2 || device.path[0] != '/' || device.path.back() == '/') {
+    return Error{"device `" + device.path + "`: must be an absolute path below /", EINVAL};
+  }
+  UniqueFd folder(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (std::string above = fs::Parent(device.path); above != "/") {
+    STARLING_ASSIGN(made, OpenTarget(above, false));
+    folder = std::move(made);
+  }
+  std::string leaf = device.path.substr(device.path.rfind('/') + 1);
+  if (leaf == "." || leaf == "..") return Error{"device `" + device.path + "`: must end in a name", EINVAL};
+  mode_t type = device.block ? S_IFBLK : S_IFCHR;
+  struct stat there;
+  if (fstatat(folder.get(), leaf.c_str(), &there, AT_SYMLINK_NOFOLLOW) == 0) {
+    if (there.st_rdev == makedev(device.major, device.minor) && (there.st_mode & S_IFMT) == type) return {};
+    if (unlinkat(folder.get(), leaf.c_str(), 0) != 0) return Error::Errno("replace", device.path);
+  }
+  if (mknodat(folder.get(), leaf.c_str(), type | (device.mode & 0777), makedev(device.major, device.minor)) != 0) {
+    return Error::Errno("mknod", device.path);
+  }
+  if (fchownat(folder.get(), leaf.c_str(), device.uid, device.gid, AT_SYMLINK_NOFOLLOW) != 0) {
+    return Error::Errno("chown", device.path);
+  }
+  return {};
+}
+
 Status MakeDevices(const Plan& plan) {
   STARLING_TRY(MountAt("tmpfs", "/dev", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"));
   mode_t old_mask = umask(0);
   for (const Node& node : kNodes) {
     if (mknod(node.path, S_IFCHR | 0666, makedev(node.major, node.minor)) != 0) return Error::Errno("mknod", node.path);
   }
+  for (const Device& device : plan.devices) STARLING_TRY(MakeDevice(device));
   umask(old_mask);
   for (const auto& link : kLinks) {
-    if (symlink(link[0], link[1]) != 0) return Error::Errno("symlink", link[1]);
+    if (symlink(link[0], link[1]) != 0 && errno != EEXIST) return Error::Errno("symlink", link[1]);
   }
   STARLING_TRY(MountAt("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"));
   STARLING_TRY(MountAt("mqueue", "/dev/mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr));
+  if (plan.host_ipc) return RequireFolder("/dev/shm", 01777);
   std::string shm = "mode=1777,size=" + std::to_string(plan.shm_bytes);
   return MountAt("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV | MS_NOEXEC, shm.c_str());
 }
 
 // Only where there is nothing but v2 can it be shown whole: programs that size themselves by cgroup look here.
-Status MountCgroup() {
+Status MountCgroup(bool writable) {
   if (access("/sys/fs/cgroup", F_OK) != 0) return {};
-  unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
+  unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (writable ? 0UL : static_cast<unsigned long>(MS_RDONLY));
   if (mount("cgroup", "/sys/fs/cgroup", "cgroup2", flags, nullptr) == 0) return {};
   return {};  // No v2 on this kernel: the folder stays empty, as without a cgroup file system.
 }
 
-Status WriteSysctl(const std::string& name, const std::string& value) {
+Status WriteSysctl(const Plan& plan, const std::string& name, const std::string& value) {
   std::string path = "/proc/sys/";
   for (char c : name) path.push_back(c == '.' ? '/' : c);
   // IPC and UTS names and everything of net belong to namespaces of the container; the rest is the host's.
-  bool namespaced = name.starts_with("net.") || name.starts_with("kernel.shm") || name.starts_with("kernel.msg") ||
-                    name == "kernel.sem" || name == "kernel.domainname" || name.starts_with("fs.mqueue.");
+  bool of_ipc = name.starts_with("kernel.shm") || name.starts_with("kernel.msg") || name == "kernel.sem" ||
+                name.starts_with("fs.mqueue.");
+  bool namespaced = (name.starts_with("net.") && !plan.host_network) || (of_ipc && !plan.host_ipc) ||
+                    name == "kernel.domainname";
   if (!namespaced || path.find("..") != std::string::npos) {
     return Error{"sysctl `" + name + "`: not of the container's own namespaces", EPERM};
   }
@@ -116,14 +147,15 @@ std::vector<std::string> DefaultReadonlyPaths() {
 Status MountKernelFileSystems(const Plan& plan) {
   constexpr unsigned long kLocked = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   STARLING_TRY(MountAt("proc", "/proc", kLocked, nullptr));
-  STARLING_TRY(MountAt("sysfs", "/sys", kLocked | MS_RDONLY, nullptr));
-  STARLING_TRY(MountCgroup());
+  unsigned long sys_flags = plan.writable_sys ? kLocked : kLocked | MS_RDONLY;
+  STARLING_TRY(MountAt("sysfs", "/sys", sys_flags, nullptr));
+  STARLING_TRY(MountCgroup(plan.writable_sys));
   STARLING_TRY(RequireFolder("/dev", 0755));
   return MakeDevices(plan);
 }
 
 Status Protect(const Plan& plan) {
-  for (const auto& [name, value] : plan.sysctls) STARLING_TRY(WriteSysctl(name, value));
+  for (const auto& [name, value] : plan.sysctls) STARLING_TRY(WriteSysctl(plan, name, value));
   for (const std::string& path : plan.masked_paths) STARLING_TRY(Mask(path));
   for (const std::string& path : plan.readonly_paths) STARLING_TRY(MakeReadonly(path));
   return {};

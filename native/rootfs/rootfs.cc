@@ -49,31 +49,42 @@ Status MountOverlay(const Root& root) {
   return Error::Errno("mount overlay on", root.folder);
 }
 
-// Copies the source's mount while the host's root is still in sight.
-Result<UniqueFd> CloneTree(const Mount& mount) {
-  unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (mount.recursive ? static_cast<unsigned>(AT_RECURSIVE) : 0U);
-  UniqueFd tree(open_tree(AT_FDCWD, mount.source.c_str(), flags));
-  if (!tree) return Error::Errno("bind mount", mount.source);
-  uint64_t attributes = (mount.read_only ? MOUNT_ATTR_RDONLY : 0) | (mount.no_exec ? MOUNT_ATTR_NOEXEC : 0);
-  attributes |= MOUNT_ATTR_NOSUID * (mount.no_exec ? 1 : 0);
-  if (attributes != 0) STARLING_TRY(SetMountAttributes(tree.get(), attributes, mount.recursive, mount.source));
-  return tree;
-}
-
 Status MountTmpfs(const Mount& mount_spec) {
   STARLING_ASSIGN(target, OpenTarget(mount_spec.target, false));
-  char options[96];
-  int length = snprintf(options, sizeof options, "mode=%o", mount_spec.mode & 07777U);
-  if (mount_spec.size_bytes > 0) {
-    snprintf(options + length, sizeof options - static_cast<size_t>(length), ",size=%lld",
-             static_cast<long long>(mount_spec.size_bytes));
-  }
+  char mode[16];
+  snprintf(mode, sizeof mode, "mode=%o", mount_spec.mode & 07777U);
+  std::string options = mode;
+  if (mount_spec.size_bytes > 0) options.append(",size=").append(std::to_string(mount_spec.size_bytes));
+  if (!mount_spec.options.empty()) options.append(",").append(mount_spec.options);
   unsigned long flags = MS_NOSUID | MS_NODEV | (mount_spec.no_exec ? static_cast<unsigned long>(MS_NOEXEC) : 0UL) |
                         (mount_spec.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0UL);
-  if (mount("tmpfs", FdPath(target).c_str(), "tmpfs", flags, options) != 0) {
+  if (mount("tmpfs", FdPath(target).c_str(), "tmpfs", flags, options.c_str()) != 0) {
     return Error::Errno("mount tmpfs on", mount_spec.target);
   }
   return {};
+}
+
+// Mounted by the container's init, in the container's namespaces: it ends with them.
+Status MountFileSystem(const Mount& wanted) {
+  STARLING_ASSIGN(target, OpenTarget(wanted.target, false));
+  unsigned long flags = MS_NOSUID | MS_NODEV | (wanted.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0UL);
+  const char* options = wanted.options.empty() ? nullptr : wanted.options.c_str();
+  if (mount(wanted.source.c_str(), FdPath(target).c_str(), wanted.file_system.c_str(), flags, options) != 0) {
+    return Error::Errno("mount " + wanted.file_system + " `" + wanted.source + "` on", wanted.target);
+  }
+  return {};
+}
+
+Status AttachBind(const Mount& mount, const UniqueFd& tree) {
+  struct stat info;
+  if (fstat(tree.get(), &info) != 0) return Error::Errno("stat", mount.source);
+  STARLING_ASSIGN(target, OpenTarget(mount.target, !S_ISDIR(info.st_mode)));
+  if (mount.fill && S_ISDIR(info.st_mode)) {
+    STARLING_ASSIGN(from, fs::Open(FdPath(target), O_RDONLY | O_DIRECTORY));
+    STARLING_ASSIGN(to, fs::Open(FdPath(tree), O_RDONLY | O_DIRECTORY));
+    STARLING_TRY(FillFolder(from.get(), to.get(), mount.target));
+  }
+  return AttachTree(tree, target, mount.target);
 }
 
 Status PivotInto(const std::string& folder) {
@@ -130,6 +141,17 @@ Result<UniqueFd> OpenTarget(const std::string& target, bool as_file) {
 }
 
 Status Enter(const Plan& plan) {
+  std::vector<UniqueFd> trees;
+  for (const Mount& mount : plan.mounts) {
+    if (mount.kind != Mount::Kind::kBind) {
+      trees.emplace_back();
+      continue;
+    }
+    STARLING_ASSIGN(tree, CloneTree(mount));
+    trees.push_back(std::move(tree));
+  }
+  UniqueFd host_shm(plan.host_ipc ? open_tree(AT_FDCWD, "/dev/shm", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC) : -1);
+  if (plan.host_ipc && !host_shm) return Error::Errno("bind mount", "/dev/shm");
   // Mounts of the host still appear here (so that its unmounts do too, and no device stays busy), none goes back.
   if (mount(nullptr, "/", nullptr, MS_SLAVE | MS_REC, nullptr) != 0) return Error::Errno("make slave", "/");
   if (plan.root.layers.empty()) {
@@ -140,27 +162,19 @@ Status Enter(const Plan& plan) {
   } else {
     STARLING_TRY(MountOverlay(plan.root));
   }
-  std::vector<UniqueFd> trees;
-  for (const Mount& mount : plan.mounts) {
-    if (mount.kind != Mount::Kind::kBind) {
-      trees.emplace_back();
-      continue;
-    }
-    STARLING_ASSIGN(tree, CloneTree(mount));
-    trees.push_back(std::move(tree));
-  }
   STARLING_TRY(PivotInto(plan.root.folder));
   STARLING_TRY(MountKernelFileSystems(plan));
+  if (host_shm) {
+    STARLING_ASSIGN(target, OpenTarget("/dev/shm", false));
+    STARLING_TRY(AttachTree(host_shm, target, "/dev/shm"));
+  }
   for (size_t i = 0; i < plan.mounts.size(); i++) {
     const Mount& mount = plan.mounts[i];
-    if (mount.kind == Mount::Kind::kTmpfs) {
-      STARLING_TRY(MountTmpfs(mount));
-      continue;
+    switch (mount.kind) {
+      case Mount::Kind::kBind: STARLING_TRY(AttachBind(mount, trees[i])); break;
+      case Mount::Kind::kTmpfs: STARLING_TRY(MountTmpfs(mount)); break;
+      case Mount::Kind::kFileSystem: STARLING_TRY(MountFileSystem(mount)); break;
     }
-    struct stat info;
-    if (fstat(trees[i].get(), &info) != 0) return Error::Errno("stat", mount.source);
-    STARLING_ASSIGN(target, OpenTarget(mount.target, !S_ISDIR(info.st_mode)));
-    STARLING_TRY(AttachTree(trees[i], target, mount.target));
   }
   STARLING_TRY(Protect(plan));
   if (plan.root.read_only) {

@@ -22,25 +22,58 @@ struct Root {
   bool read_only = false;
 };
 
+enum class Propagation { kPrivate, kRecursivePrivate, kShared, kRecursiveShared, kSlave, kRecursiveSlave };
+
 struct Mount {
-  enum class Kind { kBind, kTmpfs };
+  enum class Kind { kBind, kTmpfs, kFileSystem };
   Kind kind = Kind::kBind;
-  // kBind: an existing file or folder of the host.
+  // kBind: an existing file or folder of the host. kFileSystem: what mount(2) takes as source.
   std::string source;
+  // kBind: what lies there below the folder `source`; no part of it may be a symbolic link, since a container that has
+  // all of `source` could make it lead elsewhere.
+  std::string sub_path;
+  // kFileSystem: "nfs", "ext4", …; options as the file system itself takes them ("addr=10.0.0.1,vers=4").
+  std::string file_system;
+  std::string options;
   // Absolute, in the container. Missing folders and files are made. Symbolic links are followed inside the root only.
   std::string target;
   bool read_only = false;
   // kBind: with the mounts below it.
   bool recursive = true;
+  // kBind, read-only: mounts below it stay writable.
+  bool read_only_top = false;
   bool no_exec = false;
+  // kBind. Shared ways ask for a source that lies on a shared mount of the host, mount_namespaces(7).
+  Propagation propagation = Propagation::kRecursivePrivate;
+  // kBind: what the image has at `target` is copied to `source` when that is an empty folder.
+  bool fill = false;
   // kTmpfs: bytes, 0: the kernel's default (half of memory); mode of its root folder.
   int64_t size_bytes = 0;
   uint32_t mode = 01777;
 };
 
+struct Device {
+  // Absolute, in the container; one below /dev, or anywhere else.
+  std::string path;
+  bool block = false;
+  unsigned major = 0;
+  unsigned minor = 0;
+  uint32_t mode = 0660;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+
 struct Plan {
   Root root;
   std::vector<Mount> mounts;
+  // Made besides the usual ones of /dev. Whether they may be opened is the cgroup's matter.
+  std::vector<Device> devices;
+  // /sys and /sys/fs/cgroup can be written to.
+  bool writable_sys = false;
+  // Of the host, whose POSIX shared memory is /dev/shm then.
+  bool host_ipc = false;
+  // sysctls of net.* are the host's: refused.
+  bool host_network = false;
   // Size of /dev/shm in bytes.
   int64_t shm_bytes = 64 << 20;
   // Namespaced sysctls: "net.ipv4.ip_unprivileged_port_start" → "0". Written before /proc/sys turns read-only.

@@ -35,6 +35,7 @@ Status RaiseLoopback() {
 }
 
 Status EnterNetwork(const Spec& spec) {
+  if (spec.host.network) return {};
   if (spec.netns_path.empty()) return RaiseLoopback();
   STARLING_ASSIGN(netns, fs::Open(spec.netns_path, O_RDONLY));
   if (setns(netns.get(), CLONE_NEWNET) != 0) return Error::Errno("setns", spec.netns_path);
@@ -42,6 +43,7 @@ Status EnterNetwork(const Spec& spec) {
 }
 
 Status SetNames(const Spec& spec) {
+  if (spec.host.uts) return {};
   if (!spec.hostname.empty() && sethostname(spec.hostname.c_str(), spec.hostname.size()) != 0) {
     return Error::Errno("sethostname", spec.hostname);
   }
@@ -59,7 +61,7 @@ struct InitState {
 // All that can be done before the network is there.
 Result<InitState> SetUp(const Spec& spec, const cgroup::Cgroup& cgroup) {
   STARLING_TRY(cgroup.JoinSelf());
-  if (unshare(CLONE_NEWCGROUP) != 0) return Error::Errno("unshare", "cgroup");
+  if (!spec.host.cgroup && unshare(CLONE_NEWCGROUP) != 0) return Error::Errno("unshare", "cgroup");
   STARLING_TRY(EnterNetwork(spec));
   STARLING_TRY(SetNames(spec));
   // Best effort: without CAP_SYS_RESOURCE the score can only rise.
@@ -121,8 +123,11 @@ Result<Message> Expect(int sync, std::string_view wanted) {
 
 Result<Container> CreateContainer(const Spec& spec, const cgroup::Cgroup& cgroup, const Stdio& stdio) {
   STARLING_ASSIGN(sync, MakeSyncPair());
-  uint64_t flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS;
-  if (spec.netns_path.empty()) flags |= CLONE_NEWNET;
+  uint64_t flags = CLONE_NEWNS;
+  if (!spec.host.pid) flags |= CLONE_NEWPID;
+  if (!spec.host.ipc) flags |= CLONE_NEWIPC;
+  if (!spec.host.uts) flags |= CLONE_NEWUTS;
+  if (!spec.host.network && spec.netns_path.empty()) flags |= CLONE_NEWNET;
   STARLING_ASSIGN(cloned, Clone({.flags = flags, .cgroup_fd = cgroup.v2_fd()}));
   if (cloned.pid == 0) {
     sync.parent.reset();

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstring>
 
 #include "../sys/fs.h"
 #include "capabilities.h"
@@ -114,6 +115,28 @@ void ResetSignals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+std::vector<sock_filter> FilterOf(const ProcessSpec& spec) {
+  if (spec.seccomp_program.empty()) return SeccompProgram(spec.capabilities);
+  std::vector<sock_filter> program(spec.seccomp_program.size() / sizeof(sock_filter));
+  std::memcpy(program.data(), spec.seccomp_program.data(), program.size() * sizeof(sock_filter));
+  return program;
+}
+
+// What execve shall confine the program to, by the security modules' files (proc_pid_attr(5)).
+Status SetLabels(const ProcessSpec& spec) {
+  if (!spec.apparmor_profile.empty()) {
+    std::string text = "exec " + spec.apparmor_profile;
+    bool own = access("/proc/self/attr/apparmor/exec", F_OK) == 0;
+    Status set = fs::WriteControl(own ? "/proc/self/attr/apparmor/exec" : "/proc/self/attr/exec", text);
+    if (!set.ok()) return Error{"AppArmor profile `" + spec.apparmor_profile + "`: " + set.error().message, set.error().number};
+  }
+  if (!spec.selinux_label.empty()) {
+    Status set = fs::WriteControl("/proc/self/attr/exec", spec.selinux_label);
+    if (!set.ok()) return Error{"SELinux label `" + spec.selinux_label + "`: " + set.error().message, set.error().number};
+  }
+  return {};
+}
+
 std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   std::vector<char*> pointers;
   for (const std::string& string : strings) pointers.push_back(const_cast<char*>(string.c_str()));
@@ -161,7 +184,7 @@ Error Become(const PreparedProcess& process, const Stdio& stdio) {
   std::vector<char*> args = Pointers(spec.args);
   std::vector<char*> env = Pointers(spec.env);
   std::vector<sock_filter> filter;
-  if (spec.seccomp) filter = SeccompProgram(spec.capabilities);
+  if (spec.seccomp) filter = FilterOf(spec);
   STARLING_TRY(EnterFolder(spec.cwd));
   STARLING_TRY(PlaceStdio(stdio, process.identity));
   if (spec.tty) ioctl(0, TIOCSCTTY, 0);
@@ -176,6 +199,7 @@ Error Become(const PreparedProcess& process, const Stdio& stdio) {
   // The bounding set first (needs CAP_SETPCAP), then the filter (CAP_SYS_ADMIN), then the identity; the filter lets
   // through all that comes after it.
   STARLING_TRY(LimitBoundingSet(spec.capabilities));
+  STARLING_TRY(SetLabels(spec));
   if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return Error::Errno("close_range", "");
   if (spec.seccomp) STARLING_TRY(LoadSeccomp(filter));
   STARLING_TRY(ChangeUser(process.identity));

@@ -45,6 +45,23 @@ void ReadRlimits(const json::Reader& reader, std::vector<Rlimit>& out) {
   }
 }
 
+// Instructions in hexadecimal, 16 digits each: 4,096 are what the kernel takes (BPF_MAXINSNS).
+void ReadProgram(const json::Reader& reader, std::string& out) {
+  constexpr size_t kInstruction = 8;
+  std::string text = reader.String("seccompProgram");
+  out.clear();
+  auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
+  for (size_t i = 0; i + 1 < text.size(); i += 2) {
+    int high = digit(text[i]);
+    int low = digit(text[i + 1]);
+    if (high < 0 || low < 0) return reader.Fault("seccompProgram", "must be hexadecimal digits");
+    out.push_back(static_cast<char>(high * 16 + low));
+  }
+  if (out.empty() || text.size() % (2 * kInstruction) != 0 || out.size() / kInstruction > 4096) {
+    reader.Fault("seccompProgram", "must be 1 to 4096 instructions of 8 bytes");
+  }
+}
+
 void ReadProcess(const json::Reader& reader, const ProcessSpec& fallback, ProcessSpec& out) {
   out = fallback;
   if (reader.Has("args")) out.args = reader.Strings("args");
@@ -65,6 +82,9 @@ void ReadProcess(const json::Reader& reader, const ProcessSpec& fallback, Proces
   }
   out.no_new_privileges = reader.Bool("noNewPrivileges", fallback.no_new_privileges);
   out.seccomp = reader.Bool("seccomp", fallback.seccomp);
+  if (reader.Has("seccompProgram")) ReadProgram(reader, out.seccomp_program);
+  out.apparmor_profile = reader.String("appArmorProfile", fallback.apparmor_profile);
+  out.selinux_label = reader.String("selinuxLabel", fallback.selinux_label);
   out.tty = reader.Bool("tty", fallback.tty);
   if (reader.Has("rlimits")) {
     out.rlimits.clear();
@@ -79,15 +99,87 @@ void ReadProcess(const json::Reader& reader, const ProcessSpec& fallback, Proces
   }
 }
 
+void ReadPropagation(const json::Reader& reader, rootfs::Propagation& out) {
+  using rootfs::Propagation;
+  static constexpr std::pair<std::string_view, Propagation> kWays[] = {
+      {"private", Propagation::kPrivate},  {"rprivate", Propagation::kRecursivePrivate},
+      {"shared", Propagation::kShared},    {"rshared", Propagation::kRecursiveShared},
+      {"slave", Propagation::kSlave},      {"rslave", Propagation::kRecursiveSlave},
+  };
+  std::string way = reader.String("propagation", "rprivate");
+  for (const auto& [name, value] : kWays) {
+    if (name == way) {
+      out = value;
+      return;
+    }
+  }
+  reader.Fault("propagation", "must be [r]private, [r]shared or [r]slave, not `" + way + "`");
+}
+
+void ReadDevices(const json::Reader& reader, std::vector<rootfs::Device>& out) {
+  for (const json::Reader& item : reader.Objects("devices")) {
+    rootfs::Device device;
+    device.path = item.String("path");
+    std::string type = item.String("type");
+    if (type != "b" && type != "c") item.Fault("type", "must be `b` or `c`, not `" + type + "`");
+    device.block = type == "b";
+    device.major = static_cast<unsigned>(item.Int("major", 0, 0, 0xfff));
+    device.minor = static_cast<unsigned>(item.Int("minor", 0, 0, 0xfffff));
+    device.mode = static_cast<uint32_t>(item.Int("mode", 0660, 0, 0777));
+    device.uid = static_cast<uint32_t>(item.Int("uid", 0, 0, 0x7fffffff));
+    device.gid = static_cast<uint32_t>(item.Int("gid", 0, 0, 0x7fffffff));
+    if (device.path.size() < 2 || device.path[0] != '/') item.Fault("path", "must be an absolute path below /");
+    out.push_back(std::move(device));
+  }
+}
+
+void ReadDeviceRules(const json::Reader& reader, std::vector<cgroup::DeviceRule>& out) {
+  for (const json::Reader& item : reader.Objects("deviceRules")) {
+    cgroup::DeviceRule rule;
+    std::string type = item.String("type");
+    if (type != "a" && type != "b" && type != "c") item.Fault("type", "must be `a`, `b` or `c`, not `" + type + "`");
+    rule.type = type.empty() ? 'c' : type[0];
+    rule.major = static_cast<int>(item.Int("major", -1, -1, 0xfff));
+    rule.minor = static_cast<int>(item.Int("minor", -1, -1, 0xfffff));
+    for (char c : item.String("access", "rwm")) {
+      if (c == 'r') rule.read = true;
+      else if (c == 'w') rule.write = true;
+      else if (c == 'm') rule.mknod = true;
+      else item.Fault("access", "must be of the letters r, w and m");
+    }
+    out.push_back(rule);
+  }
+}
+
+void ReadHostNamespaces(const json::Reader& reader, HostNamespaces& out) {
+  for (const std::string& name : reader.Strings("hostNamespaces")) {
+    if (name == "pid") out.pid = true;
+    else if (name == "ipc") out.ipc = true;
+    else if (name == "network") out.network = true;
+    else if (name == "uts") out.uts = true;
+    else if (name == "cgroup") out.cgroup = true;
+    else reader.Fault("hostNamespaces", "must be of pid, ipc, network, uts and cgroup, not `" + name + "`");
+  }
+}
+
 void ReadMounts(const json::Reader& reader, std::vector<rootfs::Mount>& out) {
   for (const json::Reader& item : reader.Objects("mounts")) {
     rootfs::Mount mount;
     std::string type = item.String("type");
     if (type == "tmpfs") {
       mount.kind = rootfs::Mount::Kind::kTmpfs;
+    } else if (type == "filesystem") {
+      mount.kind = rootfs::Mount::Kind::kFileSystem;
+      mount.file_system = item.String("fileSystem");
+      if (mount.file_system.empty()) item.Fault("fileSystem", "must be set");
     } else if (type != "bind") {
-      item.Fault("type", "must be `bind` or `tmpfs`, not `" + type + "`");
+      item.Fault("type", "must be `bind`, `tmpfs` or `filesystem`, not `" + type + "`");
     }
+    mount.options = item.String("options");
+    mount.sub_path = item.String("subPath");
+    mount.read_only_top = item.Bool("readOnlyTop", false);
+    mount.fill = item.Bool("fill", false);
+    ReadPropagation(item, mount.propagation);
     mount.source = item.String("source");
     mount.target = item.String("target");
     mount.read_only = item.Bool("readOnly", false);
@@ -121,6 +213,22 @@ void ReadLimits(const json::Reader& reader, cgroup::Limits& out) {
   out.cpu_quota_us = reader.Int("cpuQuotaUs", 0, 0, kMost / 1000);
   out.cpu_shares = reader.Int("cpuShares", 0, 0, 262144);
   out.pids = reader.Int("pids", 0, 0, 4194304);
+  if (reader.Has("swapBytes")) out.swap_bytes = reader.Int("swapBytes", 0, -1, kMost / 2);
+  out.swappiness = reader.Int("swappiness", -1, -1, 100);
+  out.cpus = reader.String("cpus");
+  out.memory_nodes = reader.String("memoryNodes");
+  out.io_weight = reader.Int("ioWeight", 0, 0, 1000);
+  for (const json::Reader& item : reader.Objects("ioLimits")) {
+    cgroup::IoLimit limit;
+    limit.major = static_cast<unsigned>(item.Int("major", 0, 0, 0xfff));
+    limit.minor = static_cast<unsigned>(item.Int("minor", 0, 0, 0xfffff));
+    limit.read_bps = item.Int("readBps", 0, 0, kMost);
+    limit.write_bps = item.Int("writeBps", 0, 0, kMost);
+    limit.read_iops = item.Int("readIops", 0, 0, kMost);
+    limit.write_iops = item.Int("writeIops", 0, 0, kMost);
+    out.io_limits.push_back(limit);
+  }
+  ReadDeviceRules(reader, out.devices);
 }
 
 }  // namespace
@@ -138,6 +246,11 @@ Result<Spec> ParseSpec(std::string_view text) {
   spec.hostname = reader.String("hostname");
   spec.domainname = reader.String("domainname");
   spec.netns_path = reader.String("netnsPath");
+  ReadHostNamespaces(reader, spec.host);
+  spec.root.host_ipc = spec.host.ipc;
+  spec.root.host_network = spec.host.network;
+  spec.root.writable_sys = reader.Bool("writableSys", false);
+  ReadDevices(reader, spec.root.devices);
   spec.init = reader.Bool("init", false);
   spec.oom_score_adj = reader.Int("oomScoreAdj", 0, -1000, 1000);
   ReadProcess(reader.Child("process"), ProcessSpec{}, spec.process);

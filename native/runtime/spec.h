@@ -36,8 +36,23 @@ struct ProcessSpec {
   bool no_new_privileges = true;
   // False: no system call filter.
   bool seccomp = true;
+  // A classic BPF program in place of the default filter: `struct sock_filter`s as they lie in memory; empty: none.
+  std::string seccomp_program;
+  // Profile and label that the program gets with execve; empty: as the kernel has it. An error where the kernel lacks
+  // the security module.
+  std::string apparmor_profile;
+  std::string selinux_label;
   std::vector<Rlimit> rlimits;
   bool tty = false;
+};
+
+// Namespaces of the host that the container shares instead of having its own.
+struct HostNamespaces {
+  bool pid = false;
+  bool ipc = false;
+  bool network = false;
+  bool uts = false;
+  bool cgroup = false;
 };
 
 struct LogSpec {
@@ -55,6 +70,7 @@ struct Spec {
   rootfs::Plan root;
   cgroup::Placement placement;
   cgroup::Limits limits;
+  HostNamespaces host;
   // A network namespace to join; empty: a new one, with lo up.
   std::string netns_path;
   // A small init that forwards signals and reaps orphans runs as PID 1, the program as its child.

@@ -106,7 +106,7 @@ int Create(const char* bundle) {
   auto spec = ParseSpec(*text);
   if (!spec.ok()) return Fail(spec.error());
   // Located before this process moves: the place of the groups may hang on where the caller is.
-  auto cgroup = cgroup::Cgroup::Locate(spec->placement);
+  auto cgroup = cgroup::Cgroup::Locate(spec->placement, spec->limits);
   if (!cgroup.ok()) return Fail(cgroup.error());
   auto sync = MakeSyncPair();
   if (!sync.ok()) return Fail(sync.error());

@@ -82,7 +82,13 @@ Status Shim::Signal(int64_t number) {
 Status Shim::Kill() {
   if (cgroup_.KillAll()) return {};
   if (paused_) STARLING_TRY(cgroup_.Freeze(false));
+  KillProcesses();
   return Signal(SIGKILL);
+}
+
+void Shim::KillProcesses() const {
+  if (!spec_.host.pid) return;
+  for (int pid : cgroup_.Processes()) kill(pid, SIGKILL);
 }
 
 Status Shim::Resize(const json::Value& request) {

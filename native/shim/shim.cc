@@ -204,7 +204,7 @@ void Shim::Finish() {
   FlushAll(0);
   // rmdir is refused while the kernel still tears the last processes down.
   for (int attempt = 0; attempt < 200 && !cgroup_.Remove().ok(); attempt++) {
-    if (attempt == 0) cgroup_.KillAll();
+    if (attempt == 0 && !cgroup_.KillAll()) KillProcesses();
     usleep(2'000);
   }
   unlink(kSocket);

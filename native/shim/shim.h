@@ -94,6 +94,8 @@ class Shim {
   Status Start();
   Status Signal(int64_t number);
   Status Kill();
+  // One after the other, for hosts without cgroup.kill: a container in the host's PID namespace does not end with its init.
+  void KillProcesses() const;
   Status Resize(const json::Value& request);
   void BeginExec(Client& client, int64_t id, const json::Value& request);
   void ReadExec(Exec& exec);

@@ -52,7 +52,7 @@ int Fail(const Error& error) {
 int Run(const std::string& spec_text) {
   auto spec = ParseSpec(spec_text);
   if (!spec.ok()) return Fail(spec.error());
-  auto cgroup = cgroup::Cgroup::Locate(spec->placement);
+  auto cgroup = cgroup::Cgroup::Locate(spec->placement, spec->limits);
   if (!cgroup.ok()) return Fail(cgroup.error());
   if (Status made = cgroup->Create(spec->limits); !made.ok()) {
     (void)cgroup->Remove().ok();

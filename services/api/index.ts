@@ -36,6 +36,17 @@ export type { FieldInfo, MessageCodec, MethodTable, Registry, ServiceTable } fro
 export { runtimeName, taskName } from "./naming.ts";
 export { checkPatienceLabels, type NodePatience, nodePatience, patienceLabels } from "./node-patience.ts";
 export { isRemovedNodeError, removedNodeError } from "./removed-node.ts";
+export {
+  type DeviceOption,
+  type DeviceRuleOption,
+  type IoLimitOption,
+  type RuntimeOptionShape,
+  type RuntimeOptions,
+  runtimeOptionPrefix,
+  runtimeOptionShapes,
+  runtimeOptionsOf,
+  splitList,
+} from "./runtime-options.ts";
 export { isTaskDirty } from "./task-dirty.ts";
 export { isOnNode, isStopRequested, isTerminal, taskStateName } from "./task-state.ts";
 export {

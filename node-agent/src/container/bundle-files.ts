@@ -63,6 +63,12 @@ export async function writeDependencies(
   return files;
 }
 
+/** /etc/hosts of a container on the host's network: the host's, with the spec's own lines. */
+export async function hostHosts(task: Task): Promise<string> {
+  const host = await readFile("/etc/hosts", "utf8").catch(() => "127.0.0.1\tlocalhost");
+  return `${[host.trimEnd(), ...containerSpecOf(task).hosts].join("\n")}\n`;
+}
+
 /** resolv.conf of a container without networks of its own: the host's, with what the spec sets. */
 export async function hostResolvConf(task: Task): Promise<string> {
   const dns = containerSpecOf(task).dnsConfig;

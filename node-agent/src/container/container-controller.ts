@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   ContainerStatus,
@@ -13,13 +13,8 @@ import { createContainer, type ExitStatus, type Shim, ShimError } from "@starlin
 import type { Dependencies } from "../dependencies/dependencies.ts";
 import { type Controller, ExitError, FatalTaskError, type LogChunk } from "../exec/controller.ts";
 import type { NetworkAttacher } from "../exec/network-attacher.ts";
-import {
-  type ContainerFolders,
-  hostResolvConf,
-  makeFolders,
-  removeFolders,
-  writeDependencies,
-} from "./bundle-files.ts";
+import { volumesOf, withBundle } from "./bundle.ts";
+import { type ContainerFolders, hostHosts, hostResolvConf, makeFolders, removeFolders } from "./bundle-files.ts";
 import { ContainerProcess, ignoreEnded } from "./container-process.ts";
 import { type HealthCheck, healthCheckOf, watchHealth } from "./health.ts";
 import { checkHostPorts } from "./host-ports.ts";
@@ -27,8 +22,9 @@ import type { StoredImage } from "./image/image-store.ts";
 import type { ImagePuller } from "./image/puller.ts";
 import { readLog } from "./log-reader.ts";
 import { signalNumber } from "./signals.ts";
-import { bundleSpecOf, containerSpecOf, hostnameOf, hostsFile } from "./spec.ts";
+import { containerSpecOf, hostnameOf, hostsFile, optionsOf } from "./spec.ts";
 import type { TemplateNode } from "./template.ts";
+import type { VolumeStore } from "./volumes.ts";
 
 const defaultGraceMs: Millis = 10_000;
 const reattachPauseMs: Millis = 1_000;
@@ -42,7 +38,8 @@ export interface ContainerHost {
   readonly clock: Clock;
   readonly log: Logger;
   readonly cgroupParent: string | undefined;
-  readonly volumesFolder: string;
+  readonly volumes: VolumeStore;
+  readonly cdiFolders?: readonly string[] | undefined;
   /** Resolves when the node's folders are there. */
   open(): Promise<void>;
   node(): TemplateNode;
@@ -89,9 +86,14 @@ export class ContainerController implements Controller {
     await this.#removeContainer();
     const image = await this.#pull(signal);
     await makeFolders(this.#folders);
-    await this.#writeBundle(image);
-    signal.throwIfAborted();
-    const { pid } = await this.#create();
+    const { pid } = await withBundle(
+      { task: this.#task, image, folders: this.#folders, log: this.#logFile },
+      this.#host,
+      async () => {
+        signal.throwIfAborted();
+        return this.#create();
+      },
+    );
     try {
       await this.#attach(pid, signal);
     } catch (error) {
@@ -144,6 +146,7 @@ export class ContainerController implements Controller {
 
   async remove(_signal: AbortSignal): Promise<void> {
     await this.#removeContainer();
+    for (const name of (await volumesOf(this.#folders.data)).anonymous) await this.#host.volumes.remove(name);
     await removeFolders(this.#folders);
   }
 
@@ -201,43 +204,6 @@ export class ContainerController implements Controller {
     return this.#image;
   }
 
-  async #writeBundle(image: StoredImage): Promise<void> {
-    const { bundle, data } = this.#folders;
-    const { volumesFolder } = this.#host;
-    const file = (name: string) => join(bundle, "files", name);
-    const files = await writeDependencies(this.#task, this.#host.dependencies, bundle);
-    const volumes: string[] = [];
-    const spec = bundleSpecOf({
-      task: this.#task,
-      node: this.#host.node(),
-      image: image.config,
-      files,
-      cgroupParent: this.#host.cgroupParent,
-      paths: {
-        layers: image.layers,
-        upper: join(data, "upper"),
-        work: join(data, "work"),
-        root: join(data, "root"),
-        log: this.#logFile,
-        hostname: file("hostname"),
-        hosts: file("hosts"),
-        resolvConf: file("resolv.conf"),
-        volume: (name) => {
-          const folder = join(volumesFolder, name, "_data");
-          volumes.push(folder);
-          return folder;
-        },
-      },
-    });
-    await Promise.all([
-      writeFile(file("hostname"), `${hostnameOf({ task: this.#task, node: this.#host.node() })}\n`, { mode: 0o644 }),
-      writeFile(file("hosts"), "", { mode: 0o644 }),
-      writeFile(file("resolv.conf"), "", { mode: 0o644 }),
-      ...volumes.map((folder) => mkdir(folder, { recursive: true })),
-    ]);
-    await writeFile(join(bundle, "spec.json"), JSON.stringify(spec), { mode: 0o600 });
-  }
-
   async #create(): Promise<{ readonly pid: number }> {
     try {
       return await createContainer(this.#folders.bundle);
@@ -249,10 +215,19 @@ export class ContainerController implements Controller {
 
   /** Furnishes the namespace, then fills the files that are bound in the container (in place: the mounts are of these inodes). */
   async #attach(pid: number, signal: AbortSignal): Promise<void> {
+    const file = (name: string) => join(this.#folders.bundle, "files", name);
+    const { network } = optionsOf(this.#task);
+    if (network !== "") {
+      this.#attached = true;
+      await Promise.all([
+        writeFile(file("hosts"), network === "host" ? await hostHosts(this.#task) : hostsFile(this.#spec.hosts)),
+        writeFile(file("resolv.conf"), await hostResolvConf(this.#task)),
+      ]);
+      return;
+    }
     const netns = { path: `/proc/${pid}/ns/net`, pid };
     const { resolvConf, addresses } = await raceSignal(this.#host.network.attach(this.#task, netns), signal);
     this.#attached = true;
-    const file = (name: string) => join(this.#folders.bundle, "files", name);
     const hostname = hostnameOf({ task: this.#task, node: this.#host.node() });
     const hosts = addresses.map((address) => `${address}\t${hostname}`);
     await Promise.all([

@@ -5,6 +5,7 @@ import type { Clock, Logger } from "@starling/base";
 import type { Dependencies } from "../dependencies/dependencies.ts";
 import type { Controller, Executor } from "../exec/controller.ts";
 import type { NetworkAttacher } from "../exec/network-attacher.ts";
+import { volumesOf } from "./bundle.ts";
 import { type ContainerFolders, removeFolders } from "./bundle-files.ts";
 import { ContainerController, type ContainerHost } from "./container-controller.ts";
 import { ContainerProcess } from "./container-process.ts";
@@ -13,6 +14,7 @@ import { ImageStore } from "./image/image-store.ts";
 import { ImagePuller } from "./image/puller.ts";
 import { RegistryClient } from "./image/registry.ts";
 import { defaultRegistrySettings, type RegistrySettings } from "./image/registry-settings.ts";
+import { VolumeStore } from "./volumes.ts";
 
 export interface ContainerExecutorOptions {
   /** Images, volumes, what containers write, logs. On a file system that overlayfs takes as upper layer. */
@@ -33,10 +35,13 @@ export interface ContainerExecutorOptions {
    * it stops.
    */
   readonly cgroupParent?: string | undefined;
+  /** Folders with CDI specs. Default: those of the specification. */
+  readonly cdiFolders?: readonly string[] | undefined;
 }
 
 /** Runs tasks as containers of this host. */
 export class ContainerExecutor implements Executor {
+  readonly volumes: VolumeStore;
   readonly #options: ContainerExecutorOptions;
   readonly #registry: RegistryClient;
   readonly #store: ImageStore;
@@ -48,6 +53,7 @@ export class ContainerExecutor implements Executor {
   constructor(options: ContainerExecutorOptions) {
     this.#options = options;
     const { clock, log, stateDir } = options;
+    this.volumes = new VolumeStore(join(stateDir, "volumes"));
     this.#registry = new RegistryClient({
       settings: options.registries ?? defaultRegistrySettings,
       clock,
@@ -62,7 +68,8 @@ export class ContainerExecutor implements Executor {
       clock,
       log,
       cgroupParent: options.cgroupParent,
-      volumesFolder: join(stateDir, "volumes"),
+      volumes: this.volumes,
+      cdiFolders: options.cdiFolders,
       open: () => this.open(),
       node: () => ({ id: this.#nodeId, hostname: options.hostname, ...platform }),
       folders: (taskId) => this.#folders(taskId),
@@ -114,6 +121,7 @@ export class ContainerExecutor implements Executor {
     const folders = this.#folders(id);
     await new ContainerProcess(folders.bundle).destroy();
     await this.#options.network.detach(id);
+    for (const name of (await volumesOf(folders.data)).anonymous) await this.volumes.remove(name);
     await removeFolders(folders);
   }
 

@@ -1,6 +1,15 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { type ContainerSpec, Privileges_SeccompOpts_SeccompMode } from "@starling/api";
+import {
+  type ContainerSpec,
+  Privileges_AppArmorOpts_AppArmorMode,
+  Privileges_SeccompOpts_SeccompMode,
+  type RuntimeOptions,
+} from "@starling/api";
+import type { ProcessSpec } from "@starling/native";
 import { FatalTaskError } from "../exec/controller.ts";
+import { defaultSeccompProfile } from "./seccomp/default-profile.ts";
+import { parseSeccompProfile } from "./seccomp/profile.ts";
+import { seccompProgram } from "./seccomp/program.ts";
 
 /** What Docker gives to containers. */
 const defaultCapabilities = [
@@ -69,19 +78,96 @@ export function capabilitiesOf(spec: Pick<ContainerSpec, "capabilityAdd" | "capa
   return [...wanted].map((name) => `CAP_${name}`);
 }
 
-/** Label that lets a task's programs gain privileges by setuid files, as Docker's default does. */
-const noNewPrivilegesLabel = "io.starling.no-new-privileges";
-
-/** On by default; `io.starling.no-new-privileges: "false"` turns it off unless the spec itself asks for it. */
-export function noNewPrivileges(spec: ContainerSpec): boolean {
-  return spec.privileges?.noNewPrivileges === true || spec.labels[noNewPrivilegesLabel] !== "false";
+/** What the node's kernel can confine by. */
+export interface SecurityModules {
+  readonly appArmor: boolean;
+  readonly selinux: boolean;
+  /** AppArmor profiles that are loaded. */
+  readonly appArmorProfiles: readonly string[];
 }
 
-/** Whether the default filter applies; false: unconfined. Own profiles are refused. */
-export function seccompOn(spec: ContainerSpec): boolean {
-  const mode = spec.privileges?.seccomp?.mode ?? Privileges_SeccompOpts_SeccompMode.DEFAULT;
-  if (mode === Privileges_SeccompOpts_SeccompMode.CUSTOM) {
-    throw new FatalTaskError("privileges.seccomp: custom profiles are not supported, use default or unconfined");
+/** Profiles that stand for "the runtime's" when one of them is loaded. */
+const defaultProfiles = ["starling-default", "docker-default"];
+
+/** Capabilities, filter and labels of a container's programs. Throws FatalTaskError. */
+export function confinementOf(
+  spec: ContainerSpec,
+  options: RuntimeOptions,
+  modules: SecurityModules,
+): Pick<
+  ProcessSpec,
+  "capabilities" | "noNewPrivileges" | "seccomp" | "seccompProgram" | "appArmorProfile" | "selinuxLabel"
+> {
+  const { privileged } = options;
+  const appArmorProfile = appArmorOf(spec, options, modules);
+  const selinuxLabel = selinuxOf(spec, modules);
+  const labels = { ...(appArmorProfile && { appArmorProfile }), ...(selinuxLabel && { selinuxLabel }) };
+  const capabilities = privileged ? allCapabilities.map((name) => `CAP_${name}`) : capabilitiesOf(spec);
+  const noNewPrivileges = spec.privileges?.noNewPrivileges === true || (options.noNewPrivileges ?? !privileged);
+  return { capabilities, noNewPrivileges, ...labels, ...seccompOf(spec, privileged, capabilities) };
+}
+
+function seccompOf(
+  spec: ContainerSpec,
+  privileged: boolean,
+  capabilities: readonly string[],
+): Pick<ProcessSpec, "seccomp" | "seccompProgram"> {
+  const { mode, profile } = spec.privileges?.seccomp ?? { mode: Privileges_SeccompOpts_SeccompMode.DEFAULT };
+  switch (mode) {
+    case Privileges_SeccompOpts_SeccompMode.CUSTOM:
+      return { seccomp: true, seccompProgram: customProgram(profile ?? new Uint8Array(), capabilities) };
+    case Privileges_SeccompOpts_SeccompMode.UNCONFINED:
+      return { seccomp: false };
+    default:
+      return privileged ? { seccomp: false } : { seccomp: true, seccompProgram: defaultProgram(capabilities) };
   }
-  return mode !== Privileges_SeccompOpts_SeccompMode.UNCONFINED;
+}
+
+/** By the capabilities: nearly all containers have the same. */
+const defaultPrograms = new Map<string, string>();
+const defaultProgramsMax = 100;
+
+function defaultProgram(capabilities: readonly string[]): string {
+  const key = [...capabilities].sort().join();
+  const known = defaultPrograms.get(key);
+  if (known !== undefined) return known;
+  const program = seccompProgram(defaultSeccompProfile, { architecture: process.arch, capabilities });
+  if (defaultPrograms.size < defaultProgramsMax) defaultPrograms.set(key, program);
+  return program;
+}
+
+function customProgram(profile: Uint8Array, capabilities: readonly string[]): string {
+  try {
+    const parsed = parseSeccompProfile(Buffer.from(profile).toString("utf8"));
+    return seccompProgram(parsed, { architecture: process.arch, capabilities });
+  } catch (error) {
+    throw new FatalTaskError(`privileges.seccomp: ${(error as Error).message}`);
+  }
+}
+
+function appArmorOf(
+  { privileges }: ContainerSpec,
+  { appArmorProfile, privileged }: RuntimeOptions,
+  { appArmor, appArmorProfiles }: SecurityModules,
+): string | undefined {
+  if (appArmorProfile !== undefined) {
+    if (!appArmor) throw new FatalTaskError(`AppArmor profile ${appArmorProfile}: this node's kernel has no AppArmor`);
+    if (appArmorProfiles.includes(appArmorProfile)) return appArmorProfile;
+    throw new FatalTaskError(
+      `AppArmor profile ${appArmorProfile}: is not loaded on this node (apparmor_parser -r FILE)`,
+    );
+  }
+  const isOff = privileges?.apparmor?.mode === Privileges_AppArmorOpts_AppArmorMode.DISABLED;
+  if (!appArmor || isOff || privileged) return undefined;
+  return defaultProfiles.find((name) => appArmorProfiles.includes(name));
+}
+
+function selinuxOf({ privileges }: ContainerSpec, { selinux }: SecurityModules): string | undefined {
+  const context = privileges?.selinuxContext;
+  if (context === undefined || context.disable) return undefined;
+  const { user, role, type, level } = context;
+  if (user === "" && role === "" && type === "" && level === "") return undefined;
+  if (!selinux) throw new FatalTaskError("SELinux label: this node's kernel has no SELinux");
+  // What container-selinux and Docker use.
+  return [user || "system_u", role || "system_r", type || "container_t", level || "s0"].join(":");
 }

@@ -6,6 +6,7 @@ import {
   Mount,
   Mount_TmpfsOptions,
   Mount_Type,
+  Mount_VolumeOptions,
   ResourceRequirements,
   Resources,
   Task,
@@ -14,6 +15,7 @@ import {
 import { describe, expect, it } from "vitest";
 import type { ImageConfig } from "./image/manifest.ts";
 import { logRotationOf } from "./log-driver.ts";
+import { volumeMount, wantedMounts } from "./mounts.ts";
 import { capabilitiesOf } from "./privileges.ts";
 import { signalNumber } from "./signals.ts";
 import { bundleSpecOf } from "./spec.ts";
@@ -30,20 +32,29 @@ const image: ImageConfig = {
   diffIds: [],
 };
 
-function specOf(container: Partial<ContainerSpec>, task: Partial<Task> = {}) {
+const node = { id: "n1", hostname: "host1", os: "linux", architecture: "amd64" };
+
+function specOf(container: Partial<ContainerSpec>, task: Partial<Task> = {}, imageVolumes: readonly string[] = []) {
   const spec = TaskSpec.create({ container: ContainerSpec.create({ image: "x", ...container }) });
+  const of = Task.create({
+    id: "abcdefghijklmnopqrstuvwxy",
+    serviceId: "s1",
+    slot: 3,
+    serviceAnnotations: Annotations.create({ name: "web", labels: { tier: "front" } }),
+    spec,
+    ...task,
+  });
+  const wanted = wantedMounts(of, node, imageVolumes);
+  const volumes = wanted.volumes.map((volume) => volumeMount(volume, `/volumes/${volume.name}`, true));
+  const mounts = [...wanted.mounts, ...volumes];
   return bundleSpecOf({
-    task: Task.create({
-      id: "abcdefghijklmnopqrstuvwxy",
-      serviceId: "s1",
-      slot: 3,
-      serviceAnnotations: Annotations.create({ name: "web", labels: { tier: "front" } }),
-      spec,
-      ...task,
-    }),
-    node: { id: "n1", hostname: "host1", os: "linux", architecture: "amd64" },
+    task: of,
+    node,
     image,
     files: [{ source: "/run/f", target: "/run/secrets/key" }],
+    mounts,
+    hardware: { devices: [], rules: [], ioLimits: [], env: [] },
+    securityModules: { appArmor: false, selinux: false, appArmorProfiles: [] },
     paths: {
       layers: ["/l2", "/l1"],
       upper: "/u",
@@ -53,7 +64,6 @@ function specOf(container: Partial<ContainerSpec>, task: Partial<Task> = {}) {
       hostname: "/f/hostname",
       hosts: "/f/hosts",
       resolvConf: "/f/resolv",
-      volume: (name) => `/volumes/${name}`,
     },
   });
 }
@@ -80,7 +90,7 @@ describe("environment", () => {
 });
 
 describe("mounts", () => {
-  it("puts parents before what is below them, own files first", () => {
+  it("puts parents before what is below them", () => {
     const mounts = [
       Mount.create({ type: Mount_Type.BIND, source: "/host", target: "/data/in/", readonly: true }),
       Mount.create({ type: Mount_Type.VOLUME, source: "db-{{.Task.Slot}}", target: "/data" }),
@@ -91,14 +101,21 @@ describe("mounts", () => {
       }),
     ];
     expect(specOf({ mounts }).mounts?.map(({ source, target }) => `${source ?? "tmpfs"} ${target}`)).toEqual([
+      "tmpfs /tmp",
+      "/volumes/db-3 /data",
       "/f/hostname /etc/hostname",
       "/f/hosts /etc/hosts",
       "/f/resolv /etc/resolv.conf",
-      "/volumes/db-3 /data",
-      "tmpfs /tmp",
       "/host /data/in",
       "/run/f /run/secrets/key",
     ]);
+  });
+
+  it("gives paths that the image wants as volumes one of the task's own, unless something is mounted there", () => {
+    const mounts = [Mount.create({ type: Mount_Type.TMPFS, target: "/cache" })];
+    const sources = specOf({ mounts }, {}, ["/data/db", "/cache"]).mounts?.map(({ source }) => source);
+    expect(sources).toContain("/volumes/abcdefghijklmnopqrstuvwxy.data.db");
+    expect(sources).not.toContain("/volumes/abcdefghijklmnopqrstuvwxy.cache");
   });
 
   it.each<[why: string, mount: Partial<Mount>, error: RegExp]>([
@@ -106,9 +123,19 @@ describe("mounts", () => {
     ["root as target", { type: Mount_Type.TMPFS, target: "/" }, /the target must be an absolute path below \//],
     ["relative bind source", { type: Mount_Type.BIND, source: "a", target: "/a" }, /must be an absolute path/],
     [
-      "volume name that climbs",
-      { type: Mount_Type.VOLUME, source: "../x", target: "/a" },
-      /"..\/x" is not a volume's name/,
+      "subpath that climbs",
+      {
+        type: Mount_Type.VOLUME,
+        source: "v",
+        target: "/a",
+        volumeOptions: Mount_VolumeOptions.create({ subpath: "../x" }),
+      },
+      /must be a path within the volume/,
+    ],
+    [
+      "tmpfs option of another kind",
+      { type: Mount_Type.TMPFS, target: "/a", tmpfsOptions: Mount_TmpfsOptions.create({ options: "context=x" }) },
+      /"context=x" is not an option of a tmpfs/,
     ],
     ["cluster volume", { type: Mount_Type.CLUSTER, source: "v", target: "/a" }, /only bind, volume and tmpfs/],
   ])("refuses a %s", (_why, mount, error) => expect(() => specOf({ mounts: [Mount.create(mount)] })).toThrow(error));
@@ -125,7 +152,7 @@ it("turns limits into what cgroups take", () => {
     ulimits: [ContainerSpec_Ulimit.create({ name: "nofile", soft: 10, hard: -1 })],
   });
   const spec = specOf({}, { spec: TaskSpec.create({ container, resources }) });
-  expect(spec.resources).toEqual({
+  expect(spec.resources).toMatchObject({
     memoryBytes: 1 << 26,
     memoryReservationBytes: 1 << 25,
     cpuQuotaUs: 150_000,

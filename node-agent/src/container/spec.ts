@@ -1,10 +1,16 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { type ContainerSpec, Mount_Type, type Mount as SwarmMount, type Task } from "@starling/api";
-import type { BundleMount, BundleSpec } from "@starling/native";
+import {
+  type ContainerSpec,
+  genericEnvironment,
+  type RuntimeOptions,
+  runtimeOptionsOf,
+  type Task,
+} from "@starling/api";
+import type { BundleDevice, BundleMount, BundleSpec, DeviceRule, HostNamespace, IoLimit } from "@starling/native";
 import { FatalTaskError } from "../exec/controller.ts";
 import type { ImageConfig } from "./image/manifest.ts";
 import { logRotationOf } from "./log-driver.ts";
-import { capabilitiesOf, noNewPrivileges, seccompOn } from "./privileges.ts";
+import { confinementOf, type SecurityModules } from "./privileges.ts";
 import { expandTemplate, type TemplateNode } from "./template.ts";
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -21,8 +27,15 @@ export interface ContainerPaths {
   readonly hostname: string;
   readonly hosts: string;
   readonly resolvConf: string;
-  /** Folder of a named volume. */
-  volume(name: string): string;
+}
+
+/** What of the host's hardware it gets. */
+export interface Hardware {
+  readonly devices: readonly BundleDevice[];
+  readonly rules: readonly DeviceRule[];
+  readonly ioLimits: readonly IoLimit[];
+  /** Variables that come with devices. */
+  readonly env: readonly string[];
 }
 
 /** A secret or config as a file: its content lies at `source`. */
@@ -37,44 +50,72 @@ export interface SpecInput {
   readonly image: ImageConfig;
   readonly paths: ContainerPaths;
   readonly files: readonly DependencyFile[];
+  /** Of the spec, its volumes and its devices. */
+  readonly mounts: readonly BundleMount[];
+  readonly hardware: Hardware;
+  readonly securityModules: SecurityModules;
   readonly cgroupParent?: string | undefined;
 }
 
 /** The container that a task asks for, in the words of the runtime. Throws FatalTaskError for what cannot be. */
 export function bundleSpecOf(input: SpecInput): BundleSpec {
-  const { task, paths, image } = input;
+  const { task, paths, image, hardware } = input;
   const spec = containerSpecOf(task);
+  const options = optionsOf(task);
   const rotation = logRotationOf(task);
   return {
     version: 1,
     id: task.id,
     hostname: hostnameOf(input),
+    domainname: options.domainname,
+    hostNamespaces: hostNamespacesOf(options),
     process: {
       args: argsOf(spec, image),
       env: envOf(input),
       cwd: spec.dir || image.workingDir || "/",
       user: spec.user || image.user,
       groups: spec.groups,
-      capabilities: capabilitiesOf(spec),
-      noNewPrivileges: noNewPrivileges(spec),
-      seccomp: seccompOn(spec),
+      ...confinementOf(spec, options, input.securityModules),
       tty: spec.tty,
       rlimits: spec.ulimits.map(({ name, soft, hard }) => ({ name, soft, hard })),
     },
     root: { layers: paths.layers, upper: paths.upper, work: paths.work, folder: paths.root, readOnly: spec.readOnly },
     mounts: mountsOf(input),
-    sysctls: {
-      // Docker's: programs without privileges may serve port 80 and ping.
-      "net.ipv4.ip_unprivileged_port_start": "0",
-      "net.ipv4.ping_group_range": "0 2147483647",
-      ...spec.sysctls,
-    },
+    devices: hardware.devices,
+    ...(options.shmBytes === undefined ? {} : { shmBytes: options.shmBytes }),
+    sysctls: { ...(options.network === "host" ? {} : ownNetworkSysctls), ...spec.sysctls },
+    ...(options.privileged || options.unconfinedPaths ? { maskedPaths: [], readonlyPaths: [] } : {}),
+    writableSys: options.privileged,
     cgroup: { ...(input.cgroupParent === undefined ? {} : { parent: input.cgroupParent }), name: task.id },
-    resources: resourcesOf(task, spec),
+    resources: resourcesOf(input, options),
     init: spec.init?.value ?? false,
     oomScoreAdj: spec.oomScoreAdj,
     ...(rotation === undefined ? {} : { log: { path: paths.log, ...rotation } }),
   };
+}
+
+/** Docker's: programs without privileges may serve port 80 and ping. */
+const ownNetworkSysctls = {
+  "net.ipv4.ip_unprivileged_port_start": "0",
+  "net.ipv4.ping_group_range": "0 2147483647",
+};
+
+/** The options beyond Swarm's spec. Managers have judged them; one that is newer than this node is refused here. */
+export function optionsOf(task: Task): RuntimeOptions {
+  try {
+    return runtimeOptionsOf(containerSpecOf(task).labels);
+  } catch (error) {
+    throw new FatalTaskError((error as Error).message);
+  }
+}
+
+function hostNamespacesOf(options: RuntimeOptions): readonly HostNamespace[] {
+  const shared: HostNamespace[] = [];
+  if (options.hostPid) shared.push("pid");
+  if (options.hostIpc) shared.push("ipc");
+  if (options.hostUts) shared.push("uts");
+  if (options.network === "host") shared.push("network");
+  return shared;
 }
 
 /** Throws FatalTaskError for tasks that are no containers. */
@@ -83,9 +124,12 @@ export function containerSpecOf(task: Task): ContainerSpec {
   return task.spec.container;
 }
 
-/** The spec's host name, else the first 12 characters of the container's id, as Docker has it. */
+/** The spec's host name, else the first 12 characters of the container's id, on the host's network the host's, as Docker has it. */
 export function hostnameOf({ task, node }: Pick<SpecInput, "task" | "node">): string {
-  const hostname = expandTemplate(containerSpecOf(task).hostname, task, node) || task.id.slice(0, 12);
+  const { network, hostUts } = optionsOf(task);
+  if (hostUts) return node.hostname;
+  const own = network === "host" ? node.hostname : task.id.slice(0, 12);
+  const hostname = expandTemplate(containerSpecOf(task).hostname, task, node) || own;
   if (!/^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$/.test(hostname)) {
     throw new FatalTaskError(`hostname ${JSON.stringify(hostname)}: must be 1 to 63 letters, digits, dots and dashes`);
   }
@@ -116,6 +160,8 @@ function envOf(input: SpecInput): readonly string[] {
   take(`HOSTNAME=${hostnameOf(input)}`);
   if (spec.tty) take("TERM=xterm");
   for (const entry of input.image.env) take(entry);
+  for (const entry of genericEnvironment(input.task.assignedGenericResources, "DOCKER_RESOURCE")) take(entry);
+  for (const entry of input.hardware.env) take(entry);
   for (const entry of spec.env) take(expandTemplate(entry, input.task, input.node));
   return [...variables].map(([name, value]) => `${name}=${value}`);
 }
@@ -127,53 +173,15 @@ function mountsOf(input: SpecInput): readonly BundleMount[] {
     { type: "bind", source: paths.hosts, target: "/etc/hosts" },
     { type: "bind", source: paths.resolvConf, target: "/etc/resolv.conf" },
   ];
-  const wanted = containerSpecOf(input.task).mounts.map((mount) => mountOf(mount, input));
   const dependencies = files.map(({ source, target }) => ({ type: "bind" as const, source, target, readOnly: true }));
   // Parents before what is mounted below them.
   const depth = ({ target }: BundleMount) => target.split("/").length;
-  return [...own, ...[...wanted, ...dependencies].sort((a, b) => depth(a) - depth(b))];
+  return [...own, ...input.mounts, ...dependencies].sort((a, b) => depth(a) - depth(b));
 }
 
-function mountOf(mount: SwarmMount, { task, node, paths }: SpecInput): BundleMount {
-  const target = expandTemplate(mount.target, task, node).replace(/(.)\/+$/, "$1");
-  const source = expandTemplate(mount.source, task, node);
-  const refuse = (why: string): never => {
-    throw new FatalTaskError(`invalid mount config for ${JSON.stringify(target)}: ${why}`);
-  };
-  if (!target.startsWith("/") || target === "/") refuse("the target must be an absolute path below /");
-  switch (mount.type) {
-    case Mount_Type.BIND:
-      if (!source.startsWith("/")) refuse("the source of a bind must be an absolute path");
-      return {
-        type: "bind",
-        source,
-        target,
-        readOnly: mount.readonly,
-        recursive: !(mount.bindOptions?.nonrecursive ?? false),
-      };
-    case Mount_Type.TMPFS:
-      return {
-        type: "tmpfs",
-        target,
-        readOnly: mount.readonly,
-        sizeBytes: mount.tmpfsOptions?.sizeBytes ?? 0,
-        mode: mount.tmpfsOptions?.mode || 0o1777,
-      };
-    case Mount_Type.VOLUME: {
-      // Without a name: a volume of this task alone.
-      const name = source || `${task.id}-${target.replaceAll(/[^A-Za-z0-9]/g, "_")}`;
-      if (!/^[A-Za-z0-9][\w.-]{1,254}$/.test(name))
-        refuse(`${JSON.stringify(name)} is not a volume's name: use 2 to 255 letters, digits, _ . -`);
-      const driver = mount.volumeOptions?.driverConfig?.name ?? "";
-      if (driver !== "" && driver !== "local") refuse(`volume driver ${JSON.stringify(driver)} is not on this node`);
-      return { type: "bind", source: paths.volume(name), target, readOnly: mount.readonly };
-    }
-    default:
-      return refuse("only bind, volume and tmpfs mounts are supported");
-  }
-}
-
-function resourcesOf(task: Task, spec: ContainerSpec): NonNullable<BundleSpec["resources"]> {
+function resourcesOf({ task, hardware }: SpecInput, options: RuntimeOptions): NonNullable<BundleSpec["resources"]> {
+  const spec = containerSpecOf(task);
+  const { swapBytes, memorySwappiness } = task.spec.resources ?? {};
   const limits = task.spec.resources?.limits;
   const reservations = task.spec.resources?.reservations;
   return {
@@ -182,6 +190,14 @@ function resourcesOf(task: Task, spec: ContainerSpec): NonNullable<BundleSpec["r
     // Billionths of a CPU to microseconds per 100 ms.
     cpuQuotaUs: Math.ceil((limits?.nanoCpus ?? 0) / 10_000),
     pids: Math.max(0, spec.pidsLimit),
+    cpuShares: options.cpuShares,
+    cpus: options.cpus,
+    memoryNodes: options.memoryNodes,
+    ioWeight: options.ioWeight,
+    ioLimits: hardware.ioLimits,
+    deviceRules: hardware.rules,
+    ...(swapBytes === undefined ? {} : { swapBytes: swapBytes.value }),
+    ...(memorySwappiness === undefined ? {} : { swappiness: memorySwappiness.value }),
   };
 }
 

@@ -5,6 +5,7 @@ import { durationMs, parseDuration } from "../duration.ts";
 import type { ContainerSpec, Duration, HealthConfig, Mount } from "../gen/messages.js";
 import { Mount_Type } from "../gen/messages.js";
 import { parseImageReference } from "../image-reference.ts";
+import { runtimeOptionsOf } from "../runtime-options.ts";
 import { validateConfigReferences, validateSecretReferences } from "./references.ts";
 import { refuse } from "./refuse.ts";
 
@@ -33,6 +34,8 @@ export function validateContainerSpec(container: ContainerSpec): void {
       refuse(`ContainerSpec: environment variable "${variable}" has no name: write NAME=value`);
     }
   }
+  runtimeOptionsOf(container.labels);
+  validateUlimits(container.ulimits);
   if (container.pidsLimit < 0) refuse(`ContainerSpec: pids limit ${container.pidsLimit} cannot be negative`);
   if (container.oomScoreAdj < -1000 || container.oomScoreAdj > 1000) {
     refuse(`ContainerSpec: oom-score-adj ${container.oomScoreAdj} must be between -1000 and 1000`);
@@ -42,6 +45,21 @@ export function validateContainerSpec(container: ContainerSpec): void {
 function isDrainTime(text: string): boolean {
   const duration = parseDuration(text);
   return duration !== undefined && durationMs(duration) >= 0 && durationMs(duration) <= 24 * 3_600_000;
+}
+
+const ulimitNames = [
+  ...["as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio"],
+  ...["rttime", "sigpending", "stack"],
+];
+
+function validateUlimits(ulimits: ContainerSpec["ulimits"]): void {
+  for (const { name, soft, hard } of ulimits) {
+    if (!ulimitNames.includes(name)) refuse(`ContainerSpec: ulimit "${name}" must be one of ${ulimitNames.join(", ")}`);
+    if (soft < -1 || hard < -1) refuse(`ContainerSpec: ulimit ${name}=${soft}:${hard} must be -1 (unlimited) or more`);
+    if (hard !== -1 && (soft === -1 || soft > hard)) {
+      refuse(`ContainerSpec: ulimit ${name}=${soft}:${hard}: the soft limit is above the hard one`);
+    }
+  }
 }
 
 function validateMounts(mounts: readonly Mount[]): void {

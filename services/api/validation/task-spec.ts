@@ -3,7 +3,14 @@
 import { SwarmError } from "@starling/base/errors";
 import { parseConstraints } from "../constraint.ts";
 import { durationMs } from "../duration.ts";
-import type { GenericRuntimeSpec, Placement, Resources, RestartPolicy, TaskSpec } from "../gen/messages.js";
+import type {
+  GenericRuntimeSpec,
+  Placement,
+  ResourceRequirements,
+  Resources,
+  RestartPolicy,
+  TaskSpec,
+} from "../gen/messages.js";
 import { validateContainerSpec } from "./container.ts";
 import { refuse } from "./refuse.ts";
 
@@ -13,6 +20,7 @@ const memoryBytesMin = 4 * 1024 * 1024;
 export function validateTaskSpec(task: TaskSpec): void {
   if (task.resources?.limits) validateResources(task.resources.limits, "limit");
   if (task.resources?.reservations) validateResources(task.resources.reservations, "reservation");
+  if (task.resources) validateSwap(task.resources);
   if (task.restart) validateRestartPolicy(task.restart);
   if (task.placement) validatePlacement(task.placement);
   if (task.container) validateContainerSpec(task.container);
@@ -38,6 +46,16 @@ function validateResources(resources: Resources, kind: "limit" | "reservation"):
       refuse(`generic resource '${discreteResourceSpec.kind}': ${discreteResourceSpec.value} cannot be negative`);
     }
   }
+}
+
+function validateSwap({ limits, swapBytes, memorySwappiness }: ResourceRequirements): void {
+  const swappiness = memorySwappiness?.value ?? 0;
+  if (swappiness < 0 || swappiness > 100) {
+    refuse(`invalid memory swappiness ${swappiness}: must be between 0 and 100`);
+  }
+  const swap = swapBytes?.value ?? 0;
+  if (swap < -1) refuse(`invalid swap limit ${swap}: must be -1 (no limit) or more`);
+  if (swap !== 0 && !limits?.memoryBytes) refuse("a swap limit needs a memory limit");
 }
 
 function validateRestartPolicy(policy: RestartPolicy): void {

@@ -1,41 +1,57 @@
 /** Pure: no clock, no I/O, no randomness. */
 
-import { BoolValue, type ContainerSpec, ContainerSpec_DNSConfig, drainTimeLabel, HealthConfig } from "@starling/api";
+import {
+  BoolValue,
+  type ContainerSpec,
+  ContainerSpec_DNSConfig,
+  drainTimeLabel,
+  HealthConfig,
+  runtimeOptionPrefix,
+} from "@starling/api";
 import { parsePairs } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
 import type { ServiceFlags } from "./flags.ts";
+import { withRuntimeFlags } from "./runtime-flags.ts";
 
 /** The container spec with all that the flags set, save secrets and configs, which have to be looked up. */
 export function withContainerFlags(base: ContainerSpec, flags: ServiceFlags): ContainerSpec {
   const mounts = [flags.mount, flags.bind, flags.volume, flags.npipe, flags.tmpfs].filter((list) => list !== undefined);
-  return {
-    ...base,
-    image: flags.image ?? base.image,
-    labels: withDrainTime(flags.containerLabel ? parsePairs(flags.containerLabel) : base.labels, flags.drainTime),
-    command: flags.entrypoint ?? flags.command ?? base.command,
-    args: flags.args ?? base.args,
-    env: flags.env ?? base.env,
-    hostname: flags.hostname ?? base.hostname,
-    dir: flags.workdir ?? base.dir,
-    user: flags.user ?? base.user,
-    groups: flags.group ?? base.groups,
-    tty: flags.tty ?? base.tty,
-    openStdin: flags.openStdin ?? base.openStdin,
-    readOnly: flags.readOnly ?? base.readOnly,
-    init: flags.init === undefined ? base.init : BoolValue.create({ value: flags.init }),
-    stopSignal: flags.stopSignal ?? base.stopSignal,
-    stopGracePeriod: flags.stopGracePeriod ?? base.stopGracePeriod,
-    oomScoreAdj: flags.oomScoreAdj ?? base.oomScoreAdj,
-    pidsLimit: flags.limitPids ?? base.pidsLimit,
-    mounts: mounts.length > 0 ? mounts.flat() : base.mounts,
-    hosts: flags.host?.map(parseHost) ?? base.hosts,
-    dnsConfig: withDnsFlags(base.dnsConfig, flags),
-    capabilityAdd: flags.capAdd?.map(capabilityName) ?? base.capabilityAdd,
-    capabilityDrop: flags.capDrop?.map(capabilityName) ?? base.capabilityDrop,
-    sysctls: flags.sysctl ? parsePairs(flags.sysctl) : base.sysctls,
-    ulimits: flags.ulimit ?? base.ulimits,
-    healthcheck: withHealthFlags(base.healthcheck, flags),
-  };
+  const own = Object.entries(base.labels).filter(([name]) => name.startsWith(runtimeOptionPrefix));
+  return withRuntimeFlags(
+    {
+      ...base,
+      image: flags.image ?? base.image,
+      // Options that have flags of their own are no labels that the user gave.
+      labels: withDrainTime(
+        flags.containerLabel ? { ...Object.fromEntries(own), ...parsePairs(flags.containerLabel) } : base.labels,
+        flags.drainTime,
+      ),
+      command: flags.entrypoint ?? flags.command ?? base.command,
+      args: flags.args ?? base.args,
+      env: flags.env ?? base.env,
+      hostname: flags.hostname ?? base.hostname,
+      dir: flags.workdir ?? base.dir,
+      user: flags.user ?? base.user,
+      groups: flags.group ?? base.groups,
+      tty: flags.tty ?? base.tty,
+      openStdin: flags.openStdin ?? base.openStdin,
+      readOnly: flags.readOnly ?? base.readOnly,
+      init: flags.init === undefined ? base.init : BoolValue.create({ value: flags.init }),
+      stopSignal: flags.stopSignal ?? base.stopSignal,
+      stopGracePeriod: flags.stopGracePeriod ?? base.stopGracePeriod,
+      oomScoreAdj: flags.oomScoreAdj ?? base.oomScoreAdj,
+      pidsLimit: flags.limitPids ?? base.pidsLimit,
+      mounts: mounts.length > 0 ? mounts.flat() : base.mounts,
+      hosts: flags.host?.map(parseHost) ?? base.hosts,
+      dnsConfig: withDnsFlags(base.dnsConfig, flags),
+      capabilityAdd: flags.capAdd?.map(capabilityName) ?? base.capabilityAdd,
+      capabilityDrop: flags.capDrop?.map(capabilityName) ?? base.capabilityDrop,
+      sysctls: flags.sysctl ? parsePairs(flags.sysctl) : base.sysctls,
+      ulimits: flags.ulimit ?? base.ulimits,
+      healthcheck: withHealthFlags(base.healthcheck, flags),
+    },
+    flags,
+  );
 }
 
 function withDrainTime(labels: ContainerSpec["labels"], drainTime: string | undefined): ContainerSpec["labels"] {

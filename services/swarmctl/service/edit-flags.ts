@@ -74,6 +74,7 @@ const editables: readonly Editable[] = [
   { name: "dns", value: "address", removed: "address" },
   { name: "dns-search", value: "domain", removed: "domain" },
   { name: "dns-option", value: "option", removed: "option" },
+  { name: "device", value: "source[:target[:rwm]]", removed: "source" },
   { name: "sysctl", value: "name=value", removed: "name" },
   { name: "ulimit", value: "name=soft[:hard]", removed: "name", parse: parseUlimit },
   { name: "constraint", value: "expression", removed: "expression" },

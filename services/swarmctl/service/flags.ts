@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import type { ContainerSpec_Ulimit, Duration, GenericResource, Mount, NetworkAttachmentConfig } from "@starling/api";
 import {
   EndpointSpec_ResolutionMode,
@@ -26,9 +27,11 @@ import {
   splitArguments,
   splitCommas,
 } from "../flags/values.ts";
+import { UsageError } from "../usage-error.ts";
+import { type RuntimeFlags, runtimeFlags } from "./runtime-flags.ts";
 
 /** What `service create` and `service update` share, parsed. Absent means: not given. */
-export interface ServiceFlags {
+export interface ServiceFlags extends RuntimeFlags {
   readonly name?: string;
   readonly label?: readonly string[];
   readonly containerLabel?: readonly string[];
@@ -77,6 +80,8 @@ export interface ServiceFlags {
   readonly limitCpu?: number;
   readonly limitMemory?: number;
   readonly limitPids?: number;
+  readonly memorySwap?: number;
+  readonly memorySwappiness?: number;
   readonly reserveCpu?: number;
   readonly reserveMemory?: number;
   readonly cpuLimit?: number;
@@ -163,6 +168,16 @@ function updateFlags(what: "update" | "rollback"): readonly FlagDefinition[] {
   ];
 }
 
+const parseSwap = (text: string) => (text === "-1" ? -1 : parseBytes(text));
+
+function readProfile(path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (thrown) {
+    throw new UsageError(`cannot read the file: ${(thrown as Error).message}`);
+  }
+}
+
 /** Flags with which `create` and `update` set a value anew. */
 export const serviceFlags: readonly FlagDefinition[] = [
   { flags: "--name <name>", help: "Service name" },
@@ -233,6 +248,12 @@ export const serviceFlags: readonly FlagDefinition[] = [
   { flags: "--limit-cpu <cpus>", help: "CPU limit in cores", parse: parseNanoCpus },
   { flags: "--limit-memory <bytes>", help: "Memory limit (512m)", parse: parseBytes },
   { flags: "--limit-pids <count>", help: "Limit of processes (0 = none)", parse: (text) => parseCount(text) },
+  { flags: "--memory-swap <bytes>", help: "Swap on top of the memory limit (-1 = any)", parse: parseSwap },
+  {
+    flags: "--memory-swappiness <percent>",
+    help: "How readily it swaps (0 to 100)",
+    parse: (text) => parseCount(text),
+  },
   { flags: "--reserve-cpu <cpus>", help: "CPU to reserve", parse: parseNanoCpus },
   { flags: "--reserve-memory <bytes>", help: "Memory to reserve", parse: parseBytes },
   { flags: "--cpu-limit <cpus>", help: "As --limit-cpu", parse: parseNanoCpus, hidden: true },
@@ -266,7 +287,12 @@ export const serviceFlags: readonly FlagDefinition[] = [
   },
   ...updateFlags("update"),
   ...updateFlags("rollback"),
-  { flags: "--network <network>", help: "Network to attach to", parse: parseNetworkAttachment, list: true },
+  {
+    flags: "--network <network>",
+    help: "Network to attach to; host or none",
+    parse: parseNetworkAttachment,
+    list: true,
+  },
   { flags: "-p, --publish <port>", help: "Publish: 8080:80[/tcp][,mode=host]", parse: parsePublish, list: true },
   {
     flags: "--ports <port>",
@@ -276,6 +302,7 @@ export const serviceFlags: readonly FlagDefinition[] = [
     hidden: true,
   },
   { flags: "--endpoint-mode <mode>", help: "vip or dnsrr", parse: choose(resolutionModes) },
+  ...runtimeFlags(readProfile),
   { flags: "--log-driver <driver>", help: "Log driver" },
   { flags: "--log-opt <key=value>", help: "Log driver option", list: true },
 ];

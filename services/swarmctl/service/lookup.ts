@@ -2,6 +2,7 @@ import type { NetworkAttachmentConfig } from "@starling/api";
 import type { GrpcClient } from "../client/grpc-client.ts";
 import { resolveConfig, resolveNetwork, resolveSecret } from "../client/resolve.ts";
 import type { FileReference } from "../flags/file-reference.ts";
+import { isOfCluster } from "./spec.ts";
 
 /** Objects that a spec names, found on the cluster: by what the user wrote. */
 export interface Lookup {
@@ -30,7 +31,7 @@ export async function lookUp(
     new Map(await Promise.all([...new Set(names)].map(async (name) => [name, await find(name)] as const)));
   const [networks, secrets, configs] = await Promise.all([
     all(
-      wanted.networks.map(({ target }) => target),
+      wanted.networks.filter(isOfCluster).map(({ target }) => target),
       async (name) => (await resolveNetwork(client, name)).id,
     ),
     all(

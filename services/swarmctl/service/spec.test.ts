@@ -179,6 +179,44 @@ describe("service create", () => {
       },
     ],
     [
+      "what Swarm has no field for: labels of the container",
+      ["--privileged", "--device", "/dev/fuse", "--device", "nvidia.com/gpu=0", "--pid", "host", "--shm-size", "1g"],
+      {
+        task: {
+          container: {
+            labels: {
+              "io.starling.privileged": "true",
+              "io.starling.device": "/dev/fuse,nvidia.com/gpu=0",
+              "io.starling.pid": "host",
+              "io.starling.shm-size": String(2 ** 30),
+            },
+          },
+        },
+      },
+    ],
+    [
+      "--security-opt",
+      ["--security-opt", "seccomp=unconfined", "--security-opt", "no-new-privileges=false"],
+      {
+        task: {
+          container: {
+            labels: { "io.starling.no-new-privileges": "false" },
+            privileges: { seccomp: { mode: "UNCONFINED" } },
+          },
+        },
+      },
+    ],
+    [
+      "--network host",
+      ["--network", "host"],
+      { task: { networks: [], container: { labels: { "io.starling.network": "host" } } } },
+    ],
+    [
+      "--memory-swap, --memory-swappiness",
+      ["--limit-memory", "64m", "--memory-swap", "-1", "--memory-swappiness", "5"],
+      { task: { resources: { swapBytes: -1, memorySwappiness: 5 } } },
+    ],
+    [
       "--generic-resources",
       ["--generic-resources", "gpu=3,fpga=1"],
       {
@@ -289,6 +327,10 @@ describe("service create", () => {
     [["--mode", "solo"], '--mode "solo" is not one of replicated, global, replicated-job, global-job'],
     [["--mode", "global", "--replicas", "2"], "--replicas is for replicated services only"],
     [["--ulimit", "nofile=20:10"], "the soft limit is above the hard one"],
+    [["--device", "fuse"], 'io.starling.device "fuse": write /dev/NAME'],
+    [["--pid", "container:x"], 'io.starling.pid "container:x": must be host'],
+    [["--network", "host", "--network", "front"], "--network host excludes other networks"],
+    [["--security-opt", "seccomp"], '"seccomp" is not a security option'],
   ])("refuses %j", (words, message) => {
     expect(() => created(...words, "nginx")).toThrow(message);
   });
@@ -354,6 +396,17 @@ describe("service update", () => {
     expect(next.task.networks.map(({ target }) => target)).toEqual(["net2-id"]);
     expect(next.task.placement?.constraints).toEqual([]);
     expect(next.task.forceUpdate).toBe(1);
+  });
+
+  it("keeps options that no flag names, and edits devices", () => {
+    const first = created("--device", "/dev/a", "--device", "/dev/b:/dev/c:r", "--pid", "host", "nginx");
+    const next = updated(first, "--container-label", "x=1", "--device-rm", "/dev/b", "--device-add", "/dev/d");
+    expect(next.task.container?.labels).toEqual({
+      x: "1",
+      "io.starling.device": "/dev/a,/dev/d",
+      "io.starling.pid": "host",
+    });
+    expect(updated(next, "--pid", "").task.container?.labels["io.starling.pid"]).toBeUndefined();
   });
 
   it("takes SwarmKit's add and rm flags", () => {

@@ -3,8 +3,10 @@
 import {
   Annotations,
   ConfigReference,
+  type ContainerSpec,
   Driver,
   EndpointSpec,
+  Int64Value,
   type NetworkAttachmentConfig,
   Placement,
   PlacementPreference,
@@ -13,6 +15,7 @@ import {
   Resources,
   RestartPolicy,
   RestartPolicy_RestartCondition,
+  runtimeOptionPrefix,
   SecretReference,
   type ServiceSpec,
   SpreadOver,
@@ -24,6 +27,8 @@ import { UsageError } from "../usage-error.ts";
 import { withContainerFlags } from "./container-spec.ts";
 import type { ServiceFlags } from "./flags.ts";
 import type { Lookup } from "./lookup.ts";
+
+const networkLabel = `${runtimeOptionPrefix}network`;
 
 /** `base` with all that the flags set. What no flag names stays as it is. */
 export function withServiceFlags(base: ServiceSpec, flags: ServiceFlags, lookup: Lookup): ServiceSpec {
@@ -67,7 +72,7 @@ function withTaskFlags(base: TaskSpec, flags: ServiceFlags, lookup: Lookup): Tas
   return {
     ...base,
     container: container && {
-      ...withContainerFlags(container, flags),
+      ...withNetworkMode(withContainerFlags(container, flags), networkModeOf(flags)),
       ...(flags.secret && {
         secrets: flags.secret.map(({ source, file }) => {
           const { id, name } = lookup.secrets.get(source)!;
@@ -85,8 +90,23 @@ function withTaskFlags(base: TaskSpec, flags: ServiceFlags, lookup: Lookup): Tas
     restart: withRestartFlags(base.restart, flags),
     placement: withPlacementFlags(base.placement, flags),
     logDriver: withLogFlags(base.logDriver, flags),
-    networks: flags.network ? withNetworkIds(flags.network, lookup) : base.networks,
+    networks: flags.network ? withNetworkIds(flags.network.filter(isOfCluster), lookup) : base.networks,
   };
+}
+
+/** `host` and `none` are no networks of the cluster but ways to be without one. */
+export function isOfCluster({ target }: { readonly target: string }): boolean {
+  return target !== "host" && target !== "none";
+}
+
+/** The container's label that says so. */
+function networkModeOf(flags: ServiceFlags): string | undefined {
+  const modes = flags.network?.filter((network) => !isOfCluster(network)).map(({ target }) => target);
+  if (modes === undefined) return undefined;
+  if (modes.length > 0 && flags.network!.length > 1) {
+    throw new UsageError(`--network ${modes[0]} excludes other networks`);
+  }
+  return modes[0] ?? "";
 }
 
 export function withNetworkIds(
@@ -94,6 +114,12 @@ export function withNetworkIds(
   lookup: Lookup,
 ): readonly NetworkAttachmentConfig[] {
   return attachments.map((attachment) => ({ ...attachment, target: lookup.networks.get(attachment.target)! }));
+}
+
+function withNetworkMode(base: ContainerSpec, mode: string | undefined): ContainerSpec {
+  if (mode === undefined) return base;
+  const { [networkLabel]: _before, ...labels } = base.labels;
+  return { ...base, labels: mode === "" ? labels : { ...labels, [networkLabel]: mode } };
 }
 
 function withResourceFlags(
@@ -109,8 +135,18 @@ function withResourceFlags(
     memoryBytes: flags.reserveMemory ?? flags.memoryReservation,
     generic: flags.genericResource ?? flags.genericResources,
   });
-  if (!limits && !reservations) return base;
-  return ResourceRequirements.create({ ...base, limits, reservations });
+  const swap = flags.memorySwap === undefined ? base?.swapBytes : Int64Value.create({ value: flags.memorySwap });
+  const { memorySwappiness } = flags;
+  const swappiness =
+    memorySwappiness === undefined ? base?.memorySwappiness : Int64Value.create({ value: memorySwappiness });
+  if (!limits && !reservations && !swap && !swappiness) return base;
+  return ResourceRequirements.create({
+    ...base,
+    limits,
+    reservations,
+    swapBytes: swap,
+    memorySwappiness: swappiness,
+  });
 }
 
 function withAmounts(

@@ -1,0 +1,154 @@
+import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Task } from "@starling/api";
+import type { Clock } from "@starling/base";
+import type { Dependencies } from "../dependencies/dependencies.ts";
+import { FatalTaskError } from "../exec/controller.ts";
+import { type ContainerFolders, writeDependencies } from "./bundle-files.ts";
+import { cdiEdits } from "./cdi.ts";
+import { allDevices, allDevicesRule, hostDevices, ioLimitsOf } from "./devices.ts";
+import type { StoredImage } from "./image/image-store.ts";
+import { volumeMount, wantedMounts } from "./mounts.ts";
+import { securityModules } from "./security-modules.ts";
+import { bundleSpecOf, type Hardware, hostnameOf, optionsOf } from "./spec.ts";
+import type { TemplateNode } from "./template.ts";
+import type { VolumeStore } from "./volumes.ts";
+
+export interface BundleContext {
+  readonly dependencies: Dependencies;
+  readonly clock: Clock;
+  readonly volumes: VolumeStore;
+  readonly cgroupParent: string | undefined;
+  readonly cdiFolders?: readonly string[] | undefined;
+  node(): TemplateNode;
+}
+
+/** Of a container's data folder: names of the volumes it uses, of its own first. */
+interface VolumesFile {
+  readonly version: 1;
+  readonly anonymous: readonly string[];
+  readonly named: readonly string[];
+}
+
+/**
+ * Writes a task's bundle and runs `create` on it, with the volumes it needs in place; those that are new are filled
+ * while it is created. Throws FatalTaskError for what this node cannot give.
+ */
+export async function withBundle<T>(
+  input: { readonly task: Task; readonly image: StoredImage; readonly folders: ContainerFolders; readonly log: string },
+  context: BundleContext,
+  create: () => Promise<T>,
+): Promise<T> {
+  const { task, image, folders } = input;
+  const { bundle, data } = folders;
+  const node = context.node();
+  const file = (name: string) => join(bundle, "files", name);
+  const wanted = wantedMounts(task, node, image.config.volumes);
+  await makeSources(wanted.createdSources);
+  await Promise.all(wanted.mounts.filter(({ type }) => type === "bind").map(({ source }) => checkSource(source!)));
+  const [files, { hardware, mounts }, modules] = await Promise.all([
+    writeDependencies(task, context.dependencies, bundle),
+    hardwareOf(task, context.cdiFolders),
+    securityModules(),
+    writeFile(file("hostname"), `${hostnameOf({ task, node })}\n`, { mode: 0o644 }),
+    writeFile(file("hosts"), "", { mode: 0o644 }),
+    writeFile(file("resolv.conf"), "", { mode: 0o644 }),
+  ]);
+  await writeVolumesFile(data, {
+    version: 1,
+    anonymous: wanted.volumes.filter(({ anonymous }) => anonymous).map(({ name }) => name),
+    named: wanted.volumes.filter(({ anonymous }) => !anonymous).map(({ name }) => name),
+  });
+  const createdAtMs = context.clock.now();
+  const volumes = wanted.volumes.map(({ name, labels, options, anonymous }) => ({
+    ...{ name, labels, options, anonymous, createdAtMs },
+  }));
+  return context.volumes.withVolumes(volumes, async (isNew) => {
+    const filled = new Set<string>();
+    const ofVolumes = await Promise.all(
+      wanted.volumes.map(async (volume) => {
+        // An existing volume keeps the driver options that it was made with.
+        const { options } = (await context.volumes.get(volume.name)) ?? volume;
+        // Mounted at two places, it gets what is at the first.
+        const fill = isNew(volume.name) && !filled.has(volume.name);
+        filled.add(volume.name);
+        return volumeMount({ ...volume, options }, context.volumes.dataFolder(volume.name), fill);
+      }),
+    );
+    const spec = bundleSpecOf({
+      task,
+      node,
+      image: image.config,
+      files,
+      mounts: [...wanted.mounts, ...ofVolumes, ...mounts],
+      hardware,
+      securityModules: modules,
+      cgroupParent: context.cgroupParent,
+      paths: {
+        layers: image.layers,
+        upper: join(data, "upper"),
+        work: join(data, "work"),
+        root: join(data, "root"),
+        log: input.log,
+        hostname: file("hostname"),
+        hosts: file("hosts"),
+        resolvConf: file("resolv.conf"),
+      },
+    });
+    await writeFile(join(bundle, "spec.json"), JSON.stringify(spec), { mode: 0o600 });
+    return create();
+  });
+}
+
+/** Volumes that a container with this data folder uses; its own, and those that outlive it. */
+export async function volumesOf(
+  dataFolder: string,
+): Promise<{ readonly anonymous: readonly string[]; readonly named: readonly string[] }> {
+  const text = await readFile(join(dataFolder, "volumes.json"), "utf8").catch(() => undefined);
+  if (text === undefined) return { anonymous: [], named: [] };
+  return JSON.parse(text) as VolumesFile;
+}
+
+async function writeVolumesFile(dataFolder: string, content: VolumesFile): Promise<void> {
+  await writeFile(join(dataFolder, "volumes.json"), JSON.stringify(content));
+}
+
+async function makeSources(folders: readonly string[]): Promise<void> {
+  for (const folder of folders) {
+    await mkdir(folder, { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw new FatalTaskError(`bind source ${folder} cannot be made: ${error.message}`);
+    });
+  }
+}
+
+async function checkSource(source: string): Promise<void> {
+  await stat(source).catch(() => {
+    throw new FatalTaskError(
+      `invalid mount config for type "bind": bind source path does not exist on this node: ${source}`,
+    );
+  });
+}
+
+/** Devices, their variables and mounts; a named generic resource that is a CDI device brings that device. */
+async function hardwareOf(task: Task, folders: readonly string[] | undefined) {
+  const options = optionsOf(task);
+  const paths = options.devices.filter((device) => device.kind === "path");
+  const asked = options.devices.filter((device) => device.kind === "cdi").map(({ name }) => name);
+  const assigned = task.assignedGenericResources
+    .map(({ namedResourceSpec: named }) => (named?.kind.includes("/") ? `${named.kind}=${named.value}` : ""))
+    .filter((name) => name !== "");
+  const [own, cdi, ioLimits, all] = await Promise.all([
+    hostDevices(paths),
+    cdiEdits([...asked, ...assigned], folders),
+    ioLimitsOf(options.ioLimits),
+    options.privileged ? allDevices() : [],
+  ]);
+  const rules = options.privileged ? [allDevicesRule] : [...options.deviceRules, ...own.rules, ...cdi.rules];
+  const hardware: Hardware = {
+    devices: [...all, ...own.devices, ...cdi.devices],
+    rules,
+    ioLimits,
+    env: cdi.env,
+  };
+  return { hardware, mounts: cdi.mounts };
+}
