@@ -22,6 +22,8 @@ export interface ProcessSpec {
   /** -1: unlimited. */
   readonly rlimits?: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
   readonly tty?: boolean;
+  /** Of a container without a terminal: stdin stays open until an attached client ends it. */
+  readonly openStdin?: boolean;
 }
 
 export interface BundleMount {

@@ -22,3 +22,4 @@ export {
   type ShimStats,
 } from "./shim.ts";
 export { type Feed, UnpackError, type UnpackedLayer, type UnpackOptions, unpackLayer } from "./unpack.ts";
+export { attachToContainer, type ProgramOutput, ShimStream, startProgram } from "./shim-stream.ts";

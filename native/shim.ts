@@ -1,10 +1,10 @@
-import { closeSync, constants, openSync } from "node:fs";
 import { readFile, rmdir, stat, writeFile } from "node:fs/promises";
-import { createConnection, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { dirname, join } from "node:path";
 import { runProgram } from "./binding/index.ts";
 import { type ExitStatus, type ProcessSpec, readShimState } from "./bundle.ts";
 import { nativeTool } from "./paths.ts";
+import { connectShim } from "./shim-socket.ts";
 
 /** The shim refused: its message says what failed; `errno` is the kernel's number, 0 when none. */
 export class ShimError extends Error {
@@ -65,25 +65,7 @@ export class Shim {
 
   /** Undefined when no shim listens there: it has ended, or never began. */
   static connect(bundle: string): Promise<Shim | undefined> {
-    // A socket's path holds 107 bytes; through a descriptor of the folder it is short whatever the folder's name.
-    let folder: number;
-    try {
-      folder = openSync(bundle, constants.O_RDONLY | constants.O_DIRECTORY);
-    } catch {
-      return Promise.resolve(undefined);
-    }
-    return new Promise((resolve) => {
-      const socket = createConnection({ path: `/proc/self/fd/${folder}/shim.sock` });
-      const done = (result: Shim | undefined) => {
-        closeSync(folder);
-        resolve(result);
-      };
-      socket.once("connect", () => {
-        socket.removeAllListeners("error");
-        done(new Shim(socket));
-      });
-      socket.once("error", () => done(undefined));
-    });
+    return connectShim(bundle).then((socket) => socket && new Shim(socket));
   }
 
   private constructor(socket: Socket) {
@@ -141,6 +123,11 @@ export class Shim {
 
   async stats(): Promise<ShimStats> {
     return (await this.#request("stats")) as unknown as ShimStats;
+  }
+
+  /** Process ids inside, in our PID namespace. */
+  async top(): Promise<readonly number[]> {
+    return ((await this.#request("top")) as unknown as { readonly pids: readonly number[] }).pids;
   }
 
   async resize(size: { readonly rows: number; readonly columns: number }): Promise<void> {

@@ -116,6 +116,14 @@ Result<Message> Expect(int sync, std::string_view wanted) {
   if (Status joined = cgroup.JoinSelf(); !joined.ok()) FailChild(sync, joined.error());
   auto process = PrepareProcess(spec);
   if (!process.ok()) FailChild(sync, process.error());
+  Terminal terminal;
+  if (spec.tty) {
+    auto opened = OpenTerminal();
+    if (!opened.ok()) FailChild(sync, opened.error());
+    terminal = std::move(*opened);
+    if (!SendMessage(sync, "T", terminal.master.get()).ok()) _exit(kChildFailed);
+    stdio = {terminal.slave.get(), terminal.slave.get(), terminal.slave.get()};
+  }
   FailChild(sync, Become(*process, stdio));
 }
 
@@ -170,6 +178,7 @@ Result<Executed> ExecuteInContainer(const ProcessSpec& process, int container_pi
     auto message = ReceiveMessage(sync.parent.get());
     if (!message.ok() || message->text.empty()) break;
     if (message->text[0] == 'P') executed.pid = std::atoi(message->text.c_str() + 1);
+    if (message->text[0] == 'T') executed.terminal = std::move(message->attached);
     if (message->text[0] == 'E') outcome = Error{message->text.substr(1), 0};
   }
   waitpid(helper.pid, nullptr, 0);

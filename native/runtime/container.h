@@ -37,6 +37,8 @@ Status StartContainer(Container& container);
 struct Executed {
   // A child of this process, in the namespaces of the container.
   pid_t pid = 0;
+  // With `tty`: its terminal's master, of the container's devpts.
+  UniqueFd terminal;
 };
 
 // Runs one more program inside. Its descriptors are `stdio`. An unknown program or user is an error, not an exit code.

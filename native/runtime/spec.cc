@@ -86,6 +86,7 @@ void ReadProcess(const json::Reader& reader, const ProcessSpec& fallback, Proces
   out.apparmor_profile = reader.String("appArmorProfile", fallback.apparmor_profile);
   out.selinux_label = reader.String("selinuxLabel", fallback.selinux_label);
   out.tty = reader.Bool("tty", fallback.tty);
+  out.open_stdin = reader.Bool("openStdin", fallback.open_stdin);
   if (reader.Has("rlimits")) {
     out.rlimits.clear();
     ReadRlimits(reader, out.rlimits);

@@ -44,6 +44,8 @@ struct ProcessSpec {
   std::string selinux_label;
   std::vector<Rlimit> rlimits;
   bool tty = false;
+  // Of a container without a terminal: standard input is a pipe that stays open until an attached client ends it.
+  bool open_stdin = false;
 };
 
 // Namespaces of the host that the container shares instead of having its own.

@@ -92,6 +92,16 @@ void Shim::Dispatch(Client& client, int64_t id, const std::string& op, const jso
     AnswerStatus(client, id, frozen);
   } else if (op == "exec") {
     BeginExec(client, id, request);
+  } else if (op == "stream") {
+    StartSession(client, id, request);
+  } else if (op == "attach") {
+    Attach(client, id);
+  } else if (op.starts_with("stream")) {
+    SessionRequest(client, id, op, request);
+  } else if (op == "top") {
+    json::Object members;
+    DescribeTop(members);
+    Answer(client.key, id, members);
   } else if (op == "resize") {
     AnswerStatus(client, id, Resize(request));
   } else {

@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "clock.h"
+#include "requests.h"
 #include "shim.h"
 
 namespace starling {
@@ -14,39 +15,6 @@ namespace {
 
 constexpr int64_t kOutputMaxBytes = 1 << 20;
 constexpr int64_t kTimeoutMaxMs = 24LL * 3600 * 1000;
-
-int64_t Number(const json::Value& request, std::string_view key, int64_t fallback) {
-  const json::Value* member = request.Find(key);
-  return member != nullptr && member->type == json::Value::Type::kInt ? member->integer : fallback;
-}
-
-// A JSON value as text again: the process object of an exec goes through the same checks as a spec's.
-void AppendJson(std::string& out, const json::Value& value) {
-  switch (value.type) {
-    case json::Value::Type::kNull: out.append("null"); break;
-    case json::Value::Type::kBool: out.append(value.boolean ? "true" : "false"); break;
-    case json::Value::Type::kInt: out.append(std::to_string(value.integer)); break;
-    case json::Value::Type::kDouble: out.append(std::to_string(value.number)); break;
-    case json::Value::Type::kString: json::AppendString(out, value.string); break;
-    case json::Value::Type::kArray:
-      out.push_back('[');
-      for (size_t i = 0; i < value.array.size(); i++) {
-        if (i > 0) out.push_back(',');
-        AppendJson(out, value.array[i]);
-      }
-      out.push_back(']');
-      break;
-    case json::Value::Type::kObject:
-      out.push_back('{');
-      for (size_t i = 0; i < value.object.size(); i++) {
-        if (i > 0) out.push_back(',');
-        json::AppendString(out, value.object[i].first);
-        out.push_back(':');
-        AppendJson(out, value.object[i].second);
-      }
-      out.push_back('}');
-  }
-}
 
 // A pipe that already holds `text` and is closed behind it. Longer texts than a pipe takes are refused.
 Result<UniqueFd> FilledPipe(std::string_view text) {
@@ -92,9 +60,7 @@ void Shim::KillProcesses() const {
 }
 
 Status Shim::Resize(const json::Value& request) {
-  winsize size = {};
-  size.ws_row = static_cast<unsigned short>(std::clamp<int64_t>(Number(request, "rows", 24), 1, 9999));
-  size.ws_col = static_cast<unsigned short>(std::clamp<int64_t>(Number(request, "columns", 80), 1, 9999));
+  winsize size = WindowSize(request);
   if (!spec_.process.tty) return Error{"resize: the container has no terminal", ENOTTY};
   if (ioctl(output_[0].get(), TIOCSWINSZ, &size) != 0) return Error::Errno("resize", "terminal");
   return {};
@@ -103,14 +69,8 @@ Status Shim::Resize(const json::Value& request) {
 void Shim::BeginExec(Client& client, int64_t id, const json::Value& request) {
   auto begin = [&]() -> Result<Exec> {
     if (!started_ || !start_error_.empty()) return Error{"exec: the container does not run", ESRCH};
-    const json::Value* process = request.Find("process");
-    if (process == nullptr) return Error{"exec: `process` is missing", EINVAL};
-    std::string text;
-    AppendJson(text, *process);
-    ProcessSpec fallback = spec_.process;
-    fallback.args.clear();
-    fallback.tty = false;
-    STARLING_ASSIGN(parsed, ParseProcess(text, fallback));
+    STARLING_ASSIGN(parsed, ExecProcess(request, spec_.process));
+    parsed.tty = false;
     Exec exec;
     UniqueFd input;
     const json::Value* stdin_text = request.Find("stdin");
@@ -126,8 +86,8 @@ void Shim::BeginExec(Client& client, int64_t id, const json::Value& request) {
     Stdio stdio = {input.get(), writer.get(), writer.get()};
     STARLING_ASSIGN(executed, ExecuteInContainer(parsed, container_.pidfd.get(), cgroup_, stdio));
     exec.pid = executed.pid;
-    exec.output_max = static_cast<size_t>(std::clamp<int64_t>(Number(request, "outputMaxBytes", 4096), 0, kOutputMaxBytes));
-    int64_t timeout_ms = std::clamp<int64_t>(Number(request, "timeoutMs", 0), 0, kTimeoutMaxMs);
+    exec.output_max = static_cast<size_t>(std::clamp<int64_t>(IntMember(request, "outputMaxBytes", 4096), 0, kOutputMaxBytes));
+    int64_t timeout_ms = std::clamp<int64_t>(IntMember(request, "timeoutMs", 0), 0, kTimeoutMaxMs);
     if (timeout_ms > 0) exec.deadline_ms = MonotonicMs() + timeout_ms;
     return exec;
   };
@@ -177,6 +137,12 @@ void Shim::DescribeState(json::Object& members) const {
   members.Int("pid", container_.pid).Bool("paused", paused_);
   members.Int("createdAtMs", created_ms_).Int("startedAtMs", started_ms_);
   members.Int("logDroppedWrites", log_.dropped_writes());
+}
+
+void Shim::DescribeTop(json::Object& members) const {
+  std::string pids;
+  for (int pid : cgroup_.Processes()) pids.append(pids.empty() ? "" : ",").append(std::to_string(pid));
+  members.Raw("pids", "[" + pids + "]");
 }
 
 void Shim::DescribeExit(json::Object& members) const {

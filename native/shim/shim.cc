@@ -53,6 +53,7 @@ Result<std::unique_ptr<Shim>> Shim::Create(Spec spec, cgroup::Cgroup cgroup) {
     STARLING_TRY(shim->cgroup_.Create(shim->spec_.limits));
     Stdio stdio;
     UniqueFd writers[2];
+    UniqueFd reader;
     if (!shim->spec_.process.tty) {
       for (int i = 0; i < 2; i++) {
         int ends[2];
@@ -60,6 +61,14 @@ Result<std::unique_ptr<Shim>> Shim::Create(Spec spec, cgroup::Cgroup cgroup) {
         shim->output_[i].reset(ends[0]);
         writers[i].reset(ends[1]);
         fcntl(ends[0], F_SETFL, O_NONBLOCK);
+      }
+      if (shim->spec_.process.open_stdin) {
+        int ends[2];
+        if (pipe2(ends, O_CLOEXEC) != 0) return Error::Errno("pipe", "");
+        reader.reset(ends[0]);
+        shim->input_.reset(ends[1]);
+        fcntl(ends[1], F_SETFL, O_NONBLOCK);
+        stdio.in = reader.get();
       }
       stdio.out = writers[0].get();
       stdio.err = writers[1].get();
@@ -119,6 +128,15 @@ void Shim::Poll() {
     add(exec.output.get(), POLLIN);
     if (exec.deadline_ms > 0 && (deadline_ms == 0 || exec.deadline_ms < deadline_ms)) deadline_ms = exec.deadline_ms;
   }
+  size_t first_session = fds.size();
+  for (const Session& session : sessions_) {
+    bool has_room = HasRoom(session);
+    add(has_room ? session.output[0].get() : -1, POLLIN);
+    add(has_room ? session.output[1].get() : -1, POLLIN);
+    const UniqueFd& input = session.id == 0 ? InputOfContainer() : session.input;
+    add(session.waiting_write ? input.get() : -1, POLLOUT);
+  }
+  size_t sessions = sessions_.size();
   size_t first_client = fds.size();
   for (const Client& client : clients_) {
     add(client.fd.get(), static_cast<short>(POLLIN | (client.output.empty() ? 0 : POLLOUT)));
@@ -128,8 +146,14 @@ void Shim::Poll() {
   if (poll(fds.data(), fds.size(), timeout) < 0) return;
   if (fds[2].revents != 0) ReadOutput(Stream::kStdout);
   if (fds[3].revents != 0) ReadOutput(Stream::kStderr);
-  for (size_t i = first_exec; i < first_client; i++) {
+  for (size_t i = first_exec; i < first_session; i++) {
     if (fds[i].revents != 0) ReadExec(execs_[i - first_exec]);
+  }
+  for (size_t i = 0; i < sessions; i++) {
+    const pollfd* of_session = &fds[first_session + 3 * i];
+    if (of_session[0].revents != 0) ReadSession(sessions_[i], Stream::kStdout, false);
+    if (of_session[1].revents != 0) ReadSession(sessions_[i], Stream::kStderr, false);
+    if (of_session[2].revents != 0) WriteInput(sessions_[i]);
   }
   // Handling a request may add execs, never clients: indexes of clients hold until Accept.
   for (size_t i = first_client; i < fds.size(); i++) {
@@ -140,6 +164,7 @@ void Shim::Poll() {
   if (fds[1].revents != 0) Accept();
   if (fds[0].revents != 0) Reap();
   EndExecs();
+  EndSessions();
   std::erase_if(clients_, [](const Client& client) { return client.closed; });
 }
 
@@ -154,7 +179,12 @@ void Shim::ReadOutput(Stream stream) {
       fd.reset();
       return;
     }
-    log_.Append(stream, std::string_view(buffer, static_cast<size_t>(count)));
+    std::string_view data(buffer, static_cast<size_t>(count));
+    log_.Append(stream, data);
+    for (const Session& session : sessions_) {
+      // The container must not wait for whoever looks on: a slow one misses what does not fit.
+      if (session.id == 0 && HasRoom(session)) SendOutput(session.client_key, 0, stream, data);
+    }
   }
 }
 
@@ -173,6 +203,9 @@ void Shim::Reap() {
     }
     for (Exec& exec : execs_) {
       if (exec.pid == pid) exec.exit_code = code;
+    }
+    for (Session& session : sessions_) {
+      if (session.id != 0 && session.pid == pid) session.exit_code = code;
     }
   }
 }
@@ -196,6 +229,13 @@ void Shim::Finish() {
     exec.output.reset();
   }
   EndExecs();
+  for (Session& session : sessions_) {
+    ReadSession(session, Stream::kStdout, true);
+    ReadSession(session, Stream::kStderr, true);
+    json::Object event;
+    event.String("event", "exit").Int("exec", session.id);
+    SendEvent(session.client_key, event.Int("exitCode", session.id == 0 ? exit_->code : session.exit_code.value_or(137)));
+  }
   for (const Waiter& waiter : waiters_) {
     json::Object members;
     DescribeExit(members);

@@ -11,6 +11,12 @@
 //   pause, resume    by the freezer
 //   exec             `process`: members of a spec's process; `stdin`, `outputMaxBytes`, `timeoutMs`: answered at its end
 //   resize           `rows`, `columns` of the terminal
+//   stream           `process`, `stdin`: runs it with its streams on this connection; → `exec`, its number here, then events
+//                    {"event":"output","exec":1,"stream":"stdout","data":"<base64>"} and {"event":"exit","exec":1,"exitCode":0}
+//   attach           the container's own output from now on, as `exec` 0
+//   streamWrite      `exec`, `data` (base64), `eof`: answered when the program can read it; one at a time
+//   streamResize, streamSignal   `exec` and `rows`, `columns` or `signal`
+//   top              pids inside
 //   stats            cpu, memory, pids
 //
 // What ended is on disk (`exit.json`) before anyone is told. After that the shim removes the cgroups and ends.
@@ -72,6 +78,22 @@ class Shim {
     std::optional<int> exit_code;
   };
 
+  // A program with its streams on a client's connection; id 0: the client is attached to the container's.
+  struct Session {
+    int64_t id = 0;
+    uint64_t client_key = 0;
+    pid_t pid = 0;
+    bool tty = false;
+    UniqueFd input;
+    // With a terminal only the first, which is also `input`.
+    UniqueFd output[2];
+    std::string unwritten;
+    bool ends_input = false;
+    std::optional<Waiter> waiting_write;
+    std::optional<int> exit_code;
+    bool done = false;
+  };
+
   struct Exit {
     int code = 0;
     int signal = 0;
@@ -100,6 +122,19 @@ class Shim {
   void BeginExec(Client& client, int64_t id, const json::Value& request);
   void ReadExec(Exec& exec);
   void EndExecs();
+  Result<Session> BeginSession(const json::Value& request);
+  void StartSession(Client& client, int64_t id, const json::Value& request);
+  void Attach(Client& client, int64_t id);
+  Session* FindSession(const Client& client, int64_t session);
+  void SessionRequest(Client& client, int64_t id, const std::string& op, const json::Value& request);
+  void WriteInput(Session& session);
+  bool HasRoom(const Session& session) const;
+  void ReadSession(Session& session, Stream stream, bool to_its_end);
+  void SendOutput(uint64_t client_key, int64_t session, Stream stream, std::string_view data);
+  void SendEvent(uint64_t client_key, json::Object& event);
+  void EndSessions();
+  UniqueFd& InputOfContainer();
+  void DescribeTop(json::Object& members) const;
   void DescribeState(json::Object& members) const;
   void DescribeExit(json::Object& members) const;
   void DescribeStats(json::Object& members) const;
@@ -117,9 +152,13 @@ class Shim {
   Container container_;
   LogWriter log_;
   UniqueFd output_[2];
+  // Of a container whose stdin is kept open and is no terminal.
+  UniqueFd input_;
   std::vector<Client> clients_;
   std::vector<Waiter> waiters_;
   std::vector<Exec> execs_;
+  std::vector<Session> sessions_;
+  int64_t next_session_ = 1;
   std::optional<Exit> exit_;
   bool started_ = false;
   bool paused_ = false;

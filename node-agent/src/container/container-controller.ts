@@ -9,7 +9,17 @@ import {
   type Task,
 } from "@starling/api";
 import type { Clock, Logger, Millis } from "@starling/base";
-import { createContainer, type ExitStatus, type Shim, ShimError } from "@starling/native";
+import {
+  attachToContainer,
+  createContainer,
+  type ExitStatus,
+  type ProcessSpec,
+  type Shim,
+  ShimError,
+  type ShimStats,
+  type ShimStream,
+  startProgram,
+} from "@starling/native";
 import type { Dependencies } from "../dependencies/dependencies.ts";
 import { type Controller, ExitError, FatalTaskError, type LogChunk } from "../exec/controller.ts";
 import type { NetworkAttacher } from "../exec/network-attacher.ts";
@@ -178,6 +188,35 @@ export class ContainerController implements Controller {
     }
     const { clock } = this.#host;
     yield* readLog(this.#logFile, options, { clock, signal, ended: () => ended });
+  }
+
+  /** Runs one more program in the running container, with its streams here. Throws ShimError when it cannot be run. */
+  exec(process: ProcessSpec, options: { readonly stdin?: boolean } = {}): Promise<ShimStream> {
+    return startProgram(this.#folders.bundle, process, options);
+  }
+
+  /** The container's own streams from now on; what it printed before is in its log. */
+  attach(): Promise<ShimStream> {
+    return attachToContainer(this.#folders.bundle);
+  }
+
+  /** What it uses now; undefined when it does not run. */
+  async stats(): Promise<ShimStats | undefined> {
+    const state = await this.#process.state();
+    return state.t === "created" || state.t === "running" ? state.shim.stats() : undefined;
+  }
+
+  /** Its processes as the host numbers them; empty when it does not run. */
+  async top(): Promise<readonly number[]> {
+    const state = await this.#process.state();
+    return state.t === "created" || state.t === "running" ? state.shim.top() : [];
+  }
+
+  /** Stops or lets go on every process inside, by the freezer. Throws FatalTaskError when it does not run. */
+  async setPaused(paused: boolean): Promise<void> {
+    const state = await this.#process.state();
+    if (state.t !== "running") throw new FatalTaskError("container does not run");
+    await (paused ? state.shim.pause() : state.shim.resume());
   }
 
   /** Gives up what this process holds of the container, which goes on. */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import type { Node, NodeDescription, Task } from "@starling/api";
 import type { Clock, Logger } from "@starling/base";
 import type { Dependencies } from "../dependencies/dependencies.ts";
-import type { Controller, Executor } from "../exec/controller.ts";
+import type { Executor } from "../exec/controller.ts";
 import type { NetworkAttacher } from "../exec/network-attacher.ts";
 import { volumesOf } from "./bundle.ts";
 import { type ContainerFolders, removeFolders } from "./bundle-files.ts";
@@ -101,7 +101,7 @@ export class ContainerExecutor implements Executor {
     this.#nodeId = node.id;
   }
 
-  controller(task: Task): Controller {
+  controller(task: Task): ContainerController {
     if (this.#nodeId === "") this.#nodeId = task.nodeId;
     return new ContainerController(task, this.#host);
   }

@@ -77,6 +77,7 @@ export function bundleSpecOf(input: SpecInput): BundleSpec {
       groups: spec.groups,
       ...confinementOf(spec, options, input.securityModules),
       tty: spec.tty,
+      openStdin: spec.openStdin,
       rlimits: spec.ulimits.map(({ name, soft, hard }) => ({ name, soft, hard })),
     },
     root: { layers: paths.layers, upper: paths.upper, work: paths.work, folder: paths.root, readOnly: spec.readOnly },

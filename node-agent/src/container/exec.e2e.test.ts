@@ -1,0 +1,173 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ContainerSpec, LogSubscriptionOptions, Task, TaskSpec } from "@starling/api";
+import { newId, nullLogger, systemClock } from "@starling/base";
+import type { ShimStream } from "@starling/native";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { Dependencies } from "../dependencies/dependencies.ts";
+import { noNetwork } from "../exec/network-attacher.ts";
+import type { ContainerController } from "./container-controller.ts";
+import { ContainerExecutor } from "./executor.ts";
+import { TestRegistry } from "./test-registry.ts";
+
+const { signal } = new AbortController();
+let folder: string;
+let registry: TestRegistry;
+let executor: ContainerExecutor;
+let idle: ContainerController;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "starling-exec-"));
+  registry = await TestRegistry.start();
+  executor = new ContainerExecutor({
+    stateDir: join(folder, "state"),
+    runDir: join(folder, "run"),
+    log: nullLogger,
+    clock: systemClock,
+    hostname: "host1",
+    network: noNetwork,
+    dependencies: new Dependencies(),
+  });
+  await executor.open();
+  idle = await started("sleep 1000");
+});
+
+afterAll(async () => {
+  await executor?.removeUnknown(new Set());
+  await executor?.close();
+  await registry?.stop();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function started(script: string, spec: Partial<ContainerSpec> = {}): Promise<ContainerController> {
+  const container = ContainerSpec.create({ image: registry.image, command: ["sh", "-c", script], ...spec });
+  const of = Task.create({ id: newId(), nodeId: "n1", slot: 1, spec: TaskSpec.create({ container }) });
+  const controller = executor.controller(of);
+  await controller.prepare(signal);
+  await controller.start(signal);
+  return controller;
+}
+
+/** All that it prints, by stream. */
+async function outputOf(stream: ShimStream): Promise<{ readonly stdout: string; readonly stderr: string }> {
+  const texts = { stdout: "", stderr: "" };
+  for await (const { stream: name, data } of stream.output()) texts[name] += Buffer.from(data).toString("utf8");
+  return texts;
+}
+
+/** Reads until `wanted` was printed. */
+async function until(stream: ShimStream, wanted: string): Promise<string> {
+  let text = "";
+  for await (const { data } of stream.output()) {
+    text += Buffer.from(data).toString("utf8");
+    if (text.includes(wanted)) break;
+  }
+  return text;
+}
+
+describe("a program run in a container", () => {
+  it("has streams and an exit code of its own", async () => {
+    const stream = await idle.exec({ args: ["sh", "-c", "echo out; echo err >&2; exit 7"] });
+    expect(await outputOf(stream)).toEqual({ stdout: "out\n", stderr: "err\n" });
+    expect(await stream.exitCode).toBe(7);
+  });
+
+  it("reads what is written, to its end, whatever its size and bytes", async () => {
+    const stream = await idle.exec({ args: ["sha256sum"] }, { stdin: true });
+    const bytes = Buffer.alloc(3_000_001, Uint8Array.from([0, 255, 10, 200, 128, 1, 2]));
+    await stream.write(bytes);
+    await stream.end();
+    const { createHash } = await import("node:crypto");
+    expect((await outputOf(stream)).stdout).toBe(`${createHash("sha256").update(bytes).digest("hex")}  -\n`);
+    expect(await stream.exitCode).toBe(0);
+    await expect(stream.write(bytes)).rejects.toThrow("has ended");
+  });
+
+  it("gives all of a long output to a reader who takes his time", async () => {
+    const stream = await idle.exec({ args: ["head", "-c", "20000000", "/dev/zero"] });
+    let bytes = 0;
+    for await (const { data } of stream.output()) {
+      bytes += data.length;
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(bytes).toBe(20_000_000);
+  });
+
+  it("has a terminal that takes input, its size, and its keys", async () => {
+    const stream = await idle.exec({ args: ["sh"], env: ["PS1=", "TERM=dumb", "PATH=/bin"], tty: true });
+    await stream.resize({ rows: 33, columns: 99 });
+    await stream.write(Buffer.from("stty size; tty; sleep 1000\n"));
+    expect(await until(stream, "/dev/pts/0")).toContain("33 99");
+    await stream.write(Buffer.from("\x03"));
+    await stream.write(Buffer.from("echo code $?\n"));
+    expect(await until(stream, "code 130")).toContain("code 130");
+    await stream.end();
+    expect(await stream.exitCode).toBe(130);
+  });
+
+  it("gets signals, and loses its streams with whoever ran it", async () => {
+    const script = "trap 'exit 9' USR1; echo up; while :; do sleep 0.02; done";
+    const stream = await idle.exec({ args: ["sh", "-c", script] });
+    await until(stream, "up");
+    await stream.signal(10);
+    expect(await stream.exitCode).toBe(9);
+    const left = await idle.exec({ args: ["sh", "-c", "trap 'exit' HUP; while echo x; do sleep 0.02; done"], tty: true });
+    await until(left, "x");
+    expect(await idle.top()).toContain(left.pid);
+    left.close();
+    while ((await idle.top()).includes(left.pid)) await new Promise((resolve) => setTimeout(resolve, 10));
+  });
+
+  it("says what cannot be run", async () => {
+    await expect(idle.exec({ args: ["nosuch"] })).rejects.toThrow('"nosuch": executable file not found in $PATH');
+    await expect(idle.exec({ args: ["true"], user: "ghost" })).rejects.toThrow("unable to find user ghost");
+    const ended = await started("true");
+    await ended.wait(signal);
+    await expect(ended.exec({ args: ["true"] })).rejects.toThrow("the container does not run");
+  });
+});
+
+describe("attaching", () => {
+  it("shows the container's own output and feeds its input", async () => {
+    const controller = await started("while read line; do echo got $line; done; echo done >&2; exit 5", { openStdin: true });
+    const [one, other] = [await controller.attach(), await controller.attach()];
+    await one.write(Buffer.from("a\nb\n"));
+    const seen = outputOf(other);
+    await one.end();
+    expect(await outputOf(one)).toEqual({ stdout: "got a\ngot b\n", stderr: "done\n" });
+    expect(await seen).toEqual({ stdout: "got a\ngot b\n", stderr: "done\n" });
+    expect(await one.exitCode).toBe(5);
+    let log = "";
+    for await (const { data } of controller.logs(LogSubscriptionOptions.create(), signal)) log += Buffer.from(data);
+    expect(log).toBe("got a\ngot b\ndone\n");
+  });
+
+  it("has the container's terminal", async () => {
+    const controller = await started("stty -echo; read line; stty size; echo got $line", { tty: true, openStdin: true });
+    const stream = await controller.attach();
+    await stream.resize({ rows: 12, columns: 34 });
+    await stream.write(Buffer.from("hello\n"));
+    expect((await outputOf(stream)).stdout).toContain("12 34\r\ngot hello\r\n");
+  });
+});
+
+describe("a running container", () => {
+  it("tells its processes and what it uses, and rests while it is paused", async () => {
+    const controller = await started("while :; do :; done");
+    expect(await controller.top()).toHaveLength(1);
+    const [pid] = await controller.top();
+    await controller.setPaused(true);
+    const ticks = () => readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ").slice(11, 13).join();
+    const before = ticks();
+    const { cpuUsageNs, pids } = (await controller.stats())!;
+    expect(pids).toBe(1);
+    // Other programs get their turns meanwhile.
+    await outputOf(await idle.exec({ args: ["sha256sum", "/bin/busybox"] }));
+    expect(ticks()).toBe(before);
+    expect((await controller.stats())!.cpuUsageNs).toBe(cpuUsageNs);
+    await controller.setPaused(false);
+    await controller.terminate(signal);
+    expect(await controller.stats()).toBeUndefined();
+  });
+});
