@@ -78,6 +78,22 @@ export interface IoLimit {
   readonly writeIops?: number;
 }
 
+/** A collector that gets each line besides the file. */
+export interface LogSinkSpec {
+  readonly kind: "syslog" | "journald";
+  readonly tag: string;
+  /** Of syslog; absent: /dev/log. A Unix socket's path, or an IP address with `port`. */
+  readonly transport?: "unix" | "udp" | "tcp";
+  readonly address?: string;
+  readonly port?: number;
+  /** 0 to 23; absent: 3, daemon. */
+  readonly facility?: number;
+  readonly rfc5424?: boolean;
+  readonly hostname?: string;
+  /** Of journald: further fields, names in capitals. */
+  readonly fields?: Readonly<Record<string, string>>;
+}
+
 export type HostNamespace = "pid" | "ipc" | "network" | "uts" | "cgroup";
 
 /** `spec.json` of a bundle (native/runtime/spec.h). */
@@ -130,7 +146,13 @@ export interface BundleSpec {
   readonly netnsPath?: string;
   readonly init?: boolean;
   readonly oomScoreAdj?: number;
-  readonly log?: { readonly path: string; readonly maxBytes?: number; readonly maxFiles?: number };
+  readonly log?: {
+    /** Absent: no file. */
+    readonly path?: string;
+    readonly maxBytes?: number;
+    readonly maxFiles?: number;
+    readonly sink?: LogSinkSpec;
+  };
 }
 
 /** How a container ended. Times in milliseconds since the epoch; `startedAtMs` is 0 when it never ran. */

@@ -7,6 +7,7 @@ export {
   type ExitStatus,
   type HostNamespace,
   type IoLimit,
+  type LogSinkSpec,
   type ProcessSpec,
   readExitStatus,
   readShimState,

@@ -13,6 +13,8 @@ namespace starling::cgroup {
 namespace {
 
 constexpr int kCreateAttempts = 20;
+// Of a millisecond each.
+constexpr int kFreezeAttempts = 500;
 
 bool Exists(const std::string& path) { return access(path.c_str(), F_OK) == 0; }
 
@@ -141,7 +143,15 @@ bool Cgroup::KillAll() const {
 }
 
 Status Cgroup::Freeze(bool frozen) const {
-  if (const Group* group = Unified()) return fs::WriteControl(group->folder + "/cgroup.freeze", frozen ? "1" : "0");
+  if (const Group* group = Unified()) {
+    STARLING_TRY(fs::WriteControl(group->folder + "/cgroup.freeze", frozen ? "1" : "0"));
+    // Processes stop when they next leave the kernel: wait for it a moment, so that whoever asked finds them at rest.
+    for (int attempt = 0; attempt < kFreezeAttempts; attempt++) {
+      if (ReadField(group->folder + "/cgroup.events", "frozen") == (frozen ? 1 : 0)) break;
+      usleep(1'000);
+    }
+    return {};
+  }
   const Group* group = Find("freezer");
   if (group == nullptr) return Missing("freezer", "pause");
   return fs::WriteControl(group->folder + "/freezer.state", frozen ? "FROZEN" : "THAWED");

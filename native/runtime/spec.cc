@@ -152,6 +152,40 @@ void ReadDeviceRules(const json::Reader& reader, std::vector<cgroup::DeviceRule>
   }
 }
 
+bool IsPlain(std::string_view text) {
+  for (char c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) return false;
+  }
+  return true;
+}
+
+void ReadSink(const json::Reader& reader, LogSinkSpec& out) {
+  std::string kind = reader.String("kind");
+  if (kind.empty()) return;
+  if (kind != "syslog" && kind != "journald") reader.Fault("kind", "must be `syslog` or `journald`, not `" + kind + "`");
+  out.kind = kind == "syslog" ? LogSinkSpec::Kind::kSyslog : LogSinkSpec::Kind::kJournald;
+  std::string transport = reader.String("transport", "unix");
+  if (transport != "unix" && transport != "udp" && transport != "tcp") reader.Fault("transport", "must be unix, udp or tcp");
+  out.transport = transport == "unix"  ? LogSinkSpec::Transport::kUnix
+                  : transport == "udp" ? LogSinkSpec::Transport::kUdp
+                                       : LogSinkSpec::Transport::kTcp;
+  out.address = reader.String("address", out.address);
+  if (out.address.empty() || out.address.size() > 100) reader.Fault("address", "must have 1 to 100 characters");
+  out.port = static_cast<int>(reader.Int("port", out.port, 1, 65535));
+  out.facility = static_cast<int>(reader.Int("facility", out.facility, 0, 23));
+  out.rfc5424 = reader.Bool("rfc5424", false);
+  out.hostname = reader.String("hostname");
+  out.tag = reader.String("tag");
+  out.fields = reader.Map("fields");
+  for (const std::string* text : {&out.hostname, &out.tag}) {
+    if (!IsPlain(*text)) reader.Fault("tag", "must not have control characters");
+  }
+  for (const auto& [name, value] : out.fields) {
+    bool is_name = !name.empty() && name.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == std::string::npos;
+    if (!is_name || name[0] == '_' || !IsPlain(value)) reader.Fault("fields", "`" + name + "` is no field of the journal");
+  }
+}
+
 void ReadHostNamespaces(const json::Reader& reader, HostNamespaces& out) {
   for (const std::string& name : reader.Strings("hostNamespaces")) {
     if (name == "pid") out.pid = true;
@@ -270,6 +304,7 @@ Result<Spec> ParseSpec(std::string_view text) {
   spec.log.path = log.String("path");
   spec.log.max_bytes = log.Int("maxBytes", spec.log.max_bytes, 4096, kMost);
   spec.log.max_files = log.Int("maxFiles", spec.log.max_files, 1, 1000);
+  ReadSink(log.Child("sink"), spec.log.sink);
   if (!fault.empty()) return Error{"spec: " + fault, EINVAL};
   return spec;
 }

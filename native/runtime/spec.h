@@ -57,11 +57,30 @@ struct HostNamespaces {
   bool cgroup = false;
 };
 
+// A collector of the host or beyond that gets each line, too.
+struct LogSinkSpec {
+  enum class Kind { kNone, kSyslog, kJournald };
+  enum class Transport { kUnix, kUdp, kTcp };
+  Kind kind = Kind::kNone;
+  // kSyslog: a socket's path, or an IP address and `port`.
+  Transport transport = Transport::kUnix;
+  std::string address = "/dev/log";
+  int port = 514;
+  // 0 … 23, RFC 5424 §6.2.1.
+  int facility = 3;
+  bool rfc5424 = false;
+  std::string hostname;
+  std::string tag;
+  // kJournald: further fields, names in capitals.
+  std::vector<std::pair<std::string, std::string>> fields;
+};
+
 struct LogSpec {
   // Empty: output is thrown away.
   std::string path;
   int64_t max_bytes = 10 << 20;
   int64_t max_files = 3;
+  LogSinkSpec sink;
 };
 
 struct Spec {

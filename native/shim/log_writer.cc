@@ -31,6 +31,8 @@ std::string Now() {
 Result<LogWriter> LogWriter::Open(const LogSpec& spec) {
   LogWriter writer;
   writer.spec_ = spec;
+  STARLING_ASSIGN(sink, LogSink::Open(spec.sink));
+  writer.sink_ = std::move(sink);
   if (spec.path.empty()) return writer;
   STARLING_ASSIGN(fd, fs::Open(spec.path, O_WRONLY | O_CREAT | O_APPEND, 0640));
   struct stat info;
@@ -40,7 +42,7 @@ Result<LogWriter> LogWriter::Open(const LogSpec& spec) {
 }
 
 void LogWriter::Append(Stream stream, std::string_view data) {
-  if (!fd_) return;
+  if (!fd_ && !sink_.open()) return;
   std::string& partial = Partial(stream);
   while (!data.empty()) {
     size_t newline = data.find('\n');
@@ -63,13 +65,15 @@ void LogWriter::Append(Stream stream, std::string_view data) {
 
 void LogWriter::Finish(Stream stream) {
   std::string& partial = Partial(stream);
-  if (!fd_ || partial.empty()) return;
+  if (partial.empty()) return;
   AddLine(stream, partial);
   partial.clear();
   WriteBatch();
 }
 
 void LogWriter::AddLine(Stream stream, std::string_view line) {
+  sink_.Send(stream == Stream::kStderr, line.ends_with('\n') ? line.substr(0, line.size() - 1) : line);
+  if (!fd_) return;
   batch_.append("{\"log\":");
   json::AppendString(batch_, line);
   batch_.append(stream == Stream::kStdout ? ",\"stream\":\"stdout\",\"time\":\"" : ",\"stream\":\"stderr\",\"time\":\"");

@@ -9,6 +9,7 @@
 #include "../base/result.h"
 #include "../runtime/spec.h"
 #include "../sys/unique_fd.h"
+#include "log_sink.h"
 
 namespace starling {
 
@@ -16,7 +17,7 @@ enum class Stream { kStdout, kStderr };
 
 class LogWriter {
  public:
-  // An empty path gives a writer that throws everything away.
+  // Without a path and a sink a writer that throws everything away.
   static Result<LogWriter> Open(const LogSpec& spec);
 
   // Takes what was just read. Whole lines are written in one go, the rest waits for its newline. A write that fails
@@ -26,7 +27,10 @@ class LogWriter {
   // Writes what waits for a newline: the stream has ended.
   void Finish(Stream stream);
 
-  int64_t dropped_writes() const { return dropped_writes_; }
+  // Both streams have ended.
+  void Close() { sink_.Finish(); }
+
+  int64_t dropped_writes() const { return dropped_writes_ + sink_.dropped(); }
 
  private:
   std::string& Partial(Stream stream) { return partial_[stream == Stream::kStdout ? 0 : 1]; }
@@ -35,6 +39,7 @@ class LogWriter {
   void Rotate();
 
   LogSpec spec_;
+  LogSink sink_;
   UniqueFd fd_;
   int64_t size_ = 0;
   int64_t dropped_writes_ = 0;

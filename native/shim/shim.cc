@@ -217,6 +217,7 @@ void Shim::Finish() {
     for (int rounds = 0; fd && rounds < 64; rounds++) ReadOutput(stream);
     log_.Finish(stream);
   }
+  log_.Close();
   exit_->oom_killed = cgroup_.ReadStats().oom_kills > 0;
   json::Object file;
   file.Int("version", 1);

@@ -3,11 +3,13 @@ import { join } from "node:path";
 import type { Task } from "@starling/api";
 import type { Clock } from "@starling/base";
 import type { Dependencies } from "../dependencies/dependencies.ts";
-import { FatalTaskError } from "../exec/controller.ts";
+import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import { type ContainerFolders, writeDependencies } from "./bundle-files.ts";
 import { cdiEdits } from "./cdi.ts";
 import { allDevices, allDevicesRule, hostDevices, ioLimitsOf } from "./devices.ts";
+import { lookup } from "node:dns/promises";
 import type { StoredImage } from "./image/image-store.ts";
+import { type LogPlan, logPlanOf } from "./log-driver.ts";
 import { volumeMount, wantedMounts } from "./mounts.ts";
 import { securityModules } from "./security-modules.ts";
 import { bundleSpecOf, type Hardware, hostnameOf, optionsOf } from "./spec.ts";
@@ -46,10 +48,11 @@ export async function withBundle<T>(
   const wanted = wantedMounts(task, node, image.config.volumes);
   await makeSources(wanted.createdSources);
   await Promise.all(wanted.mounts.filter(({ type }) => type === "bind").map(({ source }) => checkSource(source!)));
-  const [files, { hardware, mounts }, modules] = await Promise.all([
+  const [files, { hardware, mounts }, modules, log] = await Promise.all([
     writeDependencies(task, context.dependencies, bundle),
     hardwareOf(task, context.cdiFolders),
     securityModules(),
+    withLogAddress(logPlanOf(task, node.hostname)),
     writeFile(file("hostname"), `${hostnameOf({ task, node })}\n`, { mode: 0o644 }),
     writeFile(file("hosts"), "", { mode: 0o644 }),
     writeFile(file("resolv.conf"), "", { mode: 0o644 }),
@@ -82,6 +85,7 @@ export async function withBundle<T>(
       files,
       mounts: [...wanted.mounts, ...ofVolumes, ...mounts],
       hardware,
+      log,
       securityModules: modules,
       cgroupParent: context.cgroupParent,
       paths: {
@@ -111,6 +115,16 @@ export async function volumesOf(
 
 async function writeVolumesFile(dataFolder: string, content: VolumesFile): Promise<void> {
   await writeFile(join(dataFolder, "volumes.json"), JSON.stringify(content));
+}
+
+/** With the number of the collector's address: the shim asks no name server. */
+async function withLogAddress(plan: LogPlan): Promise<LogPlan> {
+  const { sink } = plan;
+  if (sink === undefined || sink.transport === undefined || sink.transport === "unix") return plan;
+  const { address } = await lookup(sink.address!).catch((error: Error) => {
+    throw new TemporaryError(`log collector ${sink.address}: ${error.message}`);
+  });
+  return { ...plan, sink: { ...sink, address } };
 }
 
 async function makeSources(folders: readonly string[]): Promise<void> {

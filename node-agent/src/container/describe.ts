@@ -1,6 +1,8 @@
 import { cpus, totalmem } from "node:os";
 import { EngineDescription, NodeDescription, Platform, PluginDescription, Resources } from "@starling/api";
 
+import { logDrivers } from "./log-driver.ts";
+
 const version = "0.1.0";
 
 /** Go's name of this machine's architecture, as image indexes write it. */
@@ -14,9 +16,7 @@ function unameArchitecture(): string {
 }
 
 const plugins: readonly (readonly [type: string, name: string])[] = [
-  ["Log", "json-file"],
-  ["Log", "local"],
-  ["Log", "none"],
+  ...logDrivers.map((name) => ["Log", name] as const),
   ["Network", "overlay"],
   ["Volume", "local"],
 ];

@@ -1,5 +1,7 @@
 import { execFileSync } from "node:child_process";
+import { createSocket as createDatagramSocket } from "node:dgram";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -371,6 +373,53 @@ describe("limits", () => {
     const state = JSON.parse(readFileSync(join(folder, "run", "containers", of.id, "state.json"), "utf8"));
     return state.cgroups;
   }
+});
+
+describe("log drivers", () => {
+  const withDriver = (of: Task, name: string, options: Options) => ({ ...of, logDriver: Driver.create({ name, options }) });
+
+  it("sends each line to a syslog collector, by UDP and TCP, and keeps it for readers, too", async () => {
+    const udp = createDatagramSocket("udp4");
+    await new Promise<void>((resolve) => udp.bind(0, "127.0.0.1", resolve));
+    const tcp = createServer();
+    await new Promise<void>((resolve) => tcp.listen(0, "127.0.0.1", resolve));
+    try {
+      const datagrams: string[] = [];
+      const both = new Promise<void>((resolve) => {
+        udp.on("message", (message) => datagrams.push(String(message)) === 2 && resolve());
+      });
+      const address = `udp://127.0.0.1:${udp.address().port}`;
+      const script = "echo out; sleep 0.1; echo err >&2";
+      const sent = withDriver(task(script), "syslog", { "syslog-address": address, tag: "web" });
+      expect(await run(sent)).toBe("out\nerr\n");
+      await both;
+      expect(datagrams[0]).toMatch(/^<30>\w{3} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ web\[\d+\]: out$/);
+      expect(datagrams[1]).toMatch(/^<27>.* web\[\d+\]: err$/);
+      const received = new Promise<string>((resolve) => {
+        tcp.once("connection", (socket) => {
+          let text = "";
+          socket.on("data", (data) => {
+            text += data;
+          });
+          socket.on("close", () => resolve(text));
+        });
+      });
+      const { port } = tcp.address() as AddressInfo;
+      const options = { "syslog-address": `tcp://127.0.0.1:${port}`, "syslog-format": "rfc5424" };
+      const many = withDriver(task("seq 1 2000"), "syslog", options);
+      await run(many);
+      const lines = (await received).trimEnd().split("\n");
+      expect(lines).toHaveLength(2000);
+      expect(lines[1999]).toMatch(/^<30>1 \d{4}-\d\d-\d\dT[\d:.]+Z \S+ \S+ \d+ \S+ - 2000$/);
+    } finally {
+      udp.close();
+      tcp.close();
+    }
+  });
+
+  it("keeps nothing with none", async () => {
+    expect(await run(withDriver(task("echo x"), "none", {}))).toBe("");
+  });
 });
 
 describe("confinement", () => {

@@ -14,7 +14,7 @@ import {
 } from "@starling/api";
 import { describe, expect, it } from "vitest";
 import type { ImageConfig } from "./image/manifest.ts";
-import { logRotationOf } from "./log-driver.ts";
+import { logPlanOf } from "./log-driver.ts";
 import { volumeMount, wantedMounts } from "./mounts.ts";
 import { capabilitiesOf } from "./privileges.ts";
 import { signalNumber } from "./signals.ts";
@@ -54,6 +54,7 @@ function specOf(container: Partial<ContainerSpec>, task: Partial<Task> = {}, ima
     files: [{ source: "/run/f", target: "/run/secrets/key" }],
     mounts,
     hardware: { devices: [], rules: [], ioLimits: [], env: [] },
+    log: logPlanOf(of, "host1"),
     securityModules: { appArmor: false, selinux: false, appArmorProfiles: [] },
     paths: {
       layers: ["/l2", "/l1"],
@@ -185,13 +186,34 @@ describe("signals", () => {
 
 describe("log driver", () => {
   const of = (name: string, options: Record<string, string> = {}) =>
-    logRotationOf(Task.create({ logDriver: Driver.create({ name, options }) }));
+    logPlanOf(Task.create({ id: "abcdefghijklmnop", logDriver: Driver.create({ name, options }) }), "host1");
   it("reads json-file's options", () => {
-    expect(of("json-file", { "max-size": "1.5m", "max-file": "5" })).toEqual({ maxBytes: 1572864, maxFiles: 5 });
-    expect(of("none")).toBeUndefined();
+    expect(of("json-file", { "max-size": "1.5m", "max-file": "5" })).toEqual({
+      rotation: { maxBytes: 1572864, maxFiles: 5 },
+      sink: undefined,
+    });
+    expect(of("none").rotation).toBeUndefined();
+  });
+  it("reads syslog's options", () => {
+    const options = { "syslog-address": "tcp://[::1]:601", "syslog-facility": "local7", "syslog-format": "rfc5424", tag: "{{.ID}}/x" };
+    expect(of("syslog", options).sink).toEqual({
+      kind: "syslog",
+      transport: "tcp",
+      address: "::1",
+      port: 601,
+      facility: 23,
+      rfc5424: true,
+      hostname: "host1",
+      tag: "abcdefghijkl/x",
+    });
+    expect(of("syslog").sink).toMatchObject({ transport: "unix", address: "/dev/log", facility: 3, tag: "abcdefghijkl" });
   });
   it("refuses what it cannot do", () => {
-    expect(() => of("syslog")).toThrow('log driver "syslog": not here, use json-file, local or none');
+    expect(() => of("gelf")).toThrow('log driver "gelf": not here, use one of json-file, local, none, syslog, journald');
+    expect(() => of("syslog", { "syslog-address": "http://x" })).toThrow(/write unix:\/\/\/dev\/log/);
+    expect(() => of("syslog", { "syslog-facility": "loud" })).toThrow(/must be 0 to 23 or one of kern/);
+    expect(() => of("journald", { tag: "{{.Nope}}" })).toThrow(/{{.Nope}} is not known here/);
+    expect(() => of("journald", { color: "red" })).toThrow("log option color: journald knows tag, labels");
     expect(() => of("", { "max-size": "lots" })).toThrow(/max-size=lots/);
   });
 });

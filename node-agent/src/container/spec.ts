@@ -9,7 +9,7 @@ import {
 import type { BundleDevice, BundleMount, BundleSpec, DeviceRule, HostNamespace, IoLimit } from "@starling/native";
 import { FatalTaskError } from "../exec/controller.ts";
 import type { ImageConfig } from "./image/manifest.ts";
-import { logRotationOf } from "./log-driver.ts";
+import type { LogPlan } from "./log-driver.ts";
 import { confinementOf, type SecurityModules } from "./privileges.ts";
 import { expandTemplate, type TemplateNode } from "./template.ts";
 
@@ -54,6 +54,8 @@ export interface SpecInput {
   readonly mounts: readonly BundleMount[];
   readonly hardware: Hardware;
   readonly securityModules: SecurityModules;
+  /** Its addresses are numbers. */
+  readonly log: LogPlan;
   readonly cgroupParent?: string | undefined;
 }
 
@@ -62,7 +64,7 @@ export function bundleSpecOf(input: SpecInput): BundleSpec {
   const { task, paths, image, hardware } = input;
   const spec = containerSpecOf(task);
   const options = optionsOf(task);
-  const rotation = logRotationOf(task);
+  const { rotation, sink } = input.log;
   return {
     version: 1,
     id: task.id,
@@ -91,7 +93,7 @@ export function bundleSpecOf(input: SpecInput): BundleSpec {
     resources: resourcesOf(input, options),
     init: spec.init?.value ?? false,
     oomScoreAdj: spec.oomScoreAdj,
-    ...(rotation === undefined ? {} : { log: { path: paths.log, ...rotation } }),
+    log: { ...(rotation && { path: paths.log, ...rotation }), ...(sink && { sink }) },
   };
 }
 
