@@ -1,3 +1,4 @@
+import { lookup } from "node:dns/promises";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Task } from "@starling/api";
@@ -7,7 +8,7 @@ import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import { type ContainerFolders, writeDependencies } from "./bundle-files.ts";
 import { cdiEdits } from "./cdi.ts";
 import { allDevices, allDevicesRule, hostDevices, ioLimitsOf } from "./devices.ts";
-import { lookup } from "node:dns/promises";
+
 import type { StoredImage } from "./image/image-store.ts";
 import { type LogPlan, logPlanOf } from "./log-driver.ts";
 import { volumeMount, wantedMounts } from "./mounts.ts";

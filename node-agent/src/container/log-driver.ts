@@ -83,7 +83,9 @@ function syslogOf(task: Task, options: Options, hostname: string): LogSinkSpec {
   const { "syslog-facility": facility = "daemon", "syslog-format": format = "" } = options;
   const number = /^\d+$/.test(facility) ? Number(facility) : facilities.indexOf(facility);
   if (number < 0 || number > 23) {
-    throw new FatalTaskError(`log option syslog-facility=${facility}: must be 0 to 23 or one of ${facilities.join(", ")}`);
+    throw new FatalTaskError(
+      `log option syslog-facility=${facility}: must be 0 to 23 or one of ${facilities.join(", ")}`,
+    );
   }
   const rfc5424 = Object.hasOwn(formats, format) ? formats[format] : undefined;
   if (rfc5424 === undefined) {
@@ -109,7 +111,8 @@ function addressOf(text: string): Pick<LogSinkSpec, "transport" | "address" | "p
   if (text === "") return { transport: "unix", address: "/dev/log" };
   const unix = /^unix(?:gram)?:\/\/(\/.{1,99})$/.exec(text);
   if (unix) return { transport: "unix", address: unix[1]! };
-  const [, transport, v6, name, digits] = /^(udp|tcp):\/\/(?:\[([0-9a-fA-F:]+)\]|([\w.-]+))(?::(\d{1,5}))?$/.exec(text) ?? refuse();
+  const [, transport, v6, name, digits] =
+    /^(udp|tcp):\/\/(?:\[([0-9a-fA-F:]+)\]|([\w.-]+))(?::(\d{1,5}))?$/.exec(text) ?? refuse();
   const port = digits === undefined ? 514 : Number(digits);
   if (port < 1 || port > 65535) refuse();
   return { transport: transport as "udp" | "tcp", address: (v6 ?? name)!, port };

@@ -376,7 +376,10 @@ describe("limits", () => {
 });
 
 describe("log drivers", () => {
-  const withDriver = (of: Task, name: string, options: Options) => ({ ...of, logDriver: Driver.create({ name, options }) });
+  const withDriver = (of: Task, name: string, options: Options) => ({
+    ...of,
+    logDriver: Driver.create({ name, options }),
+  });
 
   it("sends each line to a syslog collector, by UDP and TCP, and keeps it for readers, too", async () => {
     const udp = createDatagramSocket("udp4");

@@ -195,7 +195,12 @@ describe("log driver", () => {
     expect(of("none").rotation).toBeUndefined();
   });
   it("reads syslog's options", () => {
-    const options = { "syslog-address": "tcp://[::1]:601", "syslog-facility": "local7", "syslog-format": "rfc5424", tag: "{{.ID}}/x" };
+    const options = {
+      "syslog-address": "tcp://[::1]:601",
+      "syslog-facility": "local7",
+      "syslog-format": "rfc5424",
+      tag: "{{.ID}}/x",
+    };
     expect(of("syslog", options).sink).toEqual({
       kind: "syslog",
       transport: "tcp",
@@ -206,10 +211,17 @@ describe("log driver", () => {
       hostname: "host1",
       tag: "abcdefghijkl/x",
     });
-    expect(of("syslog").sink).toMatchObject({ transport: "unix", address: "/dev/log", facility: 3, tag: "abcdefghijkl" });
+    expect(of("syslog").sink).toMatchObject({
+      transport: "unix",
+      address: "/dev/log",
+      facility: 3,
+      tag: "abcdefghijkl",
+    });
   });
   it("refuses what it cannot do", () => {
-    expect(() => of("gelf")).toThrow('log driver "gelf": not here, use one of json-file, local, none, syslog, journald');
+    expect(() => of("gelf")).toThrow(
+      'log driver "gelf": not here, use one of json-file, local, none, syslog, journald',
+    );
     expect(() => of("syslog", { "syslog-address": "http://x" })).toThrow(/write unix:\/\/\/dev\/log/);
     expect(() => of("syslog", { "syslog-facility": "loud" })).toThrow(/must be 0 to 23 or one of kern/);
     expect(() => of("journald", { tag: "{{.Nope}}" })).toThrow(/{{.Nope}} is not known here/);
