@@ -6,6 +6,7 @@ import {
   Mount_Type_names,
   type Resources,
   RestartPolicy_RestartCondition_names,
+  runtimeOptionPrefix,
   type Service,
   type UpdateConfig,
   UpdateConfig_FailureAction_names,
@@ -44,6 +45,18 @@ export function describeService(service: Service): string {
     ...(container?.mounts ?? []).map(
       ({ type, source, target }): Field => ["Mount", `${Mount_Type_names[type]} ${source} -> ${target}`, 1],
     ),
+    ["Capabilities added", filled(container?.capabilityAdd), 1],
+    ["Capabilities dropped", filled(container?.capabilityDrop), 1],
+    ["Sysctls", container && pairs(container.sysctls), 1],
+    ["Ulimits", filled(container?.ulimits.map(({ name, soft, hard }) => `${name}=${soft}:${hard}`)), 1],
+    ["Read-only root", container?.readOnly || undefined, 1],
+    ["Init", container?.init?.value, 1],
+    ["Options", container && pairs(optionsOf(container.labels)), 1],
+    [
+      "Log driver",
+      spec.task.logDriver && [spec.task.logDriver.name, pairs(spec.task.logDriver.options)].filter(Boolean).join(" "),
+      1,
+    ],
     ["Secrets", filled(container?.secrets.map(({ secretName }) => secretName)), 1],
     ["Configs", filled(container?.configs.map(({ configName }) => configName)), 1],
     ["Limits", resources(spec.task.resources?.limits)],
@@ -66,6 +79,12 @@ export function describeService(service: Service): string {
     ["Ports", filled(portsOf(service).map(formatPort))],
     ["Virtual IPs", filled(service.endpoint?.virtualIps.map(({ addr }) => addr))],
   ]);
+}
+
+/** Options beyond Swarm's spec, as their flags are named. */
+function optionsOf(labels: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const own = Object.entries(labels).filter(([name]) => name.startsWith(runtimeOptionPrefix));
+  return Object.fromEntries(own.map(([name, value]) => [name.slice(runtimeOptionPrefix.length), value]));
 }
 
 function updateStatus({ updateStatus: status }: Service): Field[] {
