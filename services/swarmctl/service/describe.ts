@@ -49,8 +49,8 @@ export function describeService(service: Service): string {
     ["Capabilities dropped", filled(container?.capabilityDrop), 1],
     ["Sysctls", container && pairs(container.sysctls), 1],
     ["Ulimits", filled(container?.ulimits.map(({ name, soft, hard }) => `${name}=${soft}:${hard}`)), 1],
-    ["Read-only root", container?.readOnly || undefined, 1],
-    ["Init", container?.init?.value, 1],
+    ["Read-only root", container?.readOnly ? "true" : undefined, 1],
+    ["Init", container?.init && String(container.init.value), 1],
     ["Options", container && pairs(optionsOf(container.labels)), 1],
     [
       "Log driver",
