@@ -22,5 +22,5 @@ export {
   type ShimState,
   type ShimStats,
 } from "./shim.ts";
-export { type Feed, UnpackError, type UnpackedLayer, type UnpackOptions, unpackLayer } from "./unpack.ts";
 export { attachToContainer, type ProgramOutput, ShimStream, startProgram } from "./shim-stream.ts";
+export { type Feed, UnpackError, type UnpackedLayer, type UnpackOptions, unpackLayer } from "./unpack.ts";

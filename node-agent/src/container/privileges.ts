@@ -80,6 +80,8 @@ export function capabilitiesOf(spec: Pick<ContainerSpec, "capabilityAdd" | "capa
 
 /** What the node's kernel can confine by. */
 export interface SecurityModules {
+  /** Of the machine, as Node names it: x64, arm64. */
+  readonly architecture: string;
   readonly appArmor: boolean;
   readonly selinux: boolean;
   /** AppArmor profiles that are loaded. */
@@ -104,22 +106,26 @@ export function confinementOf(
   const labels = { ...(appArmorProfile && { appArmorProfile }), ...(selinuxLabel && { selinuxLabel }) };
   const capabilities = privileged ? allCapabilities.map((name) => `CAP_${name}`) : capabilitiesOf(spec);
   const noNewPrivileges = spec.privileges?.noNewPrivileges === true || (options.noNewPrivileges ?? !privileged);
-  return { capabilities, noNewPrivileges, ...labels, ...seccompOf(spec, privileged, capabilities) };
+  return {
+    capabilities,
+    noNewPrivileges,
+    ...labels,
+    ...seccompOf(spec, { privileged, capabilities, architecture: modules.architecture }),
+  };
 }
 
 function seccompOf(
   spec: ContainerSpec,
-  privileged: boolean,
-  capabilities: readonly string[],
+  machine: { readonly privileged: boolean; readonly capabilities: readonly string[]; readonly architecture: string },
 ): Pick<ProcessSpec, "seccomp" | "seccompProgram"> {
   const { mode, profile } = spec.privileges?.seccomp ?? { mode: Privileges_SeccompOpts_SeccompMode.DEFAULT };
   switch (mode) {
     case Privileges_SeccompOpts_SeccompMode.CUSTOM:
-      return { seccomp: true, seccompProgram: customProgram(profile ?? new Uint8Array(), capabilities) };
+      return { seccomp: true, seccompProgram: customProgram(profile ?? new Uint8Array(), machine) };
     case Privileges_SeccompOpts_SeccompMode.UNCONFINED:
       return { seccomp: false };
     default:
-      return privileged ? { seccomp: false } : { seccomp: true, seccompProgram: defaultProgram(capabilities) };
+      return machine.privileged ? { seccomp: false } : { seccomp: true, seccompProgram: defaultProgram(machine) };
   }
 }
 
@@ -127,19 +133,19 @@ function seccompOf(
 const defaultPrograms = new Map<string, string>();
 const defaultProgramsMax = 100;
 
-function defaultProgram(capabilities: readonly string[]): string {
-  const key = [...capabilities].sort().join();
+function defaultProgram(machine: Parameters<typeof seccompProgram>[1]): string {
+  const key = [machine.architecture, ...machine.capabilities].join();
   const known = defaultPrograms.get(key);
   if (known !== undefined) return known;
-  const program = seccompProgram(defaultSeccompProfile, { architecture: process.arch, capabilities });
+  const program = seccompProgram(defaultSeccompProfile, machine);
   if (defaultPrograms.size < defaultProgramsMax) defaultPrograms.set(key, program);
   return program;
 }
 
-function customProgram(profile: Uint8Array, capabilities: readonly string[]): string {
+function customProgram(profile: Uint8Array, machine: Parameters<typeof seccompProgram>[1]): string {
   try {
     const parsed = parseSeccompProfile(Buffer.from(profile).toString("utf8"));
-    return seccompProgram(parsed, { architecture: process.arch, capabilities });
+    return seccompProgram(parsed, machine);
   } catch (error) {
     throw new FatalTaskError(`privileges.seccomp: ${(error as Error).message}`);
   }

@@ -9,6 +9,7 @@ export async function securityModules(): Promise<SecurityModules> {
     textOf("/sys/fs/selinux/enforce"),
   ]);
   return {
+    architecture: process.arch,
     appArmor: enabled.startsWith("Y"),
     selinux: enforce !== "",
     // "name (enforce)", one a line.

@@ -55,7 +55,7 @@ function specOf(container: Partial<ContainerSpec>, task: Partial<Task> = {}, ima
     mounts,
     hardware: { devices: [], rules: [], ioLimits: [], env: [] },
     log: logPlanOf(of, "host1"),
-    securityModules: { appArmor: false, selinux: false, appArmorProfiles: [] },
+    securityModules: { architecture: "x64", appArmor: false, selinux: false, appArmorProfiles: [] },
     paths: {
       layers: ["/l2", "/l1"],
       upper: "/u",
