@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/netfilter/nf_conntrack_tcp.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
@@ -101,6 +102,15 @@ std::vector<uint8_t> Request(uint16_t message, uint16_t flags, uint8_t family, B
   return request;
 }
 
+// Whether the entry is a TCP connection that has ended, or not yet begun. Its tuple may be another connection's by the time
+// it is deleted, and the kernel gives a new entry in the old one's memory the same id.
+bool IsPassing(Bytes attributes) {
+  const auto info = Find(attributes, CTA_PROTOINFO);
+  const auto tcp = info ? Find(*info, CTA_PROTOINFO_TCP) : std::nullopt;
+  const auto state = tcp ? Find(*tcp, CTA_PROTOINFO_TCP_STATE) : std::nullopt;
+  return state && !state->empty() && (*state)[0] != TCP_CONNTRACK_ESTABLISHED;
+}
+
 // Entries of this namespace; -1 when that can't be read.
 long Count() {
   const UniqueFd fd(open("/proc/sys/net/netfilter/nf_conntrack_count", O_RDONLY | O_CLOEXEC));
@@ -149,6 +159,7 @@ uint32_t FlushConntrack(const ConntrackStep& step) {
       Address address{family, {}};
       std::ranges::copy(*source, address.bytes.begin());
       if (std::ranges::find(step.protocols, (*number)[0]) == step.protocols.end() || !stale(address)) continue;
+      if (IsPassing(attributes)) continue;
       std::vector<uint8_t> named;
       AppendAttribute(named, CTA_TUPLE_ORIG | NLA_F_NESTED, *original);
       AppendAttribute(named, CTA_ID, *id);

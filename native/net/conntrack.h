@@ -13,7 +13,7 @@ struct ConntrackStep {
   std::vector<uint8_t> protocols;    // IPPROTO_TCP, IPPROTO_UDP
 };
 
-// Deletes the entries of these protocols that lead to an address of `subnets` which is not in `live`: their next packet is
+// Deletes the entries of these protocols (of TCP, established ones only) that lead to an address of `subnets` which is not in `live`: their next packet is
 // translated anew. Returns how many it deleted; 0 at once where nothing is tracked. Throws std::runtime_error when an
 // address is none or the kernel refuses the listing.
 uint32_t FlushConntrack(const ConntrackStep& step);
