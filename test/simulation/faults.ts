@@ -52,7 +52,8 @@ export const faultNames = [
   "member removed",
 ] as const;
 
-const membersMost = 5;
+/** Members of a group at most, unless asked otherwise. */
+export const membersUsual = 5;
 const membersLeast = 3;
 
 /** Lets something go wrong, now and then. Each kind of fault is on its own; together they make the weather of a run. */
@@ -64,15 +65,17 @@ export class Faults {
   /** How often those who have just won or granted an election are hit. */
   readonly #electionRate: number;
   readonly #elections: boolean;
+  readonly #membersMost: number;
   readonly #usualWeather: Weather;
   /** The group is complete, and it is not yet time to recover. */
   #active = false;
 
   /** With `elections`, what goes wrong goes wrong around elections, and of those there are many. */
-  constructor(world: FaultyWorld, chance: Chance, options: { readonly elections: boolean }) {
+  constructor(world: FaultyWorld, chance: Chance, options: { readonly elections: boolean; readonly members: number }) {
     this.#world = world;
     this.#chance = chance;
     this.#elections = options.elections;
+    this.#membersMost = options.members;
     this.#rate = options.elections ? 0.01 : chance.between(0.005, 0.05);
     this.#usualWeather = options.elections ? { ...fairWeather, loss: 0.2 } : fairWeather;
     this.#electionRate = options.elections ? 0.8 : chance.pick([0, 0.1, 0.5])!;
@@ -369,7 +372,7 @@ export class Faults {
   }
 
   #join(): void {
-    if (this.#members().length >= membersMost || this.#elections) return;
+    if (this.#members().length >= this.#membersMost || this.#elections) return;
     this.#world.trace.strike("member joins");
     this.#world.addHost();
   }

@@ -4,7 +4,7 @@ import { Chance } from "./chance.ts";
 import { Checkers } from "./checkers/index.ts";
 import { registerOf, storeText } from "./checkers/state.ts";
 import { Clients } from "./clients.ts";
-import { Faults, type FaultyWorld } from "./faults.ts";
+import { Faults, type FaultyWorld, membersUsual } from "./faults.ts";
 import { Host, type Surroundings } from "./host.ts";
 import type { Mutant } from "./mutants.ts";
 import { SimNetwork } from "./network.ts";
@@ -35,9 +35,11 @@ const recoveryMs = 60_000;
 export async function runWorld(options: {
   readonly seed: number;
   readonly steps: number;
+  /** A group has this many members at most. */
+  readonly members?: number;
   readonly mutant?: Mutant | undefined;
 }): Promise<Outcome> {
-  const world = new World(options.seed, options.mutant);
+  const world = new World(options.seed, options.members ?? membersUsual, options.mutant);
   await world.run(options.steps);
   return world.outcome();
 }
@@ -60,7 +62,7 @@ class World implements FaultyWorld {
   /** The membership as the furthest replica knows it. */
   #membership: { readonly applied: number; readonly voters: readonly string[] } = { applied: 0, voters: [] };
 
-  constructor(seed: number, mutant: Mutant | undefined) {
+  constructor(seed: number, members: number, mutant: Mutant | undefined) {
     this.#seed = seed;
     this.chance = new Chance(seed);
     this.trace = new Trace(() => ({ step: this.#step, ms: this.schedule.now }));
@@ -83,7 +85,7 @@ class World implements FaultyWorld {
       someLeader: () => this.hosts.find(({ leads }) => leads),
     };
     this.#clients = new Clients(this.chance.fork(), this.#checkers, this.trace);
-    this.#faults = new Faults(this, this.chance.fork(), { elections });
+    this.#faults = new Faults(this, this.chance.fork(), { elections, members });
   }
 
   get voters(): readonly string[] {
