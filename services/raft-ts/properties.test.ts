@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { Changer, type Membership } from "./confchange/changer.ts";
 import { RaftLog } from "./log.ts";
 import { silentLogger } from "./logger.ts";
 import { MemoryStorage } from "./memory-storage.ts";
@@ -7,7 +8,8 @@ import { jointCommittedIndex, jointVoteResult } from "./quorum/joint.ts";
 import { majorityCommittedIndex, majorityVoteResult, VoteResult } from "./quorum/majority.ts";
 import { entry } from "./test-group.ts";
 import { Inflights } from "./tracker/inflights.ts";
-import { type Entry, noLimit } from "./types.ts";
+import { emptyTrackerConfig } from "./tracker/tracker.ts";
+import { type ConfChangeSingle, ConfChangeType, type Entry, noLimit } from "./types.ts";
 import { entriesSize } from "./wire.ts";
 
 // Each against a slow and obvious model.
@@ -171,6 +173,59 @@ describe("raft log", () => {
           expect(more.length === limited.length || more.length === 1 || entriesSize(more) > maxSize).toBe(true);
         }
       }),
+    );
+  });
+});
+
+describe("Raft thesis §4: conf changes", () => {
+  type Model = { readonly voters: Set<bigint>; readonly learners: Set<bigint> };
+  const { ConfChangeAddNode, ConfChangeAddLearnerNode, ConfChangeRemoveNode, ConfChangeUpdateNode } = ConfChangeType;
+  const change = fc.record({
+    type: fc.constantFrom(ConfChangeAddNode, ConfChangeAddLearnerNode, ConfChangeRemoveNode, ConfChangeUpdateNode),
+    nodeId: fc.bigInt({ min: 0n, max: 6n }),
+  });
+
+  /** By definition: what each change says of its node, one after the other. */
+  function modelOf(start: Model, changes: readonly ConfChangeSingle[]): Model {
+    const model = { voters: new Set(start.voters), learners: new Set(start.learners) };
+    for (const { type, nodeId } of changes) {
+      if (nodeId === 0n || type === ConfChangeUpdateNode) continue;
+      model.voters.delete(nodeId);
+      if (type === ConfChangeAddLearnerNode) model.learners.add(nodeId);
+      else model.learners.delete(nodeId);
+      if (type === ConfChangeAddNode) model.voters.add(nodeId);
+    }
+    return model;
+  }
+
+  it("one by one, or jointly and left again, they lead to what they say; halfway, to both", () => {
+    const changer = new Changer({ inflightMsgsMax: 10, inflightBytesMax: 0, lastIndex: 10 });
+    fc.assert(
+      fc.property(
+        fc.array(change, { maxLength: 8 }),
+        fc.array(change, { minLength: 1, maxLength: 8 }),
+        (setup, changes) => {
+          const none: Model = { voters: new Set(), learners: new Set() };
+          const first: ConfChangeSingle = { type: ConfChangeAddNode, nodeId: 7n };
+          const start = modelOf(none, [first, ...setup]);
+          const end = modelOf(start, changes);
+          const empty = { config: emptyTrackerConfig, progress: new Map() };
+          let membership = [first, ...setup].reduce((m, each) => changer.simple(m, [each]), empty as Membership);
+          const plain = (m: Membership) => ({ voters: m.config.voters.incoming, learners: m.config.learners });
+          expect(plain(membership)).toEqual(start);
+          // Nobody removes 7: there is always a voter.
+          const joint = changer.enterJoint(membership, changes, false);
+          expect(joint.config.voters).toEqual({ incoming: end.voters, outgoing: start.voters });
+          expect(joint.config.learnersNext).toEqual(new Set([...end.learners].filter((id) => start.voters.has(id))));
+          expect(joint.config.learners).toEqual(new Set([...end.learners].filter((id) => !start.voters.has(id))));
+          const left = changer.leaveJoint(joint);
+          expect(plain(left)).toEqual(end);
+          expect([left.config.voters.outgoing.size, left.config.learnersNext.size]).toEqual([0, 0]);
+          for (const each of changes) membership = changer.simple(membership, [each]);
+          expect(plain(membership)).toEqual(end);
+          expect(new Set(left.progress.keys())).toEqual(new Set([...end.voters, ...end.learners]));
+        },
+      ),
     );
   });
 });
