@@ -44,11 +44,17 @@ export const systemClock: Clock = {
   sleep: (delayMs, signal) => sleepOn(systemClock, delayMs, signal),
 };
 
+interface FakeTimer {
+  readonly at: Millis;
+  readonly fire: () => void;
+  cancelled: boolean;
+}
+
 /** A clock that moves only when told to. Timers fire in order of their time, then of their making. */
 export class FakeClock implements Clock {
   #now: Millis;
-  #sequence = 0;
-  #timers: { readonly at: Millis; readonly sequence: number; readonly fire: () => void }[] = [];
+  /** By time, then by their making; cancelled ones go when their time comes. */
+  readonly #timers: FakeTimer[] = [];
 
   constructor(startMs: Millis = 1_700_000_000_000) {
     this.#now = startMs;
@@ -63,11 +69,11 @@ export class FakeClock implements Clock {
   }
 
   setTimer(delayMs: Millis, fire: () => void): Timer {
-    const timer = { at: this.#now + Math.max(0, delayMs), sequence: this.#sequence++, fire };
-    this.#timers.push(timer);
+    const timer: FakeTimer = { at: this.#now + Math.max(0, delayMs), fire, cancelled: false };
+    this.#timers.splice(this.#after(timer.at), 0, timer);
     return {
       cancel: () => {
-        this.#timers = this.#timers.filter((other) => other !== timer);
+        timer.cancelled = true;
       },
     };
   }
@@ -78,7 +84,7 @@ export class FakeClock implements Clock {
 
   /** Timers not fired yet. */
   get pending(): number {
-    return this.#timers.length;
+    return this.#timers.filter(({ cancelled }) => !cancelled).length;
   }
 
   /** Moves on by `ms`, firing what falls due and letting promise callbacks run after each timer. */
@@ -86,17 +92,28 @@ export class FakeClock implements Clock {
     const end = this.#now + ms;
     await settle();
     for (;;) {
-      const next = this.#timers
-        .filter((timer) => timer.at <= end)
-        .sort((a, b) => a.at - b.at || a.sequence - b.sequence)[0];
-      if (next === undefined) break;
-      this.#timers = this.#timers.filter((timer) => timer !== next);
+      const next = this.#timers[0];
+      if (next === undefined || next.at > end) break;
+      this.#timers.shift();
+      if (next.cancelled) continue;
       this.#now = Math.max(this.#now, next.at);
       next.fire();
       await settle();
     }
     this.#now = end;
     await settle();
+  }
+
+  /** Where a timer of this time belongs: behind all that are not later. */
+  #after(at: Millis): number {
+    let low = 0;
+    let high = this.#timers.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#timers[middle]!.at <= at) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 }
 

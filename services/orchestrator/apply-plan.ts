@@ -46,9 +46,13 @@ function createTasks(
   }
 }
 
+/** A task that is to stop before anything was allocated for it has ended with that: nobody else will look at it. */
 function raiseDesired(tx: WriteTx, taskId: string, state: TaskState): void {
   const task: Task | undefined = tx.tasks.get(taskId);
-  if (task && task.desiredState < state) tx.tasks.update({ ...task, desiredState: state });
+  if (!task || task.desiredState >= state) return;
+  const isOver = state === TaskState.SHUTDOWN && task.status.state === TaskState.NEW;
+  const status = isOver ? { ...task.status, state: TaskState.SHUTDOWN, err: "" } : task.status;
+  tx.tasks.update({ ...task, status, desiredState: state });
 }
 
 function changeService(tx: WriteTx, planned: Service, change: ServiceChange): void {

@@ -12,6 +12,8 @@ export function createOrchestrator(options: {
   readonly store: MemoryStore;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Ids of new tasks; random unless given. */
+  readonly newId?: () => string;
 }): readonly { run(signal: AbortSignal): Promise<void> }[] {
   return [createServiceLoop(options), createTaskReaper(options), createConstraintEnforcer(options)];
 }

@@ -1,6 +1,7 @@
 import {
   Annotations,
   GlobalJob,
+  GlobalService,
   JobStatus,
   Meta,
   Node,
@@ -8,6 +9,7 @@ import {
   NodeSpec_Availability,
   NodeStatus,
   NodeStatus_State,
+  Placement,
   ReplicatedJob,
   ReplicatedService,
   RestartPolicy,
@@ -272,6 +274,180 @@ describe("update", () => {
   it("replaces nothing when only the number of replicas changed", () => {
     const p = plan(service({ version: 2, replicas: 3 }), old);
     expect(p).toMatchObject({ create: [], desire: [], service: undefined });
+  });
+});
+
+describe("updates beyond the ordinary", () => {
+  const updating = UpdateStatus.create({ state: UpdateStatus_UpdateState.UPDATING, startedAt: timestampOfMs(t0) });
+  const newSpec = TaskSpec.create({ forceUpdate: 1 });
+  const old = [1, 2, 3, 4].map((slot) => task(`o${slot}`, { slot, createdMs: t0 - 60_000 }));
+  const config = (over: Partial<UpdateConfig>) => UpdateConfig.create({ parallelism: 1, ...over });
+  const updated = (over: Partial<UpdateConfig>) =>
+    service({ replicas: 4, version: 2, task: newSpec, update: config(over) }, updating);
+  const fresh = (slot: number, init: TaskInit = {}) =>
+    task(`f${slot}`, { slot, version: 2, force: 1, createdMs: t0 + 1, ...init });
+
+  it("parallelism 0 replaces all slots at once", () => {
+    expect(plan(updated({ parallelism: 0 }), old).create).toEqual([1, 2, 3, 4].map((slot) => create(slot, READY)));
+  });
+
+  it("a new spec takes the place of one that is being rolled out", () => {
+    const s = service({ replicas: 4, version: 3, task: TaskSpec.create({ forceUpdate: 2 }), update: config({}) });
+    const p = plan(s, [fresh(1), ...old.slice(1)]);
+    expect(p.service?.updateStatus.state).toBe(UpdateStatus_UpdateState.UPDATING);
+    expect(p.create).toEqual([create(1, READY)]);
+  });
+
+  it("failures up to the ratio, and with action continue any, do not stop it", () => {
+    const failed = fresh(1, { state: FAILED, desired: SHUTDOWN });
+    const next = task("f1b", { slot: 1, version: 2, force: 1, createdMs: t0 + 2 });
+    const tasks = [failed, next, ...old.slice(1)];
+    expect(plan(updated({ maxFailureRatio: 0.25 }), tasks).service).toBeUndefined();
+    expect(plan(updated({ maxFailureRatio: 0.2 }), tasks).service?.updateStatus.state).toBe(
+      UpdateStatus_UpdateState.PAUSED,
+    );
+    const carriesOn = updated({ failureAction: UpdateConfig_FailureAction.CONTINUE });
+    expect(plan(carriesOn, tasks).service).toBeUndefined();
+  });
+
+  it("an end after the monitored time is no failure of the update", () => {
+    const failed = {
+      ...fresh(1, { desired: SHUTDOWN }),
+      status: TaskStatus.create({ state: FAILED, appliedAt: timestampOfMs(t0 + 20_000) }),
+    };
+    const p = plan(updated({}), [failed, ...old.slice(1)], { nowMs: t0 + 20_000, runningSince: { f1: t0 } });
+    expect(p.service).toBeUndefined();
+  });
+
+  it("a paused one changes nothing more until the next spec", () => {
+    const paused = UpdateStatus.create({ ...updating, state: UpdateStatus_UpdateState.PAUSED });
+    const s = service({ replicas: 4, version: 2, task: newSpec }, paused);
+    expect(plan(s, old)).toMatchObject({ create: [], desire: [], service: undefined });
+  });
+
+  it("a roll-back that fails pauses, and never rolls back twice", () => {
+    const rollingBack = UpdateStatus.create({ ...updating, state: UpdateStatus_UpdateState.ROLLBACK_STARTED });
+    const rollback = config({ failureAction: UpdateConfig_FailureAction.ROLLBACK });
+    const s = {
+      ...service({ replicas: 4, version: 2, task: newSpec, rollback }, rollingBack),
+      previousSpec: ServiceSpec.create(),
+    };
+    const next = task("f1b", { slot: 1, version: 2, force: 1, state: READY, desired: READY, createdMs: t0 + 2 });
+    const p = plan(s, [fresh(1, { state: FAILED, desired: SHUTDOWN }), next, ...old.slice(1)]);
+    expect(p.service?.rollback).toBeUndefined();
+    expect(p.service?.updateStatus).toMatchObject({
+      state: UpdateStatus_UpdateState.ROLLBACK_PAUSED,
+      message: "rollback paused due to failure or early termination of task f1",
+    });
+  });
+
+  it("a roll-back that is through is completed as such", () => {
+    const rollingBack = UpdateStatus.create({ ...updating, state: UpdateStatus_UpdateState.ROLLBACK_STARTED });
+    const s = service({ replicas: 1, version: 2, task: newSpec }, rollingBack);
+    const p = plan(s, [fresh(1)], { nowMs: t0 + 6_000, runningSince: { f1: t0 } });
+    expect(p.service?.updateStatus).toMatchObject({
+      state: UpdateStatus_UpdateState.ROLLBACK_COMPLETED,
+      message: "rollback completed",
+    });
+  });
+
+  it("a delay as long as the monitored time is waited out, and a second more", () => {
+    const s = {
+      ...updated({ delay: { seconds: 7, nanos: 0 } }),
+      spec: updated({ delay: { seconds: 7, nanos: 0 } }).spec,
+    };
+    const all = [1, 2, 3, 4].map((slot) => fresh(slot));
+    const runningSince = { f1: t0, f2: t0, f3: t0, f4: t0 };
+    expect(plan(s, all, { nowMs: t0 + 7_500, runningSince }).wakeAtMs).toBe(t0 + 8_000);
+    expect(plan(s, all, { nowMs: t0 + 8_000, runningSince }).service?.updateStatus.state).toBe(
+      UpdateStatus_UpdateState.COMPLETED,
+    );
+  });
+
+  it("what an abandoned start-first left beside a current task is ended, whatever the order is now", () => {
+    const s = service({ replicas: 1, version: 1 });
+    const beside = task("x", { slot: 1, version: 2, force: 1, createdMs: t0 + 1 });
+    expect(plan(s, [old[0]!, beside]).desire).toEqual([desire("x", SHUTDOWN)]);
+  });
+});
+
+describe("a global service", () => {
+  const global = (over: Partial<ServiceSpec> = {}) => {
+    const spec = ServiceSpec.create({ global: GlobalService.create(), ...over });
+    return Service.create({ id: "s", spec, specVersion: { index: 1 } });
+  };
+  const on = (id: string, node: string, init: TaskInit = {}) => task(id, { slot: 0, node, ...init });
+  const { PAUSE, DRAIN } = NodeSpec_Availability;
+  const { DOWN, DISCONNECTED } = NodeStatus_State;
+
+  it("has one task on each node that is ready, active and matches", () => {
+    const labelled = node("n3");
+    const annotations = Annotations.create({ labels: { disk: "ssd" } });
+    const nodes = [node("n1"), { ...labelled, spec: { ...labelled.spec, annotations } }];
+    expect(plan(global(), [], { nodes }).create).toEqual([create("n1", RUNNING), create("n3", RUNNING)]);
+    const placed = global({
+      task: TaskSpec.create({ placement: Placement.create({ constraints: ["node.labels.disk==ssd"] }) }),
+    });
+    expect(plan(placed, [], { nodes }).create).toEqual([create("n3", RUNNING)]);
+  });
+
+  it("leaves nodes that drain, are down, gone, or match no more", () => {
+    const tasks = [on("a", "n1"), on("b", "n2"), on("c", "n3"), on("d", "n4")];
+    const nodes = [node("n1", { availability: DRAIN }), node("n2", { state: DOWN }), node("n4")];
+    const s = global();
+    expect(plan(s, tasks, { nodes }).desire).toEqual(["a", "b", "c"].map((id) => desire(id, SHUTDOWN)));
+    const elsewhere = global({
+      task: TaskSpec.create({ placement: Placement.create({ constraints: ["node.id==n9"] }) }),
+    });
+    expect(plan(elsewhere, [on("d", "n4")], { nodes: [node("n4")] }).desire).toEqual([desire("d", SHUTDOWN)]);
+  });
+
+  it("leaves paused and silent nodes as they are: no new task, no update, no end", () => {
+    const nodes = [
+      node("n1", { availability: PAUSE }),
+      node("n2", { state: DISCONNECTED }),
+      node("n3", { availability: PAUSE }),
+    ];
+    const tasks = [on("a", "n1"), on("b", "n2")];
+    expect(plan(global(), tasks, { nodes })).toMatchObject({ create: [], desire: [] });
+    const next = { ...global({ task: TaskSpec.create({ forceUpdate: 1 }) }), specVersion: { index: 2 } };
+    expect(plan(next, tasks, { nodes })).toMatchObject({ create: [], desire: [], service: undefined });
+  });
+
+  it("is back on a node that was lost with what ran there, and rests where its policy says so", () => {
+    const lost = on("a", "n1", { state: FAILED, desired: SHUTDOWN });
+    const nodes = [node("n1")];
+    expect(plan(global(), [lost], { nodes }).create).toEqual([create("n1", RUNNING)]);
+    const restart = RestartPolicy.create({ condition: RestartPolicy_RestartCondition.NONE });
+    expect(plan(global({ task: TaskSpec.create({ restart }) }), [lost], { nodes }).create).toEqual([]);
+  });
+});
+
+describe("a successor", () => {
+  const slot = [task("old", { desired: SHUTDOWN }), task("new", { state: READY, desired: READY, createdMs: t0 + 1 })];
+  const s = service({ replicas: 1 });
+
+  it("waits a minute at most for the old task to stop, and not for one on a lost node", () => {
+    expect(plan(s, slot, { nowMs: t0 + 59_000 })).toMatchObject({ desire: [], wakeAtMs: t0 + 60_001 });
+    expect(plan(s, slot, { nowMs: t0 + 60_001 }).desire).toEqual([desire("new", RUNNING)]);
+    const nodes = [node("n1", { state: NodeStatus_State.DOWN })];
+    const elsewhere = [slot[0]!, { ...slot[1]!, nodeId: "n2" }];
+    expect(plan(s, elsewhere, { nodes: [...nodes, node("n2")], nowMs: t0 + 1 }).desire).toEqual([
+      desire("new", RUNNING),
+    ]);
+  });
+
+  it("attempts are counted within the window before the end", () => {
+    const restart = RestartPolicy.create({
+      condition: RestartPolicy_RestartCondition.ANY,
+      maxAttempts: 1,
+      window: { seconds: 10, nanos: 0 },
+    });
+    const limited = service({ replicas: 1, task: TaskSpec.create({ restart }) });
+    const first = task("a", { state: FAILED, desired: SHUTDOWN, createdMs: t0 - 60_000 });
+    const second = (createdMs: number) => task("b", { state: FAILED, createdMs });
+    expect(plan(limited, [first, second(t0 - 5_000)]).create).toEqual([]);
+    expect(plan(limited, [first, second(t0 - 30_000)]).create).toEqual([create(1, READY)]);
   });
 });
 

@@ -5,7 +5,7 @@ import { presentIteration, reconcileReplicatedJob } from "./jobs/reconcile.ts";
 import { emptyPlan, type Observed, type Plan } from "./plan.ts";
 import { reconcileReplicated } from "./replicated/reconcile.ts";
 import { planRestarts, planStarts } from "./restart/plan.ts";
-import { groupSlots, type Slot, type SlotKey } from "./slot.ts";
+import { groupSlots, type Slot, type SlotKey, takesNewTasks } from "./slot.ts";
 import { planUpdate } from "./update/plan.ts";
 
 /** All that one pass changes for a service or job; undefined for a service whose mode is unknown. */
@@ -34,7 +34,7 @@ export function planService(
     const slots = groupSlots(present, (task) => task.nodeId);
     const constraints = parseConstraints(spec.task.placement?.constraints ?? []);
     reconcileGlobal(service, nodes, constraints, slots, plan);
-    planKept(service, slots, observed, plan);
+    planKept(service, slots, observed, plan, (slot) => takesNewTasks(observed.node(slot.key as string)));
     return plan;
   }
   return undefined;
@@ -42,15 +42,22 @@ export function planService(
 
 /**
  * What goes on in slots that the plan neither gives up nor fills anew. Restarts first: a slot whose task broke is replaced
- * by the current spec, so the update finds it clean. Jobs have no updates: a new spec is a new iteration.
+ * by the current spec, so the update finds it clean. Jobs have no updates: a new spec is a new iteration. A global
+ * service's slots on nodes that take no new tasks just now are updated when these do.
  */
-function planKept(service: Service, slots: ReadonlyMap<SlotKey, Slot>, observed: Observed, plan: Plan): void {
+function planKept(
+  service: Service,
+  slots: ReadonlyMap<SlotKey, Slot>,
+  observed: Observed,
+  plan: Plan,
+  isUpdated: (slot: Slot) => boolean = () => true,
+): void {
   const leaving = new Set(plan.desire.map((step) => step.taskId));
   const created = new Set(plan.create.map((step) => step.slot));
   const kept = [...slots.values()].filter(
     (slot) => !created.has(slot.key) && !slot.tasks.some((task) => leaving.has(task.id)),
   );
   planRestarts(service, kept, observed, plan);
-  if (!isJob(service.spec)) planUpdate(service, kept, observed, plan);
+  if (!isJob(service.spec)) planUpdate(service, kept.filter(isUpdated), observed, plan);
   planStarts(service, kept, observed, plan);
 }

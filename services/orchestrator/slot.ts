@@ -44,6 +44,11 @@ export function hasEnded(task: Task): boolean {
   return task.status.state > TaskState.RUNNING;
 }
 
+/** Has come to an end that nobody asked for: finished, failed or never begun. */
+export function endedByItself({ status: { state } }: Task): boolean {
+  return state === TaskState.COMPLETE || state === TaskState.FAILED || state === TaskState.REJECTED;
+}
+
 /** Tasks grouped by slot; tasks with desired state REMOVE are on their way out and belong to no slot. */
 export function groupSlots(tasks: Iterable<Task>, keyOf: (task: Task) => SlotKey): Map<SlotKey, Slot> {
   const grouped = new Map<SlotKey, Task[]>();
@@ -71,6 +76,11 @@ export function isInvalidNode(node: Node | undefined): boolean {
 
 export function isDrained(node: Node | undefined): boolean {
   return node?.spec.availability === NodeSpec_Availability.DRAIN;
+}
+
+/** Ready and active. */
+export function takesNewTasks(node: Node | undefined): boolean {
+  return node?.status.state === NodeStatus_State.READY && node.spec.availability === NodeSpec_Availability.ACTIVE;
 }
 
 /** What a stop must not wait for: a node that cannot report any more. */

@@ -38,7 +38,8 @@ export function createConstraintEnforcer(options: {
   };
 
   async function enforce(node: Node): Promise<void> {
-    if (node.spec.availability === NodeSpec_Availability.DRAIN || node.status.state === NodeStatus_State.DOWN) return;
+    // Drained and lost nodes are the orchestrator's; what runs on a paused one is left alone.
+    if (node.spec.availability !== NodeSpec_Availability.ACTIVE || node.status.state === NodeStatus_State.DOWN) return;
     const misfits = store.view((tx) => {
       const tasks = tx.tasks.find(byNode(node.id)).filter((task) => isActive(task));
       const mismatched = tasks.filter((task) => {
@@ -76,5 +77,5 @@ export function createConstraintEnforcer(options: {
 
 function isActive(task: Task): boolean {
   const { state } = task.status;
-  return state >= TaskState.ASSIGNED && state <= TaskState.RUNNING && task.desiredState <= TaskState.RUNNING;
+  return state >= TaskState.ASSIGNED && state <= TaskState.RUNNING && task.desiredState <= TaskState.COMPLETE;
 }

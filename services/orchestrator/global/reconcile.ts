@@ -9,7 +9,8 @@ import {
   TaskState,
 } from "@starling/api";
 import type { Plan } from "../plan.ts";
-import { goalOf, isWanted, type Slot, type SlotKey } from "../slot.ts";
+import { shouldRestart } from "../restart/policy.ts";
+import { endedByItself, goalOf, isWanted, type Slot, type SlotKey, takesNewTasks } from "../slot.ts";
 
 /**
  * One task (of a job: one completion) on every node that is up, not drained and matches; a paused node keeps what it has
@@ -32,9 +33,8 @@ export function reconcileGlobal(
       nodeMatches(constraints, node);
     if (!fits) giveUp(slot, plan);
     else if (
-      node.spec.availability === NodeSpec_Availability.ACTIVE &&
-      node.status.state === NodeStatus_State.READY &&
-      (slot === undefined || (!slot.tasks.some(isWanted) && lastLeftWithNode(slot)))
+      takesNewTasks(node) &&
+      (slot === undefined || (!slot.tasks.some(isWanted) && !restsByPolicy(slot, service)))
     ) {
       plan.create.push({ slot: node.id, desiredState: goalOf(service) });
     }
@@ -42,14 +42,10 @@ export function reconcileGlobal(
   for (const slot of slots.values()) if (!known.has(slot.key)) giveUp(slot, plan);
 }
 
-/** The last task was ended with its node (drained, down, no match), not by itself: the node is back. */
-function lastLeftWithNode(slot: Slot): boolean {
+/** The last task ended by itself and its policy lets it rest; else it was ended with its node, which is back. */
+function restsByPolicy(slot: Slot, service: Service): boolean {
   const last = slot.tasks.at(-1)!;
-  return (
-    last.status.state >= TaskState.SHUTDOWN &&
-    last.status.state !== TaskState.FAILED &&
-    last.status.state !== TaskState.REJECTED
-  );
+  return endedByItself(last) && !shouldRestart(last, slot, service);
 }
 
 function giveUp(slot: Slot | undefined, plan: Plan): void {

@@ -1,8 +1,8 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { type Service, type Task, TaskState } from "@starling/api";
+import { type Service, TaskState } from "@starling/api";
 import type { Plan } from "../plan.ts";
 import { shouldRestart } from "../restart/policy.ts";
-import { hasEnded, isWanted, type Slot, type SlotKey } from "../slot.ts";
+import { endedByItself, isWanted, type Slot, type SlotKey } from "../slot.ts";
 
 /** Slots 1..n of a replicated service: creates the lowest missing ones, or gives up those that balance the nodes best. */
 export function reconcileReplicated(service: Service, slots: ReadonlyMap<SlotKey, Slot>, plan: Plan): void {
@@ -29,12 +29,7 @@ export function reconcileReplicated(service: Service, slots: ReadonlyMap<SlotKey
 export function isFilled(slot: Slot, service: Service): boolean {
   if (slot.tasks.some(isWanted)) return true;
   const last = slot.tasks.at(-1);
-  return last !== undefined && hasEnded(last) && ended(last) && !shouldRestart(last, slot, service);
-}
-
-function ended(task: Task): boolean {
-  const { state } = task.status;
-  return state === TaskState.COMPLETE || state === TaskState.FAILED || state === TaskState.REJECTED;
+  return last !== undefined && endedByItself(last) && !shouldRestart(last, slot, service);
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { type Service, type Task, TaskState } from "@starling/api";
 import { type Observed, type Plan, wakeAt } from "../plan.ts";
-import { goalOf, hasEnded, isInvalidNode, isLostNode, isWanted, type Slot, stampMs } from "../slot.ts";
+import { endedByItself, goalOf, hasEnded, isInvalidNode, isLostNode, isWanted, type Slot, stampMs } from "../slot.ts";
 import { restartDelayMs, shouldRestart } from "./policy.ts";
 
 /** Longest wait for an old task's end before its successor starts all the same. */
@@ -58,15 +58,14 @@ function mayStartAtMs(task: Task, slot: Slot, service: Service, observed: Observ
   const stopping = earlier.some((old) => !hasEnded(old) && old.nodeId !== "" && !isLostNode(observed.node(old.nodeId)));
   if (stopping && observed.nowMs < created + stopWaitMs) return undefined;
   const last = earlier.at(-1);
-  return last && endedByItself(last, task, observed) ? created + restartDelayMs(service) : created;
+  return last && waitsForDelay(last, task, observed) ? created + restartDelayMs(service) : created;
 }
 
 /** A successor waits for the delay only when its predecessor broke: not after an update, a drain or a lost node. */
-function endedByItself(old: Task, successor: Task, observed: Observed): boolean {
+function waitsForDelay(old: Task, successor: Task, observed: Observed): boolean {
   if (old.specVersion?.index !== successor.specVersion?.index) return false;
   if (old.nodeId !== "" && isInvalidNode(observed.node(old.nodeId))) return false;
-  const { state } = old.status;
-  return state === TaskState.COMPLETE || state === TaskState.FAILED || state === TaskState.REJECTED;
+  return endedByItself(old);
 }
 
 function needsReplacement(task: Task, observed: Observed): boolean {

@@ -2,6 +2,7 @@
 import {
   RestartPolicy_RestartCondition as Condition,
   durationMs,
+  isJob,
   type Service,
   type Task,
   TaskState,
@@ -23,7 +24,9 @@ export function shouldRestart(task: Task, slot: Slot, service: Service): boolean
   const policy = service.spec.task.restart;
   const condition = policy?.condition ?? Condition.ANY;
   if (condition === Condition.NONE) return false;
-  if (condition === Condition.ON_FAILURE && task.status.state === TaskState.COMPLETE) return false;
+  // A job's task that has completed is done: there, any means on-failure.
+  const onFailure = condition === Condition.ON_FAILURE || isJob(service.spec);
+  if (onFailure && task.status.state === TaskState.COMPLETE) return false;
   if (policy === undefined || policy.maxAttempts === 0) return true;
   const windowMs = durationMs(policy.window, 0);
   const since = windowMs > 0 ? stampMs(task.status.appliedAt ?? task.status.timestamp) - windowMs : 0;

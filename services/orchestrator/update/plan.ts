@@ -17,6 +17,8 @@ import { type Observed, type Plan, wakeAt } from "../plan.ts";
 import { hasEnded, isWanted, type Slot, stampMs } from "../slot.ts";
 
 const defaultMonitorMs = 5_000;
+/** The last slot is watched for so long beyond a delay that is longer than the monitored period. */
+const afterDelayMs = 1_000;
 
 /** Swarm's defaults: one at a time, no delay, watched for 5 s, pause at the first failure, stop-first. */
 const defaultConfig = UpdateConfig.create({ parallelism: 1 });
@@ -36,6 +38,7 @@ export function planUpdate(stored: Service, slots: readonly Slot[], observed: Ob
   const views = slots
     .filter((slot) => !replaced.has(slot.key))
     .map((slot) => viewSlot(service, slot, config, observed));
+  for (const view of views) endOldBeside(view, plan);
   const dirty = views.filter((view) => view.dirty);
   if (!begun) {
     if (dirty.length === 0) return;
@@ -48,7 +51,6 @@ export function planUpdate(stored: Service, slots: readonly Slot[], observed: Ob
   }
   const busy = views.filter((view) => view.busyUntilMs > observed.nowMs);
   for (const view of busy) if (Number.isFinite(view.busyUntilMs)) wakeAt(plan, view.busyUntilMs);
-  for (const view of views) finishStartFirst(view, config, plan);
   const free = config.parallelism === 0 ? dirty.length : Math.max(0, config.parallelism - busy.length);
   const next = dirty.filter((view) => !busy.includes(view)).slice(0, free);
   for (const view of next) replace(view, config, plan);
@@ -102,9 +104,8 @@ function replace(view: SlotView, config: UpdateConfig, plan: Plan): void {
   }
 }
 
-/** Start-first: the old ones go once the new one runs. */
-function finishStartFirst(view: SlotView, config: UpdateConfig, plan: Plan): void {
-  if (config.order !== Order.START_FIRST || view.dirty) return;
+/** Start-first, be it an earlier spec's: the old ones go once the new one runs. */
+function endOldBeside(view: SlotView, plan: Plan): void {
   if (!view.current.some((task) => task.status.state === TaskState.RUNNING)) return;
   for (const task of view.old) {
     if (isWanted(task)) plan.desire.push({ taskId: task.id, state: TaskState.SHUTDOWN });
@@ -121,9 +122,10 @@ function complete(
   plan: Plan,
 ): void {
   const monitorMs = durationMs(config.monitor, defaultMonitorMs);
+  const delayMs = durationMs(config.delay, 0);
   let last = stampMs(service.updateStatus?.startedAt);
   for (const view of views) last = Math.max(last, view.runningSinceMs ?? 0);
-  const until = last + monitorMs;
+  const until = last + (delayMs >= monitorMs ? delayMs + afterDelayMs : monitorMs);
   if (observed.nowMs < until) {
     wakeAt(plan, until);
     return;

@@ -1,0 +1,322 @@
+import { Metadata } from "@grpc/grpc-js";
+import {
+  AssignmentChange_AssignmentAction,
+  type AssignmentsMessage,
+  AssignmentsMessage_Type,
+  AssignmentsRequest,
+  ContainerStatus,
+  durationMs,
+  HeartbeatRequest,
+  isTerminal,
+  Meta,
+  NodeDescription,
+  Platform,
+  Resources,
+  SessionRequest,
+  TakeLeaveRequest,
+  type Task,
+  TaskState,
+  TaskStatus,
+  timestampOfMs,
+  UpdateTaskStatusRequest,
+  UpdateTaskStatusRequest_TaskStatusUpdate,
+} from "@starling/api";
+import type { CallContext } from "@starling/api/rpc";
+import { type FakeClock, type Random, SwarmError, type Timer } from "@starling/base";
+import type { DispatcherServer } from "@starling/dispatcher";
+import { nextStep } from "../../../node-agent/src/exec/advance.ts";
+
+const retryMs = 200;
+/** How the simulated container of a task behaves, by labels of its service. */
+export const behaviour = { failing: "sim.failing", flaky: "sim.flaky" } as const;
+
+/** One task as the node's disk has it, and what is under way. */
+interface Held {
+  task: Task;
+  /** The step under way, by its operation. */
+  step: { readonly operation: string; readonly timer: Timer | undefined } | undefined;
+}
+
+/**
+ * A host with a simulated agent: takes assignments from the dispatcher's own handlers, moves each task by production's
+ * `nextStep`, reports. `containers` is what really runs, whatever anybody believes.
+ */
+export class SimHost {
+  readonly id: string;
+  readonly #clock: FakeClock;
+  readonly #random: Random;
+  readonly #dispatcher: () => DispatcherServer | undefined;
+  readonly #held = new Map<string, Held>();
+  readonly #unreported = new Set<string>();
+  readonly containers = new Map<string, Task>();
+  /** The machine has power. */
+  powered = false;
+  /** Packets come through. */
+  reachable = true;
+  /** Last time something struck this host. */
+  troubledAt = Number.NEGATIVE_INFINITY;
+  #process: AbortController | undefined;
+  #sessionId = "";
+
+  constructor(options: {
+    readonly id: string;
+    readonly clock: FakeClock;
+    readonly random: Random;
+    readonly dispatcher: () => DispatcherServer | undefined;
+  }) {
+    this.id = options.id;
+    this.#clock = options.clock;
+    this.#random = options.random;
+    this.#dispatcher = options.dispatcher;
+  }
+
+  get answersProbes(): boolean {
+    return this.powered && this.reachable;
+  }
+
+  get swarmdRuns(): boolean {
+    return this.#process !== undefined;
+  }
+
+  /** Power on: containers of before are gone, the task database is not. */
+  boot(): void {
+    this.powered = true;
+    this.startSwarmd();
+  }
+
+  powerCut(): void {
+    this.endSwarmd();
+    this.containers.clear();
+    this.powered = false;
+  }
+
+  startSwarmd(): void {
+    if (this.#process || !this.powered) return;
+    const process = new AbortController();
+    this.#process = process;
+    for (const [id, { task }] of this.#held) {
+      const ran = task.status.state >= TaskState.STARTING && !isTerminal(task.status.state);
+      if (ran && !this.containers.has(id)) this.#become(id, { state: TaskState.FAILED, err: "its container is gone" });
+      else this.#unreported.add(id);
+      this.#advance(id);
+    }
+    void this.#live(process.signal);
+  }
+
+  /** Containers go on. */
+  endSwarmd(): void {
+    this.#process?.abort();
+    this.#process = undefined;
+    for (const held of this.#held.values()) {
+      held.step?.timer?.cancel();
+      held.step = undefined;
+    }
+  }
+
+  /** As an operator does: the managers are told. */
+  stopSwarmd(): void {
+    const leave = TakeLeaveRequest.create({ sessionId: this.#sessionId });
+    const call = this.#reach()?.nodeLife.takeLeave(leave, this.#context(new AbortController().signal));
+    this.endSwarmd();
+    call?.catch(() => undefined); // No leader just now, or no session.
+  }
+
+  async #live(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const session = new AbortController();
+      const either = AbortSignal.any([signal, session.signal]);
+      try {
+        await this.#session(either);
+      } catch {
+        // Any reason ends the session; another begins.
+      }
+      session.abort();
+      await this.#clock.sleep(retryMs * (0.5 + this.#random()), signal).catch(() => undefined);
+    }
+  }
+
+  async #session(signal: AbortSignal): Promise<void> {
+    const dispatcher = this.#reach();
+    if (dispatcher === undefined) return;
+    const context = this.#context(signal);
+    const messages = dispatcher.handlers
+      .session(SessionRequest.create({ description: this.#describe() }), context)
+      [Symbol.asyncIterator]();
+    const first = await messages.next();
+    if (first.done) return;
+    const { sessionId } = first.value;
+    this.#sessionId = sessionId;
+    const listen = async () => {
+      while (!(await messages.next()).done);
+    };
+    const beat = async () => {
+      for (;;) {
+        const { period } = await this.#mustReach(dispatcher).handlers.heartbeat(
+          HeartbeatRequest.create({ sessionId }),
+          context,
+        );
+        await this.#clock.sleep(durationMs(period), signal);
+      }
+    };
+    const assignments = async () => {
+      const stream = dispatcher.handlers.assignments(AssignmentsRequest.create({ sessionId }), context);
+      for await (const message of stream) {
+        this.#mustReach(dispatcher);
+        this.#apply(message);
+      }
+    };
+    const report = async () => {
+      for (;;) {
+        await this.#report(sessionId, dispatcher, context);
+        await this.#clock.sleep(20, signal);
+      }
+    };
+    await Promise.race([listen(), beat(), assignments(), report()]);
+  }
+
+  async #report(sessionId: string, dispatcher: DispatcherServer, context: CallContext): Promise<void> {
+    const updates = [...this.#unreported].flatMap((taskId) => {
+      const status = this.#held.get(taskId)?.task.status;
+      return status ? [UpdateTaskStatusRequest_TaskStatusUpdate.create({ taskId, status })] : [];
+    });
+    this.#unreported.clear();
+    if (updates.length === 0) return;
+    try {
+      const request = UpdateTaskStatusRequest.create({ sessionId, updates });
+      await this.#mustReach(dispatcher).handlers.updateTaskStatus(request, context);
+    } catch (error) {
+      for (const { taskId } of updates) this.#unreported.add(taskId);
+      throw error;
+    }
+  }
+
+  #apply(message: AssignmentsMessage): void {
+    const named = new Set<string>();
+    for (const { action, assignment } of message.changes) {
+      const task = assignment?.task;
+      if (task === undefined) continue;
+      if (action === AssignmentChange_AssignmentAction.REMOVE) this.#remove(task.id);
+      else {
+        named.add(task.id);
+        this.#assign(task);
+      }
+    }
+    if (message.type !== AssignmentsMessage_Type.COMPLETE) return;
+    for (const id of [...this.#held.keys()]) if (!named.has(id)) this.#remove(id);
+  }
+
+  #assign(task: Task): void {
+    const held = this.#held.get(task.id);
+    if (held === undefined) this.#held.set(task.id, { task, step: undefined });
+    else if (task.desiredState >= held.task.desiredState) held.task = { ...task, status: held.task.status };
+    this.#unreported.add(task.id);
+    this.#advance(task.id);
+  }
+
+  #remove(id: string): void {
+    this.#held.get(id)?.step?.timer?.cancel();
+    this.#held.delete(id);
+    this.#unreported.delete(id);
+    this.containers.delete(id);
+  }
+
+  /** Begins the step that the task needs now, unless it is under way. */
+  #advance(id: string): void {
+    const held = this.#held.get(id);
+    if (held === undefined || this.#process === undefined) return;
+    const { task } = held;
+    const step = nextStep(task.status.state, task.desiredState);
+    const operation = step.t === "operate" ? step.operation : step.t;
+    if (held.step?.operation === operation) return;
+    held.step?.timer?.cancel();
+    held.step = undefined;
+    if (step.t === "rest") return;
+    if (step.t === "move") {
+      this.#become(id, { state: step.to });
+      this.#advance(id);
+      return;
+    }
+    const after = (ms: number, done: () => void) => {
+      const timer = this.#clock.setTimer(ms, () => {
+        if (held.step?.operation === operation) held.step = undefined;
+        done();
+        this.#advance(id);
+      });
+      held.step = { operation, timer };
+    };
+    const labels = task.serviceAnnotations.labels;
+    const isJob = task.jobIteration !== undefined;
+    switch (step.operation) {
+      case "prepare":
+        after(5 + 300 * this.#random(), () => {
+          const fails = labels[behaviour.failing] === "prepare";
+          this.#become(id, fails ? { state: TaskState.REJECTED, err: "no such image" } : { state: step.to });
+        });
+        return;
+      case "start":
+        after(5 + 200 * this.#random(), () => {
+          if (labels[behaviour.failing] === "start") this.#become(id, { state: TaskState.FAILED, err: "exit 1" });
+          else {
+            this.containers.set(id, held.task);
+            this.#become(id, { state: step.to });
+          }
+        });
+        return;
+      case "wait": {
+        const flaky = labels[behaviour.flaky] !== undefined;
+        if (!isJob && !flaky) {
+          held.step = { operation, timer: undefined };
+          return;
+        }
+        after(500 + 20_000 * this.#random(), () => {
+          this.containers.delete(id);
+          const fails = this.#random() < (flaky ? 0.7 : 0.1);
+          this.#become(id, fails ? { state: TaskState.FAILED, err: "exit 1" } : { state: step.to });
+        });
+        return;
+      }
+      case "shutdown":
+        after(5 + 2_000 * this.#random() ** 3, () => {
+          this.containers.delete(id);
+          this.#become(id, { state: step.to });
+        });
+        return;
+    }
+  }
+
+  #become(id: string, change: { readonly state: TaskState; readonly err?: string }): void {
+    const held = this.#held.get(id);
+    if (held === undefined || isTerminal(held.task.status.state)) return;
+    const status = TaskStatus.create({
+      ...held.task.status,
+      err: "",
+      ...change,
+      timestamp: timestampOfMs(this.#clock.now()),
+      container: change.state >= TaskState.STARTING ? ContainerStatus.create() : undefined,
+    });
+    held.task = { ...held.task, meta: Meta.create(), status };
+    this.#unreported.add(id);
+  }
+
+  #describe(): NodeDescription {
+    return NodeDescription.create({
+      hostname: this.id,
+      platform: Platform.create({ os: "linux", architecture: "amd64" }),
+      resources: Resources.create({ nanoCpus: 64e9, memoryBytes: 256 * 2 ** 30 }),
+    });
+  }
+
+  #reach(): DispatcherServer | undefined {
+    return this.reachable ? this.#dispatcher() : undefined;
+  }
+
+  #mustReach(dispatcher: DispatcherServer): DispatcherServer {
+    if (this.#reach() !== dispatcher) throw new SwarmError("Unavailable", "not reachable");
+    return dispatcher;
+  }
+
+  #context(signal: AbortSignal): CallContext {
+    const caller = { nodeId: this.id, roles: ["swarm-worker"], organization: "c", forwarded: false };
+    return { caller, signal, remoteAddress: `${this.id}:1`, metadata: new Metadata() };
+  }
+}
