@@ -353,6 +353,17 @@ describe("the assignments stream", () => {
     expect(message.changes.map(({ assignment }) => assignment?.task?.id)).toEqual(["t1"]);
   });
 
+  it("the old Tasks stream sends all tasks of the node, again after each change", async () => {
+    const { sessionId } = await register("n1");
+    const assigned = TaskStatus.create({ state: TaskState.ASSIGNED });
+    await store.update((tx) => tx.tasks.create(Task.create({ id: "t1", nodeId: "n1", status: assigned })));
+    const stream = dispatcher.handlers.tasks({ sessionId }, from("n1"))[Symbol.asyncIterator]();
+    expect((await soon(stream.next())).value?.tasks.map(({ id }: Task) => id)).toEqual(["t1"]);
+    const next = soon(stream.next());
+    await store.update((tx) => tx.tasks.create(Task.create({ id: "t2", nodeId: "n1", status: assigned })));
+    expect((await next).value?.tasks.map(({ id }: Task) => id).sort()).toEqual(["t1", "t2"]);
+  });
+
   it("needs a session", async () => {
     await register("n1");
     const stream = dispatcher.handlers.assignments(AssignmentsRequest.create({ sessionId: "x" }), from("n1"));

@@ -423,6 +423,15 @@ describe("a global service", () => {
   });
 });
 
+describe("a slot filled anew", () => {
+  it("is held until what still stops there has stopped", () => {
+    const stopping = task("a", { desired: SHUTDOWN });
+    const ended = task("b", { state: FAILED, desired: SHUTDOWN, createdMs: t0 + 1 });
+    expect(plan(service({ replicas: 1 }), [stopping, ended]).create).toEqual([create(1, READY)]);
+    expect(plan(service({ replicas: 1 }), [ended]).create).toEqual([create(1, RUNNING)]);
+  });
+});
+
 describe("a successor", () => {
   const slot = [task("old", { desired: SHUTDOWN }), task("new", { state: READY, desired: READY, createdMs: t0 + 1 })];
   const s = service({ replicas: 1 });
@@ -480,6 +489,18 @@ describe("jobs", () => {
     const held = run("b", 0, { state: READY, desired: READY, createdMs: t0 + 5 });
     expect(plan(job(2, 1), [ended, held], { nowMs: t0 + 20 })).toMatchObject({ create: [], wakeAtMs: t0 + 5_005 });
     expect(plan(job(2, 1), [ended, held], { nowMs: t0 + 5_005 }).desire).toEqual([desire("b", COMPLETE)]);
+  });
+
+  it("a completed task is never restarted, though the condition is any", () => {
+    const restart = RestartPolicy.create({ condition: RestartPolicy_RestartCondition.ANY });
+    const s = Service.create({
+      id: "s",
+      spec: ServiceSpec.create({ globalJob: GlobalJob.create(), task: TaskSpec.create({ restart }) }),
+      specVersion: { index: 1 },
+      jobStatus,
+    });
+    const done = run("a", 0, { node: "n1", state: COMPLETE, desired: SHUTDOWN });
+    expect(plan(s, [done], { nodes: [node("n1")] }).create).toEqual([]);
   });
 
   it("gives a failed slot up when its policy says so, and goes on with the next", () => {

@@ -34,6 +34,11 @@ export function isWanted(task: Task): boolean {
   return task.desiredState <= TaskState.RUNNING;
 }
 
+/** How a new task in the slot begins: held at READY while an earlier one there has yet to stop. */
+export function beginning(slot: Slot | undefined, service: Service): TaskState {
+  return slot?.tasks.some((task) => !hasEnded(task)) ? TaskState.READY : goalOf(service);
+}
+
 /** The desired state of a task that may start: RUNNING, or COMPLETE for jobs. */
 export function goalOf({ spec }: Service): TaskState {
   return isJob(spec) ? TaskState.COMPLETE : TaskState.RUNNING;

@@ -10,7 +10,7 @@ import {
 } from "@starling/api";
 import type { Plan } from "../plan.ts";
 import { shouldRestart } from "../restart/policy.ts";
-import { endedByItself, goalOf, isWanted, type Slot, type SlotKey, takesNewTasks } from "../slot.ts";
+import { beginning, endedByItself, isWanted, type Slot, type SlotKey, takesNewTasks } from "../slot.ts";
 
 /**
  * One task (of a job: one completion) on every node that is up, not drained and matches; a paused node keeps what it has
@@ -36,7 +36,7 @@ export function reconcileGlobal(
       takesNewTasks(node) &&
       (slot === undefined || (!slot.tasks.some(isWanted) && !restsByPolicy(slot, service)))
     ) {
-      plan.create.push({ slot: node.id, desiredState: goalOf(service) });
+      plan.create.push({ slot: node.id, desiredState: beginning(slot, service) });
     }
   }
   for (const slot of slots.values()) if (!known.has(slot.key)) giveUp(slot, plan);

@@ -2,7 +2,7 @@
 import { type Service, TaskState } from "@starling/api";
 import type { Plan } from "../plan.ts";
 import { shouldRestart } from "../restart/policy.ts";
-import { endedByItself, isWanted, type Slot, type SlotKey } from "../slot.ts";
+import { beginning, endedByItself, isWanted, type Slot, type SlotKey } from "../slot.ts";
 
 /** Slots 1..n of a replicated service: creates the lowest missing ones, or gives up those that balance the nodes best. */
 export function reconcileReplicated(service: Service, slots: ReadonlyMap<SlotKey, Slot>, plan: Plan): void {
@@ -20,7 +20,7 @@ export function reconcileReplicated(service: Service, slots: ReadonlyMap<SlotKey
   let missing = replicas - filled.length;
   for (let slot = 1; missing > 0; slot++) {
     if (taken.has(slot)) continue;
-    plan.create.push({ slot, desiredState: TaskState.RUNNING });
+    plan.create.push({ slot, desiredState: beginning(slots.get(slot), service) });
     missing--;
   }
 }
