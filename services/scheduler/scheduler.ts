@@ -152,7 +152,10 @@ class Scheduler {
 
   #decidePreassigned(task: Task): Decision | undefined {
     const info = this.#view.nodes.get(task.nodeId);
-    if (info?.node === undefined) return undefined;
+    if (info?.node === undefined) {
+      const err = "no suitable node (its node is not in the cluster)";
+      return this.#mayExplain(task, err) ? { t: "explain", task, err } : undefined;
+    }
     const pipeline = new Pipeline(task);
     if (!pipeline.fits(info)) {
       const err = pipeline.explain([info]);

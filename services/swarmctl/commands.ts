@@ -68,7 +68,11 @@ export const nouns: readonly NounEntry[] = [
         load: async () => (await import("./node/check.ts")).check,
       },
       { name: "demote", summary: "Make managers workers", load: async () => (await import("./node/set.ts")).demote },
-      { name: "drain", summary: "Move all tasks off a node", load: async () => (await import("./node/set.ts")).drain },
+      {
+        name: "drain",
+        summary: "Move all tasks off a node",
+        load: async () => (await import("./node/drain.ts")).drain,
+      },
       { name: "inspect", summary: "Show a node", load: async () => (await import("./node/inspect.ts")).inspect },
       { name: "ls", aliases: ls, summary: "List nodes", load: async () => (await import("./node/ls.ts")).list },
       { name: "pause", summary: "Give a node no new tasks", load: async () => (await import("./node/set.ts")).pause },

@@ -238,6 +238,30 @@ describe("waiting", () => {
     ]);
   });
 
+  it("create: gives up after --wait-timeout, and says what is missing", async () => {
+    const given = ["--name", "slow", "--wait-timeout", "1ms", "web:1"];
+    const { code, err } = await cluster.run("service", "create", ...given);
+    expect(code).toBe(1);
+    expect(err).toMatch(/service slow has not converged in time: 0 of 1 tasks: see swarmctl service ps slow/);
+    expect(serviceNamed("slow")).toBeDefined();
+  });
+
+  it("node drain --wait returns when nothing of the node's runs any more", async () => {
+    await cluster.run("service", "create", "-d", "--name", "web", "web:1");
+    const id = await addTask(serviceNamed("web"), 2, TaskState.RUNNING);
+    const late = await cluster.run("node", "drain", "--wait-timeout", "1ms", "w1");
+    expect(late).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("node w1 is not empty in time: web.2 (running)"),
+    });
+    const waiting = cluster.run("node", "drain", "--wait", "w1");
+    await cluster.store.update((tx) => {
+      const task = tx.tasks.get(id)!;
+      tx.tasks.update({ ...task, status: { ...task.status, state: TaskState.SHUTDOWN } });
+    });
+    expect(await waiting).toMatchObject({ code: 0, out: "w1\n" });
+  });
+
   it("create: fails with the reason when a task keeps being rejected, and the service stays", async () => {
     const status = TaskStatus.create({ state: TaskState.REJECTED, err: "no such image" });
     const result = await cluster.runWith(

@@ -3,6 +3,7 @@
 import { type Node, type Service, type Task, TaskState, taskName, taskStateName, timestampMs } from "@starling/api";
 import type { ListView } from "./list.ts";
 import { formatAge, formatTimestamp } from "./time.ts";
+import { nodeTrouble, waitsFor } from "./waiting.ts";
 import { formatPort, placeOf, shortId, shortImage, titled } from "./words.ts";
 
 /** Names for the ids in tasks; an id without a name stands for itself. */
@@ -10,6 +11,8 @@ export interface TaskNames {
   /** A service that is gone is known by the name that its task has of it. */
   service(id: string, task?: Task): string;
   node(id: string): string;
+  /** What is wrong with a node; "" when nothing is, or nothing is known. */
+  trouble(nodeId: string): string;
   /** The service is a replicated job: its slots count from 0. */
   slotted(serviceId: string): boolean;
 }
@@ -17,14 +20,16 @@ export interface TaskNames {
 export function namesOf(services: readonly Service[], nodes: readonly Node[]): TaskNames {
   const byService = new Map(services.map(({ id, spec }) => [id, spec]));
   const byNode = new Map(nodes.map(({ id, description }) => [id, description?.hostname]));
+  const troubles = new Map(nodes.map((node) => [node.id, nodeTrouble(node)]));
   return {
     service: (id, task) => byService.get(id)?.annotations.name || task?.serviceAnnotations.name || id,
     node: (id) => byNode.get(id) || id,
+    trouble: (id) => troubles.get(id) ?? "",
     slotted: (id) => byService.get(id)?.replicatedJob !== undefined,
   };
 }
 
-export const idsAsNames: TaskNames = { service: (id) => id, node: (id) => id, slotted: () => false };
+export const idsAsNames: TaskNames = { service: (id) => id, node: (id) => id, trouble: () => "", slotted: () => false };
 
 /** `web.1`; tasks of global services have their node's id for a slot. */
 export function shortTaskName(task: Task, names: TaskNames): string {
@@ -64,7 +69,7 @@ export function taskView(
     heading: ["ID", "NAME", "IMAGE", "NODE", "DESIRED STATE", "CURRENT STATE", "ERROR", "PORTS"],
     id: (task) => task.id,
     row: (task) => {
-      const error = errorOf(task);
+      const error = errorOf(task) || waitsFor(task, names.trouble(task.nodeId));
       return [
         shortId(task.id, whole),
         `${isHistory.has(task.id) ? " \\_ " : ""}${nameOf(task, names)}`,
@@ -96,12 +101,13 @@ export function taskToJson(task: Task, names: TaskNames): Record<string, unknown
     currentState: taskStateName(task.status.state),
     message: task.status.message,
     error: errorOf(task),
+    waitsFor: errorOf(task) === "" ? waitsFor(task, names.trouble(task.nodeId)) : "",
     exitCode: task.status.state > TaskState.RUNNING ? (task.status.container?.exitCode ?? null) : null,
     updatedAt: formatTimestamp(task.status.timestamp),
   };
 }
 
-/** Why the task is where it is: its error; for one that waits, what it waits for. */
+/** What went wrong, or keeps the task from a node. */
 export function errorOf({ status }: Task): string {
   return status.err;
 }

@@ -17,6 +17,5 @@ function setting(field: Partial<NodeSpec>): Command<object> {
 
 export const activate = setting({ availability: NodeSpec_Availability.ACTIVE });
 export const pause = setting({ availability: NodeSpec_Availability.PAUSE });
-export const drain = setting({ availability: NodeSpec_Availability.DRAIN });
 export const promote = setting({ desiredRole: NodeRole.MANAGER });
 export const demote = setting({ desiredRole: NodeRole.WORKER });

@@ -1,5 +1,7 @@
 import {
   Control,
+  type Duration,
+  durationMs,
   GetServiceRequest,
   ListServiceStatusesRequest,
   ListTasksRequest,
@@ -10,18 +12,25 @@ import {
 import { SwarmError } from "@starling/base/errors";
 import type { FlagDefinition } from "../command.ts";
 import type { Context } from "../context.ts";
-import { assess, type Expectation, type Sighting } from "./assess.ts";
+import { parseDuration } from "../flags/values.ts";
+import { type Assessment, assess, type Expectation, type Sighting } from "./assess.ts";
 import { Judge } from "./judge.ts";
 import { ProgressDisplay } from "./progress-display.ts";
 
 export const waitFlags: readonly FlagDefinition[] = [
   { flags: "-d, --detach", help: "Return at once instead of waiting for the service to converge" },
   { flags: "-q, --quiet", help: "Show no progress while waiting" },
+  {
+    flags: "--wait-timeout <duration>",
+    help: "Give up waiting after this long, with the reason; the service goes on",
+    parse: parseDuration,
+  },
 ];
 
 export interface WaitFlags {
   readonly detach?: boolean;
   readonly quiet?: boolean;
+  readonly waitTimeout?: Duration;
 }
 
 const pollMs = 100;
@@ -35,7 +44,11 @@ const outageMs = 30_000;
 export async function waitForConvergence(
   context: Context,
   service: Service,
-  options: { readonly quiet?: boolean | undefined; readonly rollback?: boolean } = {},
+  options: {
+    readonly quiet?: boolean | undefined;
+    readonly rollback?: boolean;
+    readonly waitTimeout?: Duration | undefined;
+  } = {},
 ): Promise<void> {
   const { clock } = context;
   const name = service.spec.annotations.name;
@@ -46,6 +59,7 @@ export async function waitForConvergence(
   const display = options.quiet ? undefined : new ProgressDisplay(context);
   const judge = new Judge();
   let answeredMs = clock.monotonic();
+  const deadlineMs = answeredMs + durationMs(options.waitTimeout, Number.POSITIVE_INFINITY);
   try {
     for (;;) {
       const beforeMs = clock.monotonic();
@@ -57,6 +71,7 @@ export async function waitForConvergence(
       const judgement = judge.judge(assessment, nowMs);
       if (judgement.t === "converged") break;
       if (judgement.t === "failed") throw notConverging(name, judgement.reason);
+      if (nowMs >= deadlineMs) throw notInTime(name, assessment);
       // A large service costs more to look at: then looks are rarer.
       await clock.sleep(Math.max(pollMs, 10 * (nowMs - beforeMs)), context.signal);
     }
@@ -103,6 +118,17 @@ async function globalCount(client: Context["client"], id: string, signal: AbortS
   );
   const { desiredTasks = 0, completedTasks = 0 } = statuses[0] ?? {};
   return Math.max(1, desiredTasks + completedTasks);
+}
+
+/** The service goes on; what it still lacks is told. */
+function notInTime(name: string, assessment: Assessment | undefined): SwarmError {
+  const waiting = assessment?.slots.find((slot) => slot.error !== "");
+  const reason = waiting ? `task ${waiting.name} is ${waiting.state}: ${waiting.error}` : assessment?.reason;
+  const count = assessment ? `${assessment.done} of ${assessment.wanted} tasks` : "the managers did not answer";
+  return new SwarmError(
+    "DeadlineExceeded",
+    `service ${name} has not converged in time: ${count}${reason ? `: ${reason}` : ""}: see swarmctl service ps ${name}`,
+  );
 }
 
 function notConverging(name: string, reason: string): SwarmError {

@@ -9,6 +9,6 @@ export const rollback: Command<WaitFlags> = {
   async run(context, [reference], flags) {
     const service = await changeService(context, reference!, (spec) => spec, UpdateServiceRequest_Rollback.PREVIOUS);
     context.out(`${reference}\n`);
-    if (!flags.detach) await waitForConvergence(context, service, { quiet: flags.quiet, rollback: true });
+    if (!flags.detach) await waitForConvergence(context, service, { ...flags, rollback: true });
   },
 };

@@ -19,7 +19,10 @@ export const update: Command<UpdateFlags> = {
   notes: "A flag without -add or -rm replaces the whole list that it names.",
   async run(context, args, flags) {
     const [reference] = args;
-    if (flags.rollback && Object.keys(flags).some((flag) => !["rollback", "detach", "quiet"].includes(flag))) {
+    if (
+      flags.rollback &&
+      Object.keys(flags).some((flag) => !["rollback", "detach", "quiet", "waitTimeout"].includes(flag))
+    ) {
       throw new UsageError("--rollback excludes flags that change the spec");
     }
     const given = withEnvFiles(flags);
@@ -42,7 +45,11 @@ export const update: Command<UpdateFlags> = {
     );
     context.out(`${reference}\n`);
     if (!flags.detach) {
-      await waitForConvergence(context, service, { quiet: flags.quiet, rollback: given.rollback ?? false });
+      await waitForConvergence(context, service, {
+        quiet: flags.quiet,
+        waitTimeout: flags.waitTimeout,
+        rollback: given.rollback ?? false,
+      });
     }
   },
 };
