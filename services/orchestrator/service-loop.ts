@@ -1,6 +1,6 @@
 import { type Service, type Task, TaskState, type UpdateStatus_UpdateState } from "@starling/api";
 import { type Clock, type Logger, newId, SwarmError, type Timer } from "@starling/base";
-import { all, byService, type MemoryStore, type StoreEvent } from "@starling/store";
+import { all, byNode, byService, type MemoryStore, type StoreEvent } from "@starling/store";
 import { applyPlan, removeTasksOf } from "./apply-plan.ts";
 import { planService } from "./plan-service.ts";
 import { stampMs } from "./slot.ts";
@@ -106,7 +106,7 @@ class ServiceLoop {
       if (same) return;
       const affected = this.#store.view((tx) => [
         ...tx.services.find(all).filter((service) => isOnEveryNode(service)),
-        ...tx.tasks.find(all).filter((task) => task.nodeId === object.id),
+        ...tx.tasks.find(byNode(object.id)),
       ]);
       for (const item of affected) this.#mark("serviceId" in item ? item.serviceId : item.id);
       return;

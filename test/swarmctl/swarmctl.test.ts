@@ -246,6 +246,25 @@ describe("waiting", () => {
     expect(serviceNamed("slow")).toBeDefined();
   });
 
+  it("how long silent nodes are waited for is set for the cluster and for a node, and taken back", async () => {
+    const labels = () =>
+      cluster.store.view((tx) => ({
+        cluster: tx.clusters.get("cluster-id")!.spec.annotations.labels,
+        node: tx.nodes.get("node-b")!.spec.annotations.labels,
+      }));
+    await cluster.run("cluster", "update", "--move-after", "10s", "--restart-grace", "2m");
+    await cluster.run("node", "update", "--alert-after", "5s", "w1");
+    expect(labels()).toEqual({
+      cluster: { "io.starling.node.move-after": "10s", "io.starling.node.restart-grace": "2m" },
+      node: { "io.starling.node.alert-after": "5s" },
+    });
+    await cluster.run("node", "update", "--alert-after", "", "w1");
+    expect(labels().node).toEqual({});
+    const { code, err } = await cluster.run("cluster", "update", "--move-after", "soon");
+    expect(code).toBe(1);
+    expect(err).toContain('label io.starling.node.move-after="soon" is not a duration');
+  });
+
   it("node drain --wait returns when nothing of the node's runs any more", async () => {
     await cluster.run("service", "create", "-d", "--name", "web", "web:1");
     const id = await addTask(serviceNamed("web"), 2, TaskState.RUNNING);

@@ -1,6 +1,6 @@
 import { type Task, TaskState } from "@starling/api";
 import { type Clock, type Logger, SwarmError } from "@starling/base";
-import { all, byService, type MemoryStore, type StoreEvent } from "@starling/store";
+import { all, bySlot, type MemoryStore, type StoreEvent } from "@starling/store";
 import { hasEnded } from "../slot.ts";
 import { isDone, surplusHistory } from "./reap.ts";
 
@@ -82,8 +82,8 @@ function surplusOf(store: MemoryStore, { serviceId, slot, nodeId }: Task): strin
   return store.view((tx) => {
     const limit = tx.clusters.find(all)[0]?.spec.orchestration.taskHistoryRetentionLimit ?? 5;
     const tasks = tx.tasks
-      .find(byService(serviceId))
-      .filter((task) => (slot === 0 ? task.slot === 0 && task.nodeId === nodeId : task.slot === slot))
+      .find(bySlot(serviceId, slot))
+      .filter((task) => slot !== 0 || task.nodeId === nodeId)
       .filter((task) => task.desiredState < TaskState.REMOVE);
     return surplusHistory(tasks, tx.services.get(serviceId), limit).map((task) => task.id);
   });

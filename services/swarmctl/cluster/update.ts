@@ -8,12 +8,13 @@ import {
   withAddressPool,
 } from "@starling/api";
 import type { Command } from "../command.ts";
+import { type PatienceFlags, patienceFlags, withPatience } from "../flags/patience.ts";
 import { choose, parseDuration, parseInteger, parsePairs, splitCommas } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
 import { changeCluster } from "./change.ts";
 import { checkAutolock, howToUnlock, mustUnlockKey } from "./unlock-key.ts";
 
-interface UpdateFlags {
+interface UpdateFlags extends PatienceFlags {
   readonly autolock?: boolean;
   readonly certexpiry?: Duration;
   readonly certExpiry?: Duration;
@@ -56,6 +57,7 @@ export const update: Command<UpdateFlags> = {
     },
     { flags: "--heartbeatperiod <duration>", help: "Period of agents' heartbeats", parse: parseDuration },
     { flags: "--dispatcher-heartbeat <duration>", help: "As --heartbeatperiod", parse: parseDuration, hidden: true },
+    ...patienceFlags,
     { flags: "--log-driver <driver>", help: "Default log driver of tasks" },
     { flags: "--log-opt <key=value>", help: "Option of the default log driver", list: true },
     {
@@ -90,7 +92,10 @@ export function withFlags(spec: ClusterSpec, flags: UpdateFlags): ClusterSpec {
   const history = flags.taskhistory ?? flags.taskHistoryLimit;
   return {
     ...spec,
-    annotations: { ...spec.annotations, labels: withPools(spec.annotations.labels, flags) },
+    annotations: {
+      ...spec.annotations,
+      labels: withPatience(withPools(spec.annotations.labels, flags), flags),
+    },
     orchestration:
       history === undefined ? spec.orchestration : { ...spec.orchestration, taskHistoryRetentionLimit: history },
     dispatcher: {

@@ -1,9 +1,10 @@
 import { NodeRole, NodeSpec_Availability } from "@starling/api";
 import type { Command } from "../command.ts";
+import { type PatienceFlags, patienceFlags, withPatience } from "../flags/patience.ts";
 import { choose, parsePairs } from "../flags/values.ts";
 import { changeNode } from "./change.ts";
 
-interface UpdateFlags {
+interface UpdateFlags extends PatienceFlags {
   readonly availability?: NodeSpec_Availability;
   readonly role?: NodeRole;
   readonly label?: readonly string[];
@@ -26,6 +27,7 @@ export const update: Command<UpdateFlags> = {
     { flags: "--label <key=value>", help: "Set the node's labels", list: true },
     { flags: "--label-add <key=value>", help: "Add or change a label", list: true },
     { flags: "--label-rm <key>", help: "Remove a label", list: true },
+    ...patienceFlags,
   ],
   async run(context, [reference], flags) {
     await changeNode(context, reference!, (spec) => {
@@ -35,7 +37,10 @@ export const update: Command<UpdateFlags> = {
         ...spec,
         availability: flags.availability ?? spec.availability,
         desiredRole: flags.role ?? spec.desiredRole,
-        annotations: { ...spec.annotations, labels: { ...labels, ...parsePairs(flags.labelAdd ?? []) } },
+        annotations: {
+          ...spec.annotations,
+          labels: withPatience({ ...labels, ...parsePairs(flags.labelAdd ?? []) }, flags),
+        },
       };
     });
     context.out(`${reference}\n`);
