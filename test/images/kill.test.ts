@@ -13,7 +13,7 @@ let server: ImageServer;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "starling-kill-"));
   server = await ImageServer.start();
-  const files = (name: string) => `mkdir ${name}; for i in $(seq 150); do head -c 4000 /dev/urandom > ${name}/$i; done`;
+  const files = (name: string) => `mkdir ${name}; for i in $(seq 100); do head -c 4000 /dev/urandom > ${name}/$i; done`;
   // The last one has to be unpacked over those below it.
   const layers = [
     { files: files("a") },
@@ -56,7 +56,7 @@ it("nothing half-done is ever used, whenever the process that pulls is killed", 
   const store = join(folder, "store");
   // Any moment must do: what is checked does not depend on how far it came.
   let killed = 0;
-  for (let delayMs = 0; killed < 8; delayMs += 35) {
+  for (let delayMs = 0; killed < 5; delayMs += 60) {
     if (!(await pullKilledAfter(store, delayMs))) {
       rmSync(store, { recursive: true });
       break;
