@@ -36,8 +36,6 @@ export interface RuntimeOptions {
   readonly noNewPrivileges: boolean | undefined;
   /** Nothing below /proc and /sys is hidden or made read-only. */
   readonly unconfinedPaths: boolean;
-  /** A task may start with an empty local volume on another node. */
-  readonly volumesAnywhere: boolean;
 }
 
 export type DeviceOption =
@@ -102,12 +100,6 @@ export const runtimeOptionShapes: readonly RuntimeOptionShape[] = [
     value: "mode",
     words: ["unconfined"],
   },
-  {
-    name: "volume-placement",
-    help: "any: local volumes do not hold a task to its node",
-    value: "mode",
-    words: ["any", "node"],
-  },
 ];
 
 /** The options of a container by its labels. Throws InvalidArgument that names label, value and remedy. */
@@ -144,7 +136,6 @@ export function runtimeOptionsOf(labels: Readonly<Record<string, string>>): Runt
     appArmorProfile: profileOf(text("apparmor")),
     noNewPrivileges: noNew === "" ? undefined : noNew === "true",
     unconfinedPaths: text("systempaths") === "unconfined",
-    volumesAnywhere: text("volume-placement") === "any",
   };
 }
 
