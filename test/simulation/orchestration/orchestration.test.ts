@@ -2,8 +2,8 @@ import { expect, it } from "vitest";
 import { runWorld } from "./world.ts";
 
 const worlds = Number(process.env["SIM_WORLDS"] ?? 4);
-/** Other worlds with every run of the tests; a failure names the seed. */
-const first = Number(process.env["SIM_SEED"] ?? Math.floor(Math.random() * 1_000_000));
+/** The same worlds with every run: a red run speaks of the change at hand. `main.ts` beside explores others. */
+const first = Number(process.env["SIM_SEED"] ?? 1);
 
 it.each([worlds])("tasks come to equal specs in %i worlds", { timeout: 240_000 }, async (count) => {
   for (let seed = first; seed < first + count; seed++) {
