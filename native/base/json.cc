@@ -171,6 +171,11 @@ class Parser {
       errno = 0;
       out.type = Value::Type::kInt;
       out.integer = std::strtoll(digits.c_str(), &end, 10);
+      if (errno != 0 && digits[0] != '-') {
+        errno = 0;
+        out.type = Value::Type::kUint;
+        out.integer = static_cast<int64_t>(std::strtoull(digits.c_str(), &end, 10));
+      }
       if (errno != 0) return Fail("integer out of range");
     } else {
       out.type = Value::Type::kDouble;

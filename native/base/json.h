@@ -14,7 +14,8 @@ namespace starling::json {
 
 class Value {
  public:
-  enum class Type { kNull, kBool, kInt, kDouble, kString, kArray, kObject };
+  // kUint: an integer above int64_t's range; `integer` holds its 64 bits.
+  enum class Type { kNull, kBool, kInt, kUint, kDouble, kString, kArray, kObject };
 
   Type type = Type::kNull;
   bool boolean = false;
@@ -50,6 +51,7 @@ class Object {
 };
 
 // Reads members of an object with checks, remembering the first fault by the member's full path ("mounts[2].target").
+// A member that is null counts as absent.
 // After an unreadable member the getters go on with defaults; ask status() at the end.
 class Reader {
  public:
@@ -57,18 +59,24 @@ class Reader {
 
   std::string String(std::string_view key, std::string_view fallback = "") const;
   int64_t Int(std::string_view key, int64_t fallback, int64_t least, int64_t most) const;
+  uint64_t Uint(std::string_view key, uint64_t fallback, uint64_t most = UINT64_MAX) const;
   bool Bool(std::string_view key, bool fallback) const;
   std::vector<std::string> Strings(std::string_view key) const;
+  std::vector<uint64_t> Uints(std::string_view key, uint64_t most) const;
   // Elements of an array of objects; empty when absent.
   std::vector<Reader> Objects(std::string_view key) const;
   // The member object; an empty one when absent.
   Reader Child(std::string_view key) const;
   // Members of the object `key` whose values are strings.
   std::vector<std::pair<std::string, std::string>> Map(std::string_view key) const;
-  bool Has(std::string_view key) const { return value_->Find(key) != nullptr; }
+  bool Has(std::string_view key) const { return Member(key) != nullptr; }
+  // Members of the object `key`, each as a reader of its own.
+  std::vector<std::pair<std::string, Reader>> Children(std::string_view key) const;
   void Fault(std::string_view key, std::string_view problem) const;
 
  private:
+  const Value* Member(std::string_view key) const;
+
   const Value* value_;
   std::string path_;
   std::string* first_fault_;

@@ -18,6 +18,11 @@ Reader::Reader(const Value& value, std::string path, std::string* first_fault)
   }
 }
 
+const Value* Reader::Member(std::string_view key) const {
+  const Value* member = value_->Find(key);
+  return member == nullptr || member->type == Value::Type::kNull ? nullptr : member;
+}
+
 void Reader::Fault(std::string_view key, std::string_view problem) const {
   if (!first_fault_->empty()) return;
   *first_fault_ = path_.empty() ? std::string(key) : path_ + "." + std::string(key);
@@ -25,7 +30,7 @@ void Reader::Fault(std::string_view key, std::string_view problem) const {
 }
 
 std::string Reader::String(std::string_view key, std::string_view fallback) const {
-  const Value* member = value_->Find(key);
+  const Value* member = Member(key);
   if (member == nullptr) return std::string(fallback);
   if (member->type != Value::Type::kString) {
     Fault(key, "must be a string");
@@ -37,7 +42,7 @@ std::string Reader::String(std::string_view key, std::string_view fallback) cons
 }
 
 int64_t Reader::Int(std::string_view key, int64_t fallback, int64_t least, int64_t most) const {
-  const Value* member = value_->Find(key);
+  const Value* member = Member(key);
   if (member == nullptr) return fallback;
   if (member->type != Value::Type::kInt || member->integer < least || member->integer > most) {
     Fault(key, "must be an integer from " + std::to_string(least) + " to " + std::to_string(most));
@@ -46,8 +51,19 @@ int64_t Reader::Int(std::string_view key, int64_t fallback, int64_t least, int64
   return member->integer;
 }
 
+uint64_t Reader::Uint(std::string_view key, uint64_t fallback, uint64_t most) const {
+  const Value* member = Member(key);
+  if (member == nullptr) return fallback;
+  bool unsigned_value = member->type == Value::Type::kUint || (member->type == Value::Type::kInt && member->integer >= 0);
+  if (!unsigned_value || static_cast<uint64_t>(member->integer) > most) {
+    Fault(key, "must be an integer from 0 to " + std::to_string(most));
+    return fallback;
+  }
+  return static_cast<uint64_t>(member->integer);
+}
+
 bool Reader::Bool(std::string_view key, bool fallback) const {
-  const Value* member = value_->Find(key);
+  const Value* member = Member(key);
   if (member == nullptr) return fallback;
   if (member->type != Value::Type::kBool) Fault(key, "must be true or false");
   return member->boolean;
@@ -55,7 +71,7 @@ bool Reader::Bool(std::string_view key, bool fallback) const {
 
 std::vector<std::string> Reader::Strings(std::string_view key) const {
   std::vector<std::string> strings;
-  const Value* member = value_->Find(key);
+  const Value* member = Member(key);
   if (member == nullptr) return strings;
   if (member->type != Value::Type::kArray) Fault(key, "must be an array of strings");
   for (const Value& element : member->array) {
@@ -67,9 +83,24 @@ std::vector<std::string> Reader::Strings(std::string_view key) const {
   return strings;
 }
 
+std::vector<uint64_t> Reader::Uints(std::string_view key, uint64_t most) const {
+  std::vector<uint64_t> numbers;
+  const Value* member = Member(key);
+  if (member == nullptr) return numbers;
+  if (member->type != Value::Type::kArray) Fault(key, "must be an array of integers");
+  for (const Value& element : member->array) {
+    bool fits = element.type == Value::Type::kUint || (element.type == Value::Type::kInt && element.integer >= 0);
+    if (!fits || static_cast<uint64_t>(element.integer) > most) {
+      Fault(key, "must be an array of integers from 0 to " + std::to_string(most));
+    }
+    numbers.push_back(static_cast<uint64_t>(element.integer));
+  }
+  return numbers;
+}
+
 std::vector<Reader> Reader::Objects(std::string_view key) const {
   std::vector<Reader> readers;
-  const Value* member = value_->Find(key);
+  const Value* member = Member(key);
   if (member == nullptr) return readers;
   if (member->type != Value::Type::kArray) Fault(key, "must be an array of objects");
   for (size_t i = 0; i < member->array.size(); i++) {
@@ -80,14 +111,26 @@ std::vector<Reader> Reader::Objects(std::string_view key) const {
 }
 
 Reader Reader::Child(std::string_view key) const {
-  const Value* member = value_->Find(key);
+  const Value* member = Member(key);
   std::string path = path_.empty() ? std::string(key) : path_ + "." + std::string(key);
   return Reader(member == nullptr ? kEmptyObject : *member, std::move(path), first_fault_);
 }
 
+std::vector<std::pair<std::string, Reader>> Reader::Children(std::string_view key) const {
+  std::vector<std::pair<std::string, Reader>> children;
+  const Value* member = Member(key);
+  if (member == nullptr) return children;
+  if (member->type != Value::Type::kObject) Fault(key, "must be an object of objects");
+  std::string prefix = path_.empty() ? std::string(key) : path_ + "." + std::string(key);
+  for (const auto& [name, value] : member->object) {
+    children.emplace_back(name, Reader(value, prefix + "[\"" + name + "\"]", first_fault_));
+  }
+  return children;
+}
+
 std::vector<std::pair<std::string, std::string>> Reader::Map(std::string_view key) const {
   std::vector<std::pair<std::string, std::string>> pairs;
-  const Value* member = value_->Find(key);
+  const Value* member = Member(key);
   if (member == nullptr) return pairs;
   if (member->type != Value::Type::kObject) Fault(key, "must be an object of strings");
   for (const auto& [name, value] : member->object) {

@@ -47,7 +47,8 @@ Error Missing(std::string_view controller, std::string_view limit) {
 
 Result<Cgroup> Cgroup::Locate(const Placement& placement, const Limits& limits) {
   if (!placement.parent.empty()) STARLING_TRY(CheckGroupName(placement.parent, "cgroup.parent"));
-  STARLING_TRY(CheckGroupName(placement.name, "cgroup.name"));
+  bool whole = !placement.whole.empty();
+  STARLING_TRY(whole ? CheckGroupName(placement.whole, "cgroup path") : CheckGroupName(placement.name, "cgroup.name"));
   STARLING_ASSIGN(mountinfo, fs::ReadFile("/proc/self/mountinfo"));
   STARLING_ASSIGN(self_cgroup, fs::ReadFile("/proc/self/cgroup"));
   std::vector<Hierarchy> hierarchies = ParseHierarchies(mountinfo, self_cgroup);
@@ -60,11 +61,27 @@ Result<Cgroup> Cgroup::Locate(const Placement& placement, const Limits& limits) 
                   (hierarchy.Has("cpuset") && (!limits.cpus.empty() || !limits.memory_nodes.empty())) ||
                   (hierarchy.Has("blkio") && (limits.io_weight > 0 || !limits.io_limits.empty())) ||
                   (!unified && (hierarchy.Has("freezer") || hierarchy.Has("devices")));
-    if (!wanted) continue;
+    if (!wanted && !placement.every) continue;
     Group group;
-    group.folder = hierarchy.mount_point + ContainersGroup(hierarchy, placement.parent) + "/" + placement.name;
+    std::string below = whole ? placement.whole : ContainersGroup(hierarchy, placement.parent) + "/" + placement.name;
+    group.folder = hierarchy.mount_point + (below.starts_with('/') ? "" : "/") + below;
     group.hierarchy = std::move(hierarchy);
     cgroup.groups_.push_back(std::move(group));
+  }
+  return cgroup;
+}
+
+Result<Cgroup> Cgroup::At(const std::vector<std::string>& folders) {
+  STARLING_ASSIGN(mountinfo, fs::ReadFile("/proc/self/mountinfo"));
+  Cgroup cgroup;
+  for (Hierarchy& hierarchy : ParseHierarchies(mountinfo, "")) {
+    for (const std::string& folder : folders) {
+      if (!folder.starts_with(hierarchy.mount_point + "/")) continue;
+      Group group;
+      group.folder = folder;
+      group.hierarchy = hierarchy;
+      cgroup.groups_.push_back(std::move(group));
+    }
   }
   return cgroup;
 }
@@ -97,7 +114,9 @@ Status Cgroup::CreateFolder(const Group& group, const std::string& containers_fo
   std::string_view below = std::string_view(containers_folder).substr(level.size());
   for (std::string_view part : fs::Split(below, '/')) {
     if (!part.empty()) level.append("/").append(part);
-    for (const char* controller : {"+memory", "+cpu", "+pids", "+cpuset", "+io"}) {
+    for (const char* controller : {"+memory", "+cpu", "+pids", "+cpuset", "+io", "+hugetlb", "+rdma"}) {
+      // Those of resources that only an OCI bundle can ask for.
+      if (!placement_.every && std::string_view(controller) == "+hugetlb") break;
       (void)fs::WriteControl(level + "/cgroup.subtree_control", controller).ok();
     }
   }
@@ -112,6 +131,7 @@ Status Cgroup::Create(const Limits& limits) {
   STARLING_TRY(ApplyCpuset(limits));
   STARLING_TRY(ApplyIo(limits));
   STARLING_TRY(OpenForJoin());
+  if (!limits.default_devices) return {};
   if (v2_fd_) return AttachDeviceFilter(v2_fd_.get(), limits.devices);
   if (const Group* group = Find("devices")) return LimitDevicesV1(group->folder, limits.devices);
   return {};
@@ -204,6 +224,17 @@ std::vector<int> Cgroup::Processes() const {
     if (!processes.empty()) break;
   }
   return processes;
+}
+
+std::string Cgroup::FolderOf(std::string_view controller) const {
+  const Group* group = controller.empty() ? Unified() : Find(controller);
+  return group == nullptr ? std::string() : group->folder;
+}
+
+std::vector<Member> Cgroup::Members() const {
+  std::vector<Member> members;
+  for (const Group& group : groups_) members.push_back({group.hierarchy, group.folder});
+  return members;
 }
 
 std::vector<std::string> Cgroup::Folders() const {

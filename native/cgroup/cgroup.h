@@ -44,6 +44,8 @@ struct Limits {
   int64_t io_weight = 0;
   std::vector<IoLimit> io_limits;
   std::vector<DeviceRule> devices;
+  // The default devices and no others; false: the caller says which.
+  bool default_devices = true;
 };
 
 struct Placement {
@@ -51,6 +53,10 @@ struct Placement {
   std::string parent;
   // One or more parts below the parent: the container's id.
   std::string name;
+  // Instead of both: a whole path from the root of each hierarchy.
+  std::string whole = {};
+  // Groups in every hierarchy there is, also those of controllers that limits of ours do not use.
+  bool every = false;
 };
 
 struct Stats {
@@ -62,12 +68,21 @@ struct Stats {
   int64_t oom_kills = 0;
 };
 
+// One group: the folder of the container in a hierarchy.
+struct Member {
+  Hierarchy hierarchy;
+  std::string folder;
+};
+
 // Handle to groups in the file system; destroying it removes nothing.
 class Cgroup {
  public:
   // Where the groups of `placement` are or would be; on the v1 hierarchies of cpuset and blkio only where `limits` ask
   // for them.
   static Result<Cgroup> Locate(const Placement& placement, const Limits& limits = {});
+
+  // The groups that `folders` are, wherever this process is now: what Folders() gave before.
+  static Result<Cgroup> At(const std::vector<std::string>& folders);
 
   // Makes the groups and sets the limits. Fails when a limit was asked for and no hierarchy can enforce it.
   Status Create(const Limits& limits);
@@ -90,6 +105,10 @@ class Cgroup {
   // Process ids inside, in this PID namespace.
   std::vector<int> Processes() const;
 
+  // Folder of the group in the v1 hierarchy of `controller`, "": in v2's; empty when there is none.
+  std::string FolderOf(std::string_view controller) const;
+
+  std::vector<Member> Members() const;
   // Folders of the groups, for inspection.
   std::vector<std::string> Folders() const;
 

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <climits>
 #include <csignal>
 #include <cstring>
 
@@ -35,26 +36,6 @@ std::string_view Variable(const std::vector<std::string>& env, std::string_view 
 bool Executable(const std::string& path) {
   struct stat info;
   return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && (info.st_mode & 0111) != 0;
-}
-
-Result<std::string> FindProgram(const ProcessSpec& spec) {
-  const std::string& name = spec.args[0];
-  auto refuse = [&](std::string_view problem, int number) {
-    return Error{"exec: \"" + name + "\": " + std::string(problem), number};
-  };
-  if (name.find('/') != std::string::npos) {
-    std::string path = name[0] == '/' ? name : spec.cwd + "/" + name;
-    struct stat info;
-    if (stat(path.c_str(), &info) != 0) return refuse("stat " + path + ": no such file or directory", ENOENT);
-    if (!Executable(path)) return refuse("permission denied: not an executable file", EACCES);
-    return name;
-  }
-  std::string_view path = Variable(spec.env, "PATH");
-  for (std::string_view folder : fs::Split(path.empty() ? kDefaultPath : path, ':')) {
-    std::string candidate = (folder.empty() ? std::string(".") : std::string(folder)) + "/" + name;
-    if (Executable(candidate)) return candidate;
-  }
-  return refuse("executable file not found in $PATH", ENOENT);
 }
 
 // The file's text; empty when the image has none. Opened without following a link out of the root: there is none.
@@ -94,25 +75,11 @@ Status ApplyRlimits(const std::vector<Rlimit>& rlimits) {
   return {};
 }
 
-Status EnterFolder(const std::string& cwd) {
-  if (chdir(cwd.c_str()) == 0) return {};
-  if (errno == ENOENT) STARLING_TRY(fs::MakeFolders(cwd));
-  if (chdir(cwd.c_str()) != 0) return Error::Errno("chdir", cwd);
-  return {};
-}
-
 Status ChangeUser(const Identity& identity) {
   if (setgroups(identity.groups.size(), identity.groups.data()) != 0) return Error::Errno("setgroups", "");
   if (setresgid(identity.gid, identity.gid, identity.gid) != 0) return Error::Errno("setresgid", "");
   if (setresuid(identity.uid, identity.uid, identity.uid) != 0) return Error::Errno("setresuid", "");
   return {};
-}
-
-void ResetSignals() {
-  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
 std::vector<sock_filter> FilterOf(const ProcessSpec& spec) {
@@ -154,6 +121,45 @@ Error ExecError(const PreparedProcess& process) {
 }
 
 }  // namespace
+
+Result<std::string> FindProgram(const ProcessSpec& spec) {
+  const std::string& name = spec.args[0];
+  auto refuse = [&](std::string_view problem, int number) {
+    return Error{"exec: \"" + name + "\": " + std::string(problem), number};
+  };
+  if (name.find('/') != std::string::npos) {
+    std::string path = name[0] == '/' ? name : spec.cwd + "/" + name;
+    struct stat info;
+    if (stat(path.c_str(), &info) != 0) return refuse("stat " + path + ": no such file or directory", ENOENT);
+    if (!Executable(path)) return refuse("permission denied: not an executable file", EACCES);
+    return name;
+  }
+  std::string_view path = Variable(spec.env, "PATH");
+  for (std::string_view folder : fs::Split(path.empty() ? kDefaultPath : path, ':')) {
+    std::string candidate = (folder.empty() ? std::string(".") : std::string(folder)) + "/" + name;
+    if (Executable(candidate)) return candidate;
+  }
+  return refuse("executable file not found in $PATH", ENOENT);
+}
+
+Status EnterFolder(const std::string& cwd) {
+  if (chdir(cwd.c_str()) != 0) {
+    if (errno == ENOENT) STARLING_TRY(fs::MakeFolders(cwd));
+    if (chdir(cwd.c_str()) != 0) return Error::Errno("chdir", cwd);
+  }
+  // Through a descriptor of the host that leaked (/proc/self/fd/7) one could end outside: the kernel then names no path.
+  char path[PATH_MAX];
+  if (getcwd(path, sizeof path) == nullptr) return Error::Errno("getcwd", cwd);
+  if (path[0] != '/') return Error{"chdir `" + cwd + "`: lies outside the container's root", EPERM};
+  return {};
+}
+
+void ResetSignals() {
+  for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
 
 void DieWithParent() { prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0); }
 

@@ -30,6 +30,9 @@ struct PreparedProcess {
 // Looks up user, groups and program. REQUIRES: the container's root is this process's root.
 Result<PreparedProcess> PrepareProcess(const ProcessSpec& spec);
 
+// Path for execve of args[0], looked up in PATH of `env` when it has no slash. REQUIRES: the container's root is ours.
+Result<std::string> FindProgram(const ProcessSpec& spec);
+
 // Opens a pseudo terminal of the container: the master, for whoever keeps the terminal, and the slave for the program.
 struct Terminal {
   UniqueFd master;
@@ -40,6 +43,12 @@ Result<Terminal> OpenTerminal();
 // Becomes the program. Returns only on failure; the message says what a user did wrong where it is his fault.
 // Every descriptor above 2 is closed by the execve.
 Error Become(const PreparedProcess& process, const Stdio& stdio);
+
+// Default handlers, nothing blocked.
+void ResetSignals();
+
+// Goes to the working folder, and makes it when it is missing. Refuses one that lies outside the root (CVE-2024-21626).
+Status EnterFolder(const std::string& cwd);
 
 // SIGKILL to this process when its parent ends. Lost when the user id changes: call again then.
 void DieWithParent();

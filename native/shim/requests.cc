@@ -12,6 +12,7 @@ void AppendJson(std::string& out, const json::Value& value) {
     case json::Value::Type::kNull: out.append("null"); break;
     case json::Value::Type::kBool: out.append(value.boolean ? "true" : "false"); break;
     case json::Value::Type::kInt: out.append(std::to_string(value.integer)); break;
+    case json::Value::Type::kUint: out.append(std::to_string(static_cast<uint64_t>(value.integer))); break;
     case json::Value::Type::kDouble: out.append(std::to_string(value.number)); break;
     case json::Value::Type::kString: json::AppendString(out, value.string); break;
     case json::Value::Type::kArray:
