@@ -10,7 +10,7 @@ import { fileURLToPath } from "node:url";
 
 const native = dirname(fileURLToPath(import.meta.url));
 const output = join(native, "build", "test");
-const folders = ["base", "sys", "cgroup", "rootfs", "runtime", "shim", "unpack", "test"];
+const folders = ["base", "sys", "cgroup", "rootfs", "runtime", "oci", "shim", "unpack", "test"];
 /** They have a `main` of their own. */
 const programs = ["shim/main.cc", "unpack/main.cc"];
 const flags = [
@@ -56,7 +56,9 @@ async function work(): Promise<void> {
 await Promise.all([work(), work()]);
 const program = join(output, "native-test");
 if (changed || !existsSync(program)) {
-  const linked = spawnSync("g++", [...flags, ...objects, "-lz", "-lzstd", "-o", program], { stdio: "inherit" });
+  const linked = spawnSync("g++", [...flags, ...objects, "-lz", "-lzstd", "-lseccomp", "-o", program], {
+    stdio: "inherit",
+  });
   if (linked.status !== 0) throw new Error("native: linking the tests failed");
 }
 process.exitCode = spawnSync(program, [], { stdio: "inherit" }).status ?? 1;

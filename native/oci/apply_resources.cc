@@ -180,6 +180,11 @@ void FillCpusets(const std::string& folder) {
 
 }  // namespace
 
+bool NeedsEveryHierarchy(const Resources& r) {
+  return !r.cpus.empty() || !r.mems.empty() || r.io_weight || r.io_leaf_weight || !r.io_devices.empty() || !r.huge_pages.empty() ||
+         r.network_class || !r.network_priorities.empty() || !r.rdma.empty();
+}
+
 Status ApplyResources(const Resources& resources, const cgroup::Cgroup& cgroup) {
   FillCpusets(cgroup.FolderOf("cpuset"));
   STARLING_TRY(ApplyMemory(resources, cgroup));

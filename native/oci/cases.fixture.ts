@@ -57,7 +57,7 @@ const withCgroups: Change = (config) =>
   config["mounts"].push({ destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["ro"] });
 
 /** Name, change of the config, and what the shell runs instead of `look`. */
-export const cases: readonly (readonly [string, Change, string?])[] = [
+export const cases: readonly [name: string, change: Change, script?: string][] = [
   ["a plain container", () => {}],
   ["exit code 7", () => {}, "exit 7"],
   ["end by a signal", () => {}, "sh -c 'kill -9 $$'; echo $?; kill -TERM $$; sleep 0; echo alive"],

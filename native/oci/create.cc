@@ -27,7 +27,7 @@ namespace {
 // Where the groups shall be. Without a path: below the caller's own group, as swarmd's containers.
 cgroup::Placement PlacementOf(const Config& config, const std::string& id) {
   cgroup::Placement placement;
-  placement.every = true;
+  placement.every = NeedsEveryHierarchy(config.resources);
   if (config.cgroups_path.starts_with('/')) {
     placement.whole = config.cgroups_path;
   } else {

@@ -56,9 +56,7 @@ Status ApplyDeviceRules(const std::vector<DeviceRule>& rules, const cgroup::Cgro
   for (const DeviceRule& rule : DefaultRules()) all.push_back(rule);
   std::string v1 = cgroup.FolderOf("devices");
   Status applied;
-  if (!v1.empty()) {
-    applied = ApplyV1(v1, all);
-  } else if (cgroup.v2_fd() >= 0) {
+  if (cgroup.v2_fd() >= 0) {
     std::vector<DeviceAccess> program;
     for (const DeviceRule& rule : all) {
       int access = (rule.read ? BPF_DEVCG_ACC_READ : 0) | (rule.write ? BPF_DEVCG_ACC_WRITE : 0) | (rule.make ? BPF_DEVCG_ACC_MKNOD : 0);
@@ -66,6 +64,8 @@ Status ApplyDeviceRules(const std::vector<DeviceRule>& rules, const cgroup::Cgro
       program.push_back({rule.allow, type, rule.major, rule.minor, access});
     }
     applied = AttachDeviceRules(cgroup.v2_fd(), program);
+  } else if (!v1.empty()) {
+    applied = ApplyV1(v1, all);
   } else {
     return Error{"linux.resources.devices: this host mounts neither the devices controller nor cgroup v2", ENOTSUP};
   }

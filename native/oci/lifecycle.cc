@@ -4,6 +4,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <memory>
@@ -17,8 +18,10 @@
 namespace starling::oci {
 namespace {
 
-constexpr int kEndAttempts = 2'000;
-constexpr useconds_t kEndPauseUs = 5'000;
+// rmdir is refused while the kernel tears the last processes down: soon at first, in all half a minute.
+constexpr int kEndAttempts = 3'000;
+constexpr useconds_t kFirstPauseUs = 100;
+constexpr useconds_t kLastPauseUs = 10'000;
 
 Error WrongStage(const Record& record, Stage stage, std::string_view wanted) {
   return Error{"container `" + record.id + "` is " + NameOf(stage) + ", not " + std::string(wanted), EINVAL};
@@ -97,7 +100,7 @@ Status Destroy(const Store& store, const Record& record) {
   bool alive = record.pid > 0 && record.start_time != 0;
   bool gone = false;
   for (int attempt = 0; attempt < kEndAttempts && !gone; attempt++) {
-    if (attempt > 0) usleep(kEndPauseUs);
+    if (attempt > 0) usleep(std::min(kFirstPauseUs * static_cast<useconds_t>(attempt), kLastPauseUs));
     if (alive && attempt % 20 == 0) (void)Signal(record, SIGKILL).ok();
     alive = alive && StartTime(record.pid) == record.start_time;
     gone = !alive;

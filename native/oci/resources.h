@@ -58,11 +58,14 @@ struct Resources {
 
 Resources ReadResources(const json::Reader& reader);
 
+// Whether a limit needs a v1 hierarchy beside those that every container is in: each costs a process milliseconds to join.
+bool NeedsEveryHierarchy(const Resources& resources);
+
 // Writes all of it. REQUIRES: the groups exist. An error names the member and what the host lacks.
 Status ApplyResources(const Resources& resources, const cgroup::Cgroup& cgroup);
 
-// The devices a container may use: none but the default ones, then `rules` in their order. By the v1 controller where
-// there is one, else by an eBPF program on the v2 group.
+// The devices a container may use: none but the default ones, then `rules` in their order. By an eBPF program on the
+// v2 group where there is one, else by the v1 controller.
 Status ApplyDeviceRules(const std::vector<DeviceRule>& rules, const cgroup::Cgroup& cgroup);
 
 }  // namespace starling::oci

@@ -26,6 +26,20 @@ TEST(json_reads_escapes_of_all_planes) {
   CHECK_EQ(value->array[0].string, "Aé€😀");
 }
 
+TEST(json_reads_unsigned_numbers_and_takes_null_for_absent) {
+  auto value = Parse(R"({"n":18446744073709551615,"none":null,"list":[0,9223372036854775808],"minus":-1})");
+  CHECK(value.ok());
+  std::string fault;
+  Reader reader(*value, "", &fault);
+  CHECK_EQ(reader.Uint("n", 0), UINT64_MAX);
+  CHECK(!reader.Has("none"));
+  CHECK_EQ(reader.String("none", "x"), "x");
+  CHECK_EQ(reader.Uints("list", UINT64_MAX)[1], uint64_t{1} << 63);
+  CHECK_EQ(fault, "");
+  CHECK_EQ(reader.Int("n", 7, 0, INT64_MAX), 7);
+  CHECK_EQ(fault, "n: must be an integer from 0 to 9223372036854775807");
+}
+
 TEST(json_refuses_damage_with_its_offset) {
   for (const char* text : {"", "{", "[1,]", "{\"a\"}", "\"\\ud800\"", "\"\\q\"", "01x", "[1] 2", "\"\x01\"", "nul", "1e999",
                            "99999999999999999999"}) {
