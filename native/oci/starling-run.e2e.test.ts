@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { nativeTool } from "../paths.ts";
@@ -28,6 +27,25 @@ function created(script: string, change?: (config: Config) => void): string {
 }
 const state = (id: string) => JSON.parse(bundle.ours("state", id).out) as Record<string, unknown>;
 const codes = (...outcomes: readonly { code: number | null }[]) => outcomes.map(({ code }) => code);
+
+/** Takes a terminal from the socket that it is given and prints what comes out of it, to its end. */
+const receiveTerminal = `
+import array, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+print("listening", flush=True)
+message, control, _, _ = server.accept()[0].recvmsg(256, socket.CMSG_SPACE(4))
+terminal = array.array("i", control[0][2])[0]
+while True:
+    try:
+        text = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not text:
+        break
+    os.write(1, text)
+`;
 
 /** Waits for the container's init to be gone. */
 async function ended(id: string): Promise<void> {
@@ -179,31 +197,24 @@ describe("exec", () => {
 describe("terminals and descriptors", () => {
   it("send the terminal to the console socket, and join it to `run` in the foreground", async () => {
     const path = join(bundle.folder, "console.sock");
-    const server = createServer();
-    await new Promise<void>((resolve) => server.listen(path, resolve));
-    const got = once(server, "connection");
+    const receiver = spawn("python3", ["-c", receiveTerminal, path], { stdio: ["ignore", "pipe", "inherit"] });
+    let received = "";
+    receiver.stdout.setEncoding("utf8").on("data", (text: string) => {
+      received += text;
+    });
+    await once(receiver.stdout, "data");
     const config = bundle.config("tty; stat -c %F /dev/console; busybox stty size", (c) => {
       c["process"].terminal = true;
       c["process"].consoleSize = { height: 33, width: 44 };
     });
     const file = bundle.write(config, "terminal.json");
-    const words = [
-      "--root",
-      bundle.root,
-      "run",
-      "-d",
-      "-b",
-      bundle.folder,
-      "-f",
-      file,
-      "--console-socket",
-      path,
-      newId(),
-    ];
-    const child = spawn(nativeTool("starling-run"), words, { stdio: "inherit" });
-    await got;
-    expect((await once(child, "exit"))[0]).toBe(0);
-    server.close();
+    const id = newId();
+    const words = ["run", "-d", "-b", bundle.folder, "-f", file, "--console-socket", path, id];
+    expect(bundle.ours(...words)).toMatchObject({ code: 0, err: "" });
+    await once(receiver, "close");
+    expect(received).toBe("listening\n/dev/pts/0\r\ncharacter special file\r\n33 44\r\n");
+    await ended(id);
+    bundle.ours("delete", id);
     const joined = bundle.run(config);
     expect(joined).toMatchObject({ code: 0, out: "/dev/pts/0\r\ncharacter special file\r\n33 44\r\n" });
     expect(bundle.ours("create", "-b", bundle.folder, "-f", file, newId())).toMatchObject({ code: 1 });
