@@ -55,6 +55,7 @@ export const nativeRules: Readonly<Record<string, readonly string[]>> = {
   unpack: ["base", "sys", "runtime"],
   bpf: ["base", "sys"],
   runtime: ["base", "sys", "cgroup", "rootfs"],
+  oci: ["base", "sys", "cgroup", "rootfs", "runtime"],
   binding: ["*"],
   shim: ["*"],
   tools: ["*"],
