@@ -102,6 +102,11 @@ export class Bundle {
     return outcomeOf([nativeTool("starling-run"), "--root", this.root, ...words], this.folder);
   }
 
+  /** The words that begin a command on this bundle's root folder, for a shell. */
+  get command(): string {
+    return `${nativeTool("starling-run")} --root ${this.root}`;
+  }
+
   /** A shell's outcome, for what needs redirections. */
   shell(script: string): Outcome {
     return outcomeOf(["sh", "-c", script], this.folder);

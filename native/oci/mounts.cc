@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <cstring>
 
 #include "../sys/fs.h"
@@ -171,18 +172,30 @@ Status ChangeMount(int root, const Mount& mount) {
   return {};
 }
 
-// mkdir -p below the root. Each step is opened anew inside it, so a link cannot lead a mkdir outside.
-Result<UniqueFd> MakeBelow(int root, const std::string& path, bool as_file) {
+constexpr int kLinksMax = 40;
+
+// mkdir -p below the root. Each step is opened anew inside it, so a link cannot lead a mkdir outside; a link to what is not
+// there yet (/var/run in many images) is followed by hand, as a name inside the root.
+Result<UniqueFd> MakeBelow(int root, const std::string& path, bool as_file, int links = 0) {
+  if (links > kLinksMax) return Error::Errno("make", path, ELOOP);
   std::vector<std::string_view> parts = fs::Split(path, '/');
   std::erase(parts, std::string_view());
   UniqueFd folder(openat(root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC));
   std::string done;
   for (size_t i = 0; i < parts.size(); i++) {
     std::string part(parts[i]);
+    std::string above = done;
     done.append("/").append(part);
     auto next = OpenExisting(root, done);
     if (!next.ok() && next.error().number == ENOENT) {
-      // A link to nothing shows as missing too; making its name again then fails with EEXIST.
+      char link[PATH_MAX];
+      ssize_t length = readlinkat(folder.get(), part.c_str(), link, sizeof link);
+      if (length > 0 && length < static_cast<ssize_t>(sizeof link)) {
+        std::string target(link, static_cast<size_t>(length));
+        if (!target.starts_with('/')) target.insert(0, above + "/");
+        for (size_t rest = i + 1; rest < parts.size(); rest++) target.append("/").append(parts[rest]);
+        return MakeBelow(root, target, as_file, links + 1);
+      }
       bool file = as_file && i + 1 == parts.size();
       int made = file ? mknodat(folder.get(), part.c_str(), S_IFREG | 0644, 0) : mkdirat(folder.get(), part.c_str(), 0755);
       if (made != 0 && errno != EEXIST) return Error::Errno("make", done);
