@@ -33,7 +33,7 @@ TEST(oci_config_keeps_numbers_of_64_bits) {
 }
 
 TEST(oci_config_names_what_it_refuses) {
-  CHECK_EQ(Fault("{"), "JSON: expected a string at byte 1");
+  CHECK_EQ(Fault("{"), "JSON: expected a member name at byte 1");
   CHECK_EQ(Fault("[]"), "config.json: must be an object");
   CHECK_EQ(Fault(With(R"(,"devices":[{"type":"c","path":"/dev/x","major":1}])")),
            "config.json: linux.devices[0].major: must be set, and `minor` too");
