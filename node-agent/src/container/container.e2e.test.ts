@@ -243,7 +243,7 @@ describe("a container", () => {
   });
 
   it("outlives a swarmd that is killed", async () => {
-    const of = task("trap 'echo told; exit 4' TERM; while :; do sleep 0.02; done");
+    const of = task("trap 'echo told; exit 4' TERM; echo up; while :; do sleep 0.02; done");
     const fixture = join(import.meta.dirname, "survive.fixture.ts");
     const words = [fixture, folder, Buffer.from(Task.encode(of)).toString("base64")];
     // A session of its own, as a service manager gives it.
@@ -253,8 +253,9 @@ describe("a container", () => {
     await once(swarmd, "close");
     const controller = executor.controller(of);
     expect(isAlive((await controller.containerStatus())!.pid)).toBe(true);
+    await speaks(controller);
     await controller.shutdown(signal);
-    expect(await outputOf(controller)).toBe("told\n");
+    expect(await outputOf(controller)).toBe("up\ntold\n");
     expect((await controller.containerStatus())?.exitCode).toBe(4);
   });
 
