@@ -17,6 +17,7 @@ const replicas = 10;
 export async function measureWorkerLost(stage: Stage, figures: Figures): Promise<void> {
   const lost = stage.host("w1");
   for (let i = 0; i < stage.failures; i++) {
+    await beginAnew(stage);
     await stage.create("lost", replicas);
     const armed = await arm<Loss>(await stage.leader(), "loss", lost.name, "lost", String(replicas));
     const begin = now();
@@ -43,6 +44,7 @@ export async function measureLeaderLost(stage: Stage, figures: Figures): Promise
 
 export async function measureLeaderHostLost(stage: Stage, figures: Figures): Promise<void> {
   for (let i = 0; i < stage.failures; i++) {
+    await beginAnew(stage);
     const leader = await stage.leader();
     const witness = stage.otherManager(leader);
     await stage.create("lost", replicas);
@@ -61,6 +63,12 @@ async function addNextWrite(writer: Armed<Writes>, lostAt: number, name: CaseNam
   writer.stop();
   const next = (await writer.result).find(([beganAt]) => beganAt > lostAt);
   if (next) figures.addMs(name, next[1] - lostAt);
+}
+
+/** A swarm that has lost no host yet: one that is lost again and again is held back at its return. */
+async function beginAnew(stage: Stage): Promise<void> {
+  await stage.begin();
+  await stage.warmUp();
 }
 
 /** A killed host back in the swarm, and the service gone. */
