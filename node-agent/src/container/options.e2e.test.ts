@@ -72,12 +72,14 @@ function task(
     readonly spec?: Partial<ContainerSpec>;
     readonly options?: Options;
     readonly resources?: ResourceRequirements;
+    /** Default: errors go into the stream of the output, since the lines of two have no order. */
+    readonly twoStreams?: boolean;
   } = {},
 ): Task {
   const labels = Object.fromEntries(
     Object.entries(more.options ?? {}).map(([name, value]) => [`io.starling.${name}`, value]),
   );
-  const command = ["sh", "-c", script];
+  const command = ["sh", "-c", more.twoStreams ? script : `exec 2>&1; ${script}`];
   const container = ContainerSpec.create({ image: registry.image, command, labels, ...more.spec });
   return Task.create({
     id: newId(),
@@ -392,12 +394,13 @@ describe("log drivers", () => {
         udp.on("message", (message) => datagrams.push(String(message)) === 2 && resolve());
       });
       const address = `udp://127.0.0.1:${udp.address().port}`;
-      const script = "echo out; sleep 0.1; echo err >&2";
-      const sent = withDriver(task(script), "syslog", { "syslog-address": address, tag: "web" });
-      expect(await run(sent)).toBe("out\nerr\n");
+      const of = task("echo out; echo err >&2", { twoStreams: true });
+      const sent = withDriver(of, "syslog", { "syslog-address": address, tag: "web" });
+      expect((await run(sent)).split("\n").sort()).toEqual(["", "err", "out"]);
       await both;
-      expect(datagrams[0]).toMatch(/^<30>\w{3} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ web\[\d+\]: out$/);
-      expect(datagrams[1]).toMatch(/^<27>.* web\[\d+\]: err$/);
+      const [err, out] = datagrams.sort();
+      expect(out).toMatch(/^<30>\w{3} [ \d]\d \d\d:\d\d:\d\d [\w.-]+ web\[\d+\]: out$/);
+      expect(err).toMatch(/^<27>.* web\[\d+\]: err$/);
       const received = new Promise<string>((resolve) => {
         tcp.once("connection", (socket) => {
           let text = "";
