@@ -2,12 +2,6 @@ export { Agent, type AgentOptions } from "./agent.ts";
 export { ContainerExecutor, type ContainerExecutorOptions } from "./container/executor.ts";
 export { ImageStore } from "./container/image/image-store.ts";
 export { ImagePuller } from "./container/image/puller.ts";
-export { RegistryClient } from "./container/image/registry.ts";
-export {
-  defaultRegistrySettings,
-  parseRegistrySettings,
-  type RegistrySettings,
-} from "./container/image/registry-settings.ts";
 export { Dependencies } from "./dependencies/dependencies.ts";
 export {
   type Controller,

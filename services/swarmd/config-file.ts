@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { SwarmError } from "@starling/base";
-import { defaultRegistrySettings, parseRegistrySettings, type RegistrySettings } from "@starling/node-agent";
+import { defaultRegistrySettings, parseRegistrySettings, type RegistrySettings } from "@starling/registry";
 import type { NodeOptions } from "./flags.ts";
 
 const defaultConfigFile = "/etc/starling/swarmd.json";

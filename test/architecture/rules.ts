@@ -12,6 +12,7 @@ const base = "@starling/base";
 const api = "@starling/api";
 const store = "@starling/store";
 const native = "@starling/native";
+const registry = "@starling/registry";
 const stationNames = ["orchestrator", "allocator", "scheduler", "dispatcher", "ca", "log-broker", "control-api"];
 const station = (name: string) => `@starling/${name}`;
 const stations = stationNames.map(station);
@@ -21,18 +22,23 @@ const raftNode = "@starling/raft-node";
 export const packageRules: readonly PackageRule[] = [
   { folder: "services/base", name: base, may: [] },
   { folder: "services/api", name: api, may: [base] },
+  { folder: "services/registry", name: registry, may: [base, api] },
   { folder: "services/raft-ts", name: "raft-ts", may: [] },
   { folder: "services/store", name: store, may: [base, api] },
   { folder: "services/raft-node", name: raftNode, may: [base, api, store, "raft-ts"] },
   ...stationNames.map((name) => ({ folder: `services/${name}`, name: station(name), may: [base, api, store] })),
-  { folder: "services/manager", name: "@starling/manager", may: [base, api, store, raftNode, "raft-ts", ...stations] },
+  {
+    folder: "services/manager",
+    name: "@starling/manager",
+    may: [base, api, store, registry, raftNode, "raft-ts", ...stations],
+  },
   {
     folder: "services/swarmd",
     name: "@starling/swarmd",
-    may: [base, api, "@starling/manager", "@starling/node-agent", "@starling/ca"],
+    may: [base, api, registry, "@starling/manager", "@starling/node-agent", "@starling/ca"],
   },
   { folder: "services/swarmctl", name: "@starling/swarmctl", may: [base, api] },
-  { folder: "node-agent", name: "@starling/node-agent", may: [base, api, native] },
+  { folder: "node-agent", name: "@starling/node-agent", may: [base, api, registry, native] },
   { folder: "native", name: native, may: [] },
   { folder: "proto", name: "@starling/proto", may: ["*"] },
   { folder: "deploy", name: "@starling/deploy", may: ["*"] },

@@ -1,6 +1,7 @@
 /** Pulls images into a store until all are there or it is killed: `node pull.fixture.ts STORE REFERENCE…`. */
 import { nullLogger, systemClock } from "@starling/base";
-import { defaultRegistrySettings, ImagePuller, ImageStore, RegistryClient } from "@starling/node-agent";
+import { ImagePuller, ImageStore } from "@starling/node-agent";
+import { defaultRegistrySettings, RegistryClient } from "@starling/registry";
 
 const [folder, ...references] = process.argv.slice(2);
 const store = new ImageStore(folder!);

@@ -2,6 +2,7 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Node, NodeDescription, Task } from "@starling/api";
 import type { Clock, Logger } from "@starling/base";
+import { defaultRegistrySettings, RegistryClient, type RegistrySettings } from "@starling/registry";
 import type { Dependencies } from "../dependencies/dependencies.ts";
 import type { Executor } from "../exec/controller.ts";
 import type { NetworkAttacher } from "../exec/network-attacher.ts";
@@ -12,8 +13,6 @@ import { ContainerProcess } from "./container-process.ts";
 import { describeNode, goArchitecture } from "./describe.ts";
 import { ImageStore } from "./image/image-store.ts";
 import { ImagePuller } from "./image/puller.ts";
-import { RegistryClient } from "./image/registry.ts";
-import { defaultRegistrySettings, type RegistrySettings } from "./image/registry-settings.ts";
 import { VolumeStore } from "./volumes.ts";
 
 export interface ContainerExecutorOptions {

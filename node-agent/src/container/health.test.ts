@@ -1,7 +1,7 @@
 import { ContainerSpec, HealthConfig } from "@starling/api";
+import type { ImageConfig } from "@starling/registry";
 import { describe, expect, it } from "vitest";
 import { type Health, healthAfter, healthCheckOf } from "./health.ts";
-import type { ImageConfig } from "./image/manifest.ts";
 
 const bare: ImageConfig = {
   user: "",

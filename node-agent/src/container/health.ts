@@ -1,8 +1,8 @@
 import { type ContainerSpec, durationMs } from "@starling/api";
 import type { Clock, Logger, Millis } from "@starling/base";
 import { type Shim, ShimError } from "@starling/native";
+import type { ImageConfig } from "@starling/registry";
 import { FatalTaskError } from "../exec/controller.ts";
-import type { ImageConfig } from "./image/manifest.ts";
 
 /** A health check with Docker's defaults filled in. */
 export interface HealthCheck {

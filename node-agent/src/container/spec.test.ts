@@ -12,8 +12,8 @@ import {
   Task,
   TaskSpec,
 } from "@starling/api";
+import type { ImageConfig } from "@starling/registry";
 import { describe, expect, it } from "vitest";
-import type { ImageConfig } from "./image/manifest.ts";
 import { logPlanOf } from "./log-driver.ts";
 import { volumeMount, wantedMounts } from "./mounts.ts";
 import { capabilitiesOf } from "./privileges.ts";

@@ -7,8 +7,8 @@ import {
   type Task,
 } from "@starling/api";
 import type { BundleDevice, BundleMount, BundleSpec, DeviceRule, HostNamespace, IoLimit } from "@starling/native";
+import type { ImageConfig } from "@starling/registry";
 import { FatalTaskError } from "../exec/controller.ts";
-import type { ImageConfig } from "./image/manifest.ts";
 import type { LogPlan } from "./log-driver.ts";
 import { confinementOf, type SecurityModules } from "./privileges.ts";
 import { expandTemplate, type TemplateNode } from "./template.ts";

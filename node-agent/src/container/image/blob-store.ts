@@ -1,6 +1,6 @@
 import { mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { digestOf, hexOf } from "./digest.ts";
+import { digestOf, hexOf } from "@starling/registry";
 import { syncFolder, writeDurably } from "./durable.ts";
 
 /**

@@ -1,10 +1,9 @@
 import { mkdir, readdir, readFile, rm, utimes } from "node:fs/promises";
 import { join } from "node:path";
+import { digestOf, hexOf, type ImageConfig, parseImageConfig } from "@starling/registry";
 import { BlobStore } from "./blob-store.ts";
-import { digestOf, hexOf } from "./digest.ts";
 import { writeDurably } from "./durable.ts";
 import { LayerStore } from "./layer-store.ts";
-import { type ImageConfig, parseImageConfig } from "./manifest.ts";
 
 /** An image that is wholly on this host. */
 export interface StoredImage {

@@ -1,11 +1,9 @@
 import type { ImageReference } from "@starling/api";
 import type { Clock } from "@starling/base";
-import type { RegistryCredentials } from "./credentials.ts";
+import { BadImageError, type Descriptor, type RegistryClient, type RegistryCredentials } from "@starling/registry";
 import type { ImageStore } from "./image-store.ts";
 import type { WantedLayer } from "./layer-store.ts";
-import { BadImageError, type Descriptor } from "./manifest.ts";
 import type { PullProgress } from "./progress.ts";
-import type { RegistryClient } from "./registry.ts";
 import { Semaphore } from "./semaphore.ts";
 import { transferBlob } from "./transfer.ts";
 

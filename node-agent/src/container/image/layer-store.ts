@@ -2,9 +2,8 @@ import { randomUUID } from "node:crypto";
 import { access, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Feed, UnpackError, type UnpackedLayer, unpackLayer } from "@starling/native";
-import { chainIdOf, hexOf } from "./digest.ts";
+import { BadImageError, chainIdOf, hexOf } from "@starling/registry";
 import { writeDurably } from "./durable.ts";
-import { BadImageError } from "./manifest.ts";
 
 /** A layer's uncompressed size at most: against archives that explode. */
 const contentMax = 64 * 2 ** 30;

@@ -2,13 +2,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { nullLogger, systemClock } from "@starling/base";
+import { defaultRegistrySettings, RegistryClient } from "@starling/registry";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { goArchitecture } from "../describe.ts";
 import { TestRegistry } from "../test-registry.ts";
 import { ImageStore } from "./image-store.ts";
 import { ImagePuller } from "./puller.ts";
-import { RegistryClient } from "./registry.ts";
-import { defaultRegistrySettings } from "./registry-settings.ts";
 
 let folder: string;
 let registry: TestRegistry;

@@ -1,19 +1,21 @@
 import { type ImageReference, parseImageReference } from "@starling/api";
 import { type Clock, type Logger, SwarmError } from "@starling/base";
-import { FatalTaskError, TemporaryError } from "../../exec/controller.ts";
-import { parseRegistryAuth, type RegistryCredentials } from "./credentials.ts";
-import type { ImageStore, StoredImage } from "./image-store.ts";
-import { LayerPuller } from "./layer-puller.ts";
 import {
   BadImageError,
   choosePlatform,
+  displayName,
   type Platform,
   parseImageConfig,
   parseManifest,
+  parseRegistryAuth,
   platformNames,
-} from "./manifest.ts";
+  type RegistryClient,
+  type RegistryCredentials,
+} from "@starling/registry";
+import { FatalTaskError, TemporaryError } from "../../exec/controller.ts";
+import type { ImageStore, StoredImage } from "./image-store.ts";
+import { LayerPuller } from "./layer-puller.ts";
 import { type OnProgress, PullProgress } from "./progress.ts";
-import { displayName, type RegistryClient } from "./registry.ts";
 import { withRetries } from "./transfer.ts";
 
 interface Pull {
@@ -109,7 +111,7 @@ export class ImagePuller {
       this.#closed.signal.throwIfAborted();
       const digest = await this.#store.resolved(name);
       const known = digest === undefined ? undefined : await this.#store.image(digest);
-      if (known === undefined) throw error;
+      if (known === undefined) throw asTaskError(error);
       // As Docker does: what is here is used when the registry is away, or takes these credentials no more.
       this.#log.warn("not pulled, using the image as pulled before", { image: name, error });
       return known;
@@ -208,6 +210,13 @@ export class ImagePuller {
     await this.#store.touch(image.digest, this.#clock.now());
     return image;
   }
+}
+
+/** What a registry's refusal, or its absence, means for a task. */
+function asTaskError(error: unknown): unknown {
+  if (!(error instanceof SwarmError)) return error;
+  if (error.code === "NotFound" || error.code === "PermissionDenied") return new FatalTaskError(error.message);
+  return error.code === "Unavailable" ? new TemporaryError(error.message) : error;
 }
 
 /** What `promise` gives, unless the signal comes first; the work behind it goes on for others. */

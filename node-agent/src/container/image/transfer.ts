@@ -1,8 +1,7 @@
 import { once } from "node:events";
 import type { Readable, Writable } from "node:stream";
 import { type Clock, type Millis, SwarmError } from "@starling/base";
-import { FatalTaskError, TemporaryError } from "../../exec/controller.ts";
-import { BadImageError } from "./manifest.ts";
+import { BadImageError } from "@starling/registry";
 
 /** Tries in a row that bring next to nothing. */
 const attemptsMax = 5;
@@ -14,7 +13,7 @@ const pauseMaxMs: Millis = 8_000;
 export type OpenBlob = (offset: number, signal: AbortSignal) => Promise<Readable>;
 
 /**
- * Writes a blob's bytes from `offset` to its end into `into`, going on where a connection broke. Throws TemporaryError when
+ * Writes a blob's bytes from `offset` to its end into `into`, going on where a connection broke. Throws Unavailable when
  * several tries in a row bring next to nothing, and what is final at once.
  */
 export async function transferBlob(
@@ -44,14 +43,15 @@ export async function transferBlob(
       }
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof FatalTaskError || error instanceof BadImageError) throw error;
+      if (isFinal(error)) throw error;
       lastFault = error;
     }
     if (at >= size) return;
     idle = at >= before + progressBytes ? 1 : idle + 1;
     if (idle === attemptsMax) {
-      if (lastFault instanceof TemporaryError) throw lastFault;
-      throw new TemporaryError(
+      if (lastFault instanceof SwarmError) throw lastFault;
+      throw new SwarmError(
+        "Unavailable",
         `download ended at ${at} of ${size} bytes: ${lastFault === undefined ? "the registry gave no more" : SwarmError.from(lastFault).message}`,
       );
     }
@@ -69,13 +69,19 @@ export async function withRetries<T>(
       return await attempt();
     } catch (error) {
       options.signal.throwIfAborted();
-      if (error instanceof FatalTaskError || error instanceof BadImageError) throw error;
+      if (isFinal(error)) throw error;
       if (count === attemptsMax) {
-        throw error instanceof TemporaryError ? error : new TemporaryError(SwarmError.from(error).message);
+        throw error instanceof SwarmError ? error : new SwarmError("Unavailable", SwarmError.from(error).message);
       }
       await options.clock.sleep(pauseMs(count), options.signal);
     }
   }
+}
+
+/** Trying again would not help. */
+function isFinal(error: unknown): boolean {
+  const isDenied = error instanceof SwarmError && (error.code === "NotFound" || error.code === "PermissionDenied");
+  return isDenied || error instanceof BadImageError;
 }
 
 function pauseMs(count: number): Millis {

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { createSecureContext, rootCertificates, type SecureContext } from "node:tls";
-import { TemporaryError } from "../../exec/controller.ts";
+import { SwarmError } from "@starling/base";
 
 /** Where distributions keep the certificates that a host trusts; the first that exists counts. */
 const hostBundles = [
@@ -13,7 +13,7 @@ const hostBundles = [
 
 /**
  * Whom to trust as `hostPort`, and what to show it: the host's CAs, with the *.crt of `<folder>/<host:port>/` besides, and
- * the client certificate there (NAME.cert with NAME.key). Throws TemporaryError naming an unreadable file.
+ * the client certificate there (NAME.cert with NAME.key). Throws Unavailable naming an unreadable file.
  */
 export function registryTls(hostPort: string, folders: readonly string[]): SecureContext {
   const authorities: string[] = [hostAuthorities()];
@@ -30,7 +30,7 @@ export function registryTls(hostPort: string, folders: readonly string[]): Secur
     return createSecureContext({ ca: authorities, ...(own.cert.length > 0 ? own : {}) });
   } catch (error) {
     const where = folders.map((each) => join(each, hostPort)).join(" or ");
-    throw new TemporaryError(`registry ${hostPort}: certificates in ${where}: ${(error as Error).message}`);
+    throw new SwarmError("Unavailable", `registry ${hostPort}: certificates in ${where}: ${(error as Error).message}`);
   }
 }
 
@@ -62,6 +62,6 @@ function read(path: string): string {
   try {
     return readFileSync(path, "utf8");
   } catch (error) {
-    throw new TemporaryError(`registry certificates: ${(error as Error).message}`);
+    throw new SwarmError("Unavailable", `registry certificates: ${(error as Error).message}`);
   }
 }

@@ -2,13 +2,12 @@ import { createHash } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { Readable } from "node:stream";
 import type { ImageReference } from "@starling/api";
-import type { Clock, Millis } from "@starling/base";
-import { FatalTaskError, TemporaryError } from "../../exec/controller.ts";
+import { type Clock, type Millis, SwarmError } from "@starling/base";
 import { askCredentialHelper, type RegistryCredentials } from "./credentials.ts";
 import { HttpFetcher } from "./http-fetcher.ts";
 import { BadImageError, type Descriptor, manifestTypes } from "./manifest.ts";
-import { credentialHelperOf, isInsecure, type RegistrySettings } from "./registry-settings.ts";
-import { registryTls } from "./registry-tls.ts";
+import { credentialHelperOf, isInsecure, type RegistrySettings } from "./settings.ts";
+import { registryTls } from "./tls.ts";
 
 const manifestMaxBytes = 4 << 20;
 const redirectsMax = 5;
@@ -33,13 +32,18 @@ interface Endpoint {
 }
 
 /** What one registry answered to a request, when that was neither success nor a challenge. */
-class AccessDenied extends FatalTaskError {}
+class AccessDenied extends SwarmError {
+  constructor(message: string) {
+    super("PermissionDenied", message);
+  }
+}
 
 /**
  * The pulling half of the OCI distribution API. A registry's mirrors are asked before it. TLS with the host's CAs and those of
  * certs.d; insecure registries by TLS without a check of the certificate, or without TLS. The task's credentials are tried
- * first, then those of the node's credential helper. Failures: FatalTaskError for what does not exist or is denied,
- * TemporaryError for what may work later; a registry that asks for patience is left alone for as long.
+ * first, then those of the node's credential helper. Failures: SwarmError NotFound for what does not exist, PermissionDenied for what
+ * is refused, Unavailable for what may work later, BadImageError for what is not as it should be; a registry that asks for
+ * patience is left alone for as long.
  */
 export class RegistryClient {
   readonly #settings: RegistrySettings;
@@ -117,7 +121,10 @@ export class RegistryClient {
     const start = /^bytes (\d+)-/.exec(response.headers["content-range"] ?? "")?.[1];
     if (Number(start) === options.offset) return response;
     response.destroy();
-    throw new TemporaryError(`registry ${image.domain}: asked for bytes from ${options.offset}, got from ${start}`);
+    throw new SwarmError(
+      "Unavailable",
+      `registry ${image.domain}: asked for bytes from ${options.offset}, got from ${start}`,
+    );
   }
 
   #endpoints(domain: string): readonly Endpoint[] {
@@ -213,13 +220,14 @@ export class RegistryClient {
       const next = new URL(location, url);
       const leavesTls = url.startsWith("https:") && next.protocol === "http:";
       if (!/^https?:$/.test(next.protocol) || (leavesTls && !isInsecure(next.host, this.#settings))) {
-        throw new TemporaryError(
+        throw new SwarmError(
+          "Unavailable",
           `registry ${endpoint.name}: redirects to ${next.protocol}//${next.host}, which is not secure`,
         );
       }
       url = next.toString();
     }
-    throw new TemporaryError(`registry ${endpoint.name}: too many redirects`);
+    throw new SwarmError("Unavailable", `registry ${endpoint.name}: too many redirects`);
   }
 
   /** With which scheme an insecure registry answers: TLS if it speaks it. */
@@ -254,9 +262,9 @@ export class RegistryClient {
       response = await this.#fetcher.fetch(url, options);
     } catch (error) {
       options.signal.throwIfAborted();
-      if (error instanceof TemporaryError) throw error;
+      if (error instanceof SwarmError) throw error;
       const cause = error as NodeJS.ErrnoException;
-      throw new TemporaryError(`registry ${host}: ${cause.message || cause.code || "unreachable"}`);
+      throw new SwarmError("Unavailable", `registry ${host}: ${cause.message || cause.code || "unreachable"}`);
     }
     const { statusCode = 0 } = response;
     if (statusCode === 429 || statusCode >= 500) {
@@ -264,7 +272,7 @@ export class RegistryClient {
       const waitMs = retryAfterMs(response.headers["retry-after"], this.#clock.now());
       if (waitMs > 0) this.#notBefore.set(host, this.#clock.monotonic() + waitMs);
       const wait = waitMs > 0 ? `, to be asked again in ${Math.ceil(waitMs / 1000)} s` : "";
-      throw new TemporaryError(`registry ${host}: HTTP status ${statusCode}${wait}`);
+      throw new SwarmError("Unavailable", `registry ${host}: HTTP status ${statusCode}${wait}`);
     }
     return response;
   }
@@ -292,7 +300,8 @@ export class RegistryClient {
     const url = new URL(realm);
     // Secrets go by TLS, unless the operator named the host insecure.
     const isSafe = url.protocol === "https:" || (url.protocol === "http:" && isInsecure(url.host, this.#settings));
-    if (!isSafe) throw new TemporaryError(`registry ${endpoint.name}: its token service ${url.origin} is not secure`);
+    if (!isSafe)
+      throw new SwarmError("Unavailable", `registry ${endpoint.name}: its token service ${url.origin} is not secure`);
     const asked = { ...(service === undefined ? {} : { service }), scope };
     let response: IncomingMessage;
     if (credentials?.identityToken) {
@@ -314,7 +323,7 @@ export class RegistryClient {
     try {
       answer = JSON.parse((await readLimited(response, 1 << 20)).toString()) as Record<string, unknown>;
     } catch {
-      throw new TemporaryError(`registry ${endpoint.name}: its token service ${url.origin} gave no JSON`);
+      throw new SwarmError("Unavailable", `registry ${endpoint.name}: its token service ${url.origin} gave no JSON`);
     }
     const token = answer["token"] ?? answer["access_token"];
     if (typeof token !== "string") return undefined;
@@ -331,11 +340,11 @@ function accepted(response: IncomingMessage, image: ImageReference, endpoint: En
 
 function refusal(image: ImageReference, endpoint: Endpoint, status = 0): Error {
   const name = displayName(image);
-  if (status === 404) return new FatalTaskError(`No such image: ${name}`);
+  if (status === 404) return new SwarmError("NotFound", `No such image: ${name}`);
   if (status === 400 || status === 401 || status === 403) {
     return new AccessDenied(`pull access denied for ${name}, repository does not exist or may require authorization`);
   }
-  return new TemporaryError(`registry ${endpoint.name}: HTTP status ${status} for ${name}`);
+  return new SwarmError("Unavailable", `registry ${endpoint.name}: HTTP status ${status} for ${name}`);
 }
 
 /** Of a `Retry-After` header (RFC 9110 §10.2.3): seconds, or a date. 0 when there is none. */

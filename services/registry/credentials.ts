@@ -1,6 +1,5 @@
 import { execFile } from "node:child_process";
-import type { Millis } from "@starling/base";
-import { TemporaryError } from "../../exec/controller.ts";
+import { type Millis, SwarmError } from "@starling/base";
 
 export interface RegistryCredentials {
   readonly username: string;
@@ -32,7 +31,7 @@ export function parseRegistryAuth(encoded: string): RegistryCredentials | undefi
 
 /**
  * Asks `docker-credential-NAME get`, which is found on swarmd's PATH, for credentials of a registry; undefined when it has none.
- * Throws TemporaryError when it cannot be run.
+ * Throws Unavailable when it cannot be run.
  */
 export function askCredentialHelper(name: string, registry: string): Promise<RegistryCredentials | undefined> {
   const server = registry === "docker.io" ? hubServer : registry;
@@ -40,7 +39,7 @@ export function askCredentialHelper(name: string, registry: string): Promise<Reg
     const program = `docker-credential-${name}`;
     const child = execFile(program, ["get"], { timeout: helperTimeoutMs, maxBuffer: 1 << 20 }, (error, stdout) => {
       if (error !== null && typeof error.code !== "number") {
-        reject(new TemporaryError(`${program}: ${error.message.split("\n")[0]}`));
+        reject(new SwarmError("Unavailable", `${program}: ${error.message.split("\n")[0]}`));
         return;
       }
       // It says "credentials not found" with a status other than 0.
@@ -54,7 +53,7 @@ export function askCredentialHelper(name: string, registry: string): Promise<Reg
           identityToken: isToken ? Secret : "",
         });
       } catch {
-        reject(new TemporaryError(`${program}: its answer is not JSON`));
+        reject(new SwarmError("Unavailable", `${program}: its answer is not JSON`));
       }
     });
     // A helper that ends without reading breaks the pipe; its status says why.

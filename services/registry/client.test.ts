@@ -8,10 +8,10 @@ import { join } from "node:path";
 import { parseImageReference } from "@starling/api";
 import { systemClock } from "@starling/base";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { RegistryClient } from "./client.ts";
 import { HttpFetcher } from "./http-fetcher.ts";
-import { RegistryClient } from "./registry.ts";
-import { defaultRegistrySettings, type RegistrySettings } from "./registry-settings.ts";
-import { registryTls } from "./registry-tls.ts";
+import { defaultRegistrySettings, type RegistrySettings } from "./settings.ts";
+import { registryTls } from "./tls.ts";
 
 type Answer = (request: IncomingMessage, response: ServerResponse, body: string) => void;
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { credentialHelperOf, defaultRegistrySettings, isInsecure, parseRegistrySettings } from "./registry-settings.ts";
+import { credentialHelperOf, defaultRegistrySettings, isInsecure, parseRegistrySettings } from "./settings.ts";
 
 const parse = (value: unknown) => parseRegistrySettings(JSON.stringify(value), "/f.json");
 
