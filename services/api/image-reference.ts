@@ -21,6 +21,18 @@ const tagPattern = /^\w[\w.-]{0,127}$/;
 const digestPattern = /^[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}$/;
 const nameLengthMax = 255;
 
+/** `reference` with the digest that its tag names: `web` → `web:latest@sha256:…`. One that has a digest stays. */
+export function pinnedReference(reference: string, digest: string): string {
+  const parsed = parseImageReference(reference);
+  if (parsed.digest !== "") return reference;
+  return `${reference}${parsed.tag === "" ? ":latest" : ""}@${digest}`;
+}
+
+/** Whether `reference` names its content by digest, which no registry can change the meaning of. */
+export function isPinned(reference: string): boolean {
+  return reference.includes("@");
+}
+
 /**
  * Reads `[domain/]path[:tag][@digest]`, the grammar of distribution/reference. A first part without `.` or `:` that is
  * not `localhost` belongs to the path on docker.io; single names there live under `library/`.

@@ -29,13 +29,14 @@ export {
   parseGenericResources,
   selectGeneric,
 } from "./generic-resource.ts";
-export { type ImageReference, parseImageReference } from "./image-reference.ts";
+export { type ImageReference, isPinned, parseImageReference, pinnedReference } from "./image-reference.ts";
 export { isIngressNetwork, isJob, needsIngressNetwork } from "./ingress.ts";
 export { type Cidr, cidrContains, cidrOverlaps, type IpAddress, parseAddress, parseCidr } from "./ip.ts";
 export type { FieldInfo, MessageCodec, MethodTable, Registry, ServiceTable } from "./message.ts";
 export { runtimeName, taskName } from "./naming.ts";
 export { checkPatienceLabels, type NodePatience, nodePatience, patienceLabels } from "./node-patience.ts";
 export { isRemovedNodeError, removedNodeError } from "./removed-node.ts";
+export { ownMetadataPrefix, resolveImageMetadata } from "./request-metadata.ts";
 export {
   type DeviceOption,
   type DeviceRuleOption,

@@ -1,6 +1,7 @@
 import type { RaftMember } from "@starling/api";
 import type { Clock, Logger } from "@starling/base";
 import type { MemoryStore } from "@starling/store";
+import type { ResolvedImage } from "./resolved-image.ts";
 
 /** What the control API must know of the Raft group. Implemented by the manager around its Raft node. */
 export interface RaftView {
@@ -10,10 +11,21 @@ export interface RaftView {
   canRemoveMember(raftId: bigint): boolean;
 }
 
+/** Asks registries what an image's reference names. Implemented by the manager. */
+export interface ImageResolver {
+  /** `registryAuth` is Docker's X-Registry-Auth, or empty. Rejects, within seconds, when it cannot be told. */
+  resolve(
+    image: string,
+    options: { readonly registryAuth: string; readonly signal: AbortSignal },
+  ): Promise<ResolvedImage>;
+}
+
 export interface ControlDeps {
   readonly store: MemoryStore;
   readonly clock: Clock;
   readonly log: Logger;
   /** Absent in tests without a Raft group: then no node has a manager status and none can be demoted. */
   readonly raft?: RaftView | undefined;
+  /** Absent: images stay as they are given. */
+  readonly images?: ImageResolver | undefined;
 }

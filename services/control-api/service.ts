@@ -7,6 +7,7 @@ import {
   ListServiceStatusesResponse,
   ListServicesResponse,
   RemoveServiceResponse,
+  resolveImageMetadata,
   runtimeName,
   Service,
   type ServiceSpec,
@@ -20,7 +21,7 @@ import {
   type Version,
   withServiceDefaults,
 } from "@starling/api";
-import type { Handlers } from "@starling/api/rpc";
+import type { CallContext, Handlers } from "@starling/api/rpc";
 import { required, validateServiceSpec } from "@starling/api/validation";
 import { newId, SwarmError } from "@starling/base";
 import { all, byName, byService, type ReadTx } from "@starling/store";
@@ -30,6 +31,7 @@ import { found, nameTaken } from "./errors.ts";
 import { isAmong, passesEach } from "./filters.ts";
 import { checkOwnPorts, checkPortClash } from "./ports.ts";
 import { checkReferences } from "./references.ts";
+import { imageToResolve, withResolvedImage, withUnresolvedImage } from "./resolved-image.ts";
 import { serviceStatus } from "./service-status.ts";
 
 type ServiceMethods =
@@ -45,8 +47,27 @@ export function serviceHandlers({
   clock,
   log,
   raft,
+  images,
 }: ControlDeps): Pick<Handlers<typeof Control>, ServiceMethods> {
   const managerAddresses = () => raft?.members().map(({ addr }) => addr) ?? [];
+
+  /** With the image's digest and platforms, if its registry tells them in time; what it doesn't, the tasks' nodes will meet. */
+  async function resolved(spec: ServiceSpec, present: ServiceSpec | undefined, context: CallContext) {
+    if (images === undefined) return spec;
+    const image = imageToResolve(spec, present);
+    if (image === undefined) return spec;
+    if (context.metadata.get(resolveImageMetadata)[0] === "false") return withUnresolvedImage(spec, present);
+    const registryAuth = spec.task.container?.pullOptions?.registryAuth ?? "";
+    try {
+      return withResolvedImage(spec, await images.resolve(image, { registryAuth, signal: context.signal }));
+    } catch (thrown) {
+      context.signal.throwIfAborted();
+      const { name } = spec.annotations;
+      log.warn("image not resolved", { "service.name": name, image, error: SwarmError.from(thrown).message });
+      return withUnresolvedImage(spec, present);
+    }
+  }
+
   return {
     async getService({ serviceId, insertDefaults }) {
       required(serviceId, "service id");
@@ -74,9 +95,12 @@ export function serviceHandlers({
       return ListServiceStatusesResponse.create({ statuses });
     },
 
-    async createService(request) {
-      const spec = validateServiceSpec(request.spec);
-      checkOwnPorts(spec, managerAddresses());
+    async createService(request, context) {
+      const given = validateServiceSpec(request.spec);
+      checkOwnPorts(given, managerAddresses());
+      // What is refused is refused before a registry is asked, and again in the transaction.
+      store.view((tx) => checkNew(tx, given));
+      const spec = await resolved(given, undefined, context);
       const now = timestampOfMs(clock.now());
       const service = Service.create({
         id: newId(),
@@ -85,24 +109,22 @@ export function serviceHandlers({
         jobStatus: isJob(spec) ? JobStatus.create({ lastExecution: now }) : undefined,
       });
       const created = await store.update((tx) => {
-        const { name } = spec.annotations;
-        const holder = tx.services.find(byName(name))[0];
-        if (holder) throw nameTaken("service", name, holder.id);
-        checkReferences(tx, spec);
-        checkPortClash(spec, tx.services.find(all));
+        checkNew(tx, spec);
         return tx.services.create(service);
       });
       log.info("service created", { "service.id": service.id, "service.name": spec.annotations.name });
       return CreateServiceResponse.create({ service: created });
     },
 
-    async updateService(request) {
+    async updateService(request, context) {
       const { serviceId, rollback } = request;
       required(serviceId, "service id");
       const version = required(request.serviceVersion, "service version");
       const toPrevious = rollback === UpdateServiceRequest_Rollback.PREVIOUS;
-      const spec = validateServiceSpec(request.spec);
-      checkOwnPorts(spec, managerAddresses());
+      const given = validateServiceSpec(request.spec);
+      checkOwnPorts(given, managerAddresses());
+      const present = store.view((tx) => tx.services.get(serviceId));
+      const spec = toPrevious || present === undefined ? given : await resolved(given, present.spec, context);
       const updated = await store.update((tx) => {
         const service = found(tx.services.get(serviceId), "service", serviceId);
         checkChangeAllowed(tx, service, spec);
@@ -137,6 +159,15 @@ export function serviceHandlers({
       return RemoveServiceResponse.create();
     },
   };
+}
+
+/** What must hold before a service of that spec is created. */
+function checkNew(tx: ReadTx, spec: ServiceSpec): void {
+  const { name } = spec.annotations;
+  const holder = tx.services.find(byName(name))[0];
+  if (holder) throw nameTaken("service", name, holder.id);
+  checkReferences(tx, spec);
+  checkPortClash(spec, tx.services.find(all));
 }
 
 /** What must hold between the present service and the spec that shall replace its own. */

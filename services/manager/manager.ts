@@ -46,9 +46,11 @@ import {
 import { createLogBroker } from "@starling/log-broker";
 import { createOrchestrator } from "@starling/orchestrator";
 import { defaultTiming, RaftNode, type RaftTiming } from "@starling/raft-node";
+import { defaultRegistrySettings, type RegistrySettings } from "@starling/registry";
 import { createScheduler } from "@starling/scheduler";
 import { MemoryStore } from "@starling/store";
 import { firstManagerNode } from "./first-objects.ts";
+import { RegistryResolver } from "./image-resolver.ts";
 import { ManagerRoute } from "./leader-route.ts";
 import { Leadership } from "./leadership.ts";
 import { unlockedHandlers } from "./locked.ts";
@@ -78,6 +80,8 @@ export interface ManagerOptions {
   /** A new cluster begins with autolock on. */
   readonly autolock?: boolean;
   readonly raftTiming?: Partial<RaftTiming>;
+  /** How registries are asked what a service's image is. */
+  readonly registries?: RegistrySettings;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -99,6 +103,7 @@ export class Manager {
   readonly #membersListeners = new Set<() => void>();
   readonly #keyring: RaftKeyring;
   readonly #gauges: StoreGauges;
+  readonly #images: RegistryResolver;
   readonly #stopping = new AbortController();
   #following: Promise<unknown> | undefined;
   #servers: Server[] = [];
@@ -111,6 +116,7 @@ export class Manager {
     const credentials = () => clientCredentials(identity);
     this.#store = new MemoryStore({ clock });
     this.#gauges = new StoreGauges(this.#store);
+    this.#images = new RegistryResolver({ settings: options.registries ?? defaultRegistrySettings, clock });
     this.#raft = new RaftNode({
       stateDir: options.stateDir,
       nodeId: identity.nodeId,
@@ -189,6 +195,7 @@ export class Manager {
     await this.#raft.stop();
     await this.#leadership.stop();
     this.#route.close();
+    this.#images.close();
     const { clock } = this.#options;
     await Promise.all(this.#servers.splice(0).map((server) => shutDown(server, { clock, graceMs: shutdownGraceMs })));
   }
@@ -250,6 +257,7 @@ export class Manager {
       store,
       clock,
       log,
+      images: this.#images,
       raft: { members: () => this.#raftMembers(), canRemoveMember: (raftId) => this.#raft.canRemoveMember(raftId) },
     });
     const network = createNetworkStateHandlers(shared);

@@ -14,4 +14,5 @@ export {
   parseManifest,
   platformNames,
 } from "./manifest.ts";
+export { type ResolvedImage, resolveImage } from "./resolve.ts";
 export { defaultRegistrySettings, parseRegistrySettings, type RegistrySettings } from "./settings.ts";

@@ -111,6 +111,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     advertiseRemoteApi: advertise,
     listenControlApi: options.listenControlApi,
     raftTiming: { heartbeatTicks: options.heartbeatTick, electionTicks: options.electionTick },
+    registries,
     autolock: options.autolock,
     onLocked: () => renewer.renewNow(),
     remotes: () => agent.remotes.addresses.filter((address) => address !== advertise),

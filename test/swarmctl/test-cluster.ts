@@ -23,7 +23,7 @@ import {
 import { addService, type Handlers } from "@starling/api/rpc";
 import { nullLogger, systemClock } from "@starling/base";
 import { createCaServer } from "@starling/ca";
-import { createControlHandlers } from "@starling/control-api";
+import { createControlHandlers, type ImageResolver } from "@starling/control-api";
 import { MemoryStore } from "@starling/store";
 import { run } from "@starling/swarmctl";
 
@@ -49,7 +49,11 @@ export class TestCluster {
 
   /** Two nodes, the cluster object, the ingress network. */
   static async start(
-    options: { readonly logs?: Handlers<typeof Logs>; readonly unlock?: Handlers<typeof Unlock>["unlock"] } = {},
+    options: {
+      readonly logs?: Handlers<typeof Logs>;
+      readonly unlock?: Handlers<typeof Unlock>["unlock"];
+      readonly images?: ImageResolver;
+    } = {},
   ): Promise<TestCluster> {
     const store = new MemoryStore({ clock: systemClock });
     const annotations = (name: string) => Annotations.create({ name });
@@ -79,7 +83,9 @@ export class TestCluster {
     const socket = join(folder, "control.sock");
     const server = new Server();
     const authorization = { authorize: "local", organization: () => "cluster-id" } as const;
-    addService(server, Control, createControlHandlers({ store, clock: systemClock, log: nullLogger }), authorization);
+    const { images } = options;
+    const control = createControlHandlers({ store, clock: systemClock, log: nullLogger, images });
+    addService(server, Control, control, authorization);
     const shared = { store, clusterId: "cluster-id", clock: systemClock, log: nullLogger };
     addService(server, CA, createCaServer(shared).ca, authorization);
     if (options.unlock) addService(server, Unlock, { unlock: options.unlock }, authorization);

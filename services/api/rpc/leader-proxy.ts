@@ -1,6 +1,7 @@
 import { Metadata } from "@grpc/grpc-js";
 import { SwarmError } from "@starling/base";
 import type { MethodTable, ServiceTable } from "../message.ts";
+import { ownMetadataPrefix } from "../request-metadata.ts";
 import type { RpcClient } from "./client.ts";
 import { addForwarded } from "./identity.ts";
 import { linkSignals } from "./linked-signal.ts";
@@ -121,8 +122,11 @@ async function relayCall(
   }
 }
 
-function relayMetadata({ caller, remoteAddress }: CallContext, route: LeaderRoute): Metadata {
+function relayMetadata({ caller, remoteAddress, metadata: given }: CallContext, route: LeaderRoute): Metadata {
   const metadata = new Metadata();
+  for (const [key, value] of Object.entries(given.getMap())) {
+    if (key.startsWith(ownMetadataPrefix)) metadata.set(key, value);
+  }
   addForwarded(metadata, caller, remoteAddress, route.ownAddress);
   return metadata;
 }

@@ -10,6 +10,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** Deadline from now, milliseconds. */
   readonly timeoutMs?: number;
+  readonly metadata?: Readonly<Record<string, string>>;
 }
 
 /** Longest wait for the answer to a unary call, unless told otherwise. A change of leader takes about a second. */
@@ -36,12 +37,17 @@ export class GrpcClient {
   ): Promise<Res> {
     const timeout = AbortSignal.timeout(options.timeoutMs ?? callTimeoutMs);
     const signal = options.signal ? AbortSignal.any([options.signal, timeout]) : timeout;
-    const once = () => this.#once(method, request, signal);
+    const once = () => this.#once(method, request, signal, options.metadata);
     return await (isRead(method) ? readSurely({ clock: systemClock, signal }, once) : once());
   }
 
-  async #once<Req, Res>(method: MethodTable<Req, Res, false, false>, request: Req, signal: AbortSignal): Promise<Res> {
-    for await (const response of this.#run(method, request, signal)) return response;
+  async #once<Req, Res>(
+    method: MethodTable<Req, Res, false, false>,
+    request: Req,
+    signal: AbortSignal,
+    metadata: CallOptions["metadata"],
+  ): Promise<Res> {
+    for await (const response of this.#run(method, request, signal, metadata)) return response;
     throw new SwarmError("Internal", `${method.path}: the manager sent no answer`);
   }
 
@@ -51,7 +57,7 @@ export class GrpcClient {
     request: Req,
     options: CallOptions = {},
   ): AsyncIterable<Res> {
-    return this.#run(method, request, options.signal);
+    return this.#run(method, request, options.signal, options.metadata);
   }
 
   /** Ends the connection; calls under way fail. */
@@ -67,9 +73,10 @@ export class GrpcClient {
     method: MethodTable<Req, Res, false, boolean>,
     request: Req,
     signal: AbortSignal | undefined,
+    metadata: CallOptions["metadata"],
   ): AsyncGenerator<Res> {
     signal?.throwIfAborted();
-    const stream = await this.#open(method.path);
+    const stream = await this.#open(method.path, metadata);
     const abort = () => stream.close(constants.NGHTTP2_CANCEL);
     signal?.addEventListener("abort", abort, { once: true });
     const status = statusOf(stream);
@@ -92,7 +99,7 @@ export class GrpcClient {
     if (signal?.aborted) throw aborted(signal, this.socket);
   }
 
-  async #open(path: string): Promise<ClientHttp2Stream> {
+  async #open(path: string, metadata: CallOptions["metadata"]): Promise<ClientHttp2Stream> {
     this.#session ??= dial(this.socket);
     let session = await this.#session;
     if (session.closed || session.destroyed) {
@@ -100,6 +107,7 @@ export class GrpcClient {
       session = await this.#session;
     }
     return session.request({
+      ...metadata,
       ":method": "POST",
       ":path": path,
       "content-type": "application/grpc",

@@ -17,15 +17,17 @@ import { lookUp } from "./lookup.ts";
 import { newServiceSpec } from "./mode.ts";
 import { type WaitFlags, waitFlags, waitForConvergence } from "./progress.ts";
 import { registryAuthFor } from "./registry-auth.ts";
+import { asSent, digestWarning, type ResolveFlags, resolveFlags, resolveMetadata } from "./resolve-image.ts";
 import { withServiceFlags } from "./spec.ts";
 
-export type CreateFlags = ServiceFlags & WaitFlags;
+export type CreateFlags = ServiceFlags & ResolveFlags & WaitFlags;
 
 export const create: Command<CreateFlags> = {
   arguments: "[image] [args...]",
   flags: [
     ...serviceFlags,
     { flags: "--mode <mode>", help: "replicated (default), global, replicated-job or global-job" },
+    ...resolveFlags,
     ...waitFlags,
   ],
   passThrough: true,
@@ -41,15 +43,18 @@ export const create: Command<CreateFlags> = {
     const withAuth = await registryAuthFor(given);
     const spec = withAuth(withServiceFlags(newServiceSpec(given.mode), given, lookup));
     const { name } = spec.annotations;
+    const metadata = resolveMetadata(flags);
     const service = await createOnce(context, {
       create: async () =>
-        (await client.call(Control.methods.createService, CreateServiceRequest.create({ spec }))).service!,
+        (await client.call(Control.methods.createService, CreateServiceRequest.create({ spec }), { metadata }))
+          .service!,
       find: async () => {
         const filters = ListServicesRequest_Filters.create({ names: [name] });
         return (await client.call(Control.methods.listServices, ListServicesRequest.create({ filters }))).services[0];
       },
-      isOurs: (found) => sameMessage(ServiceSpec, found.spec, spec),
+      isOurs: (found) => sameMessage(ServiceSpec, asSent(found.spec, spec), spec),
     });
+    context.err(digestWarning(service, flags));
     context.out(`${service.id}\n`);
     if (!flags.detach) await waitForConvergence(context, service, flags);
   },

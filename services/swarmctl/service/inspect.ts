@@ -6,6 +6,7 @@ import { formatTable } from "../format/table.ts";
 import { sortTasks, taskView } from "../format/tasks.ts";
 import { inspecting } from "../inspecting.ts";
 import { describeService } from "./describe.ts";
+import { withoutCredentials } from "./registry-auth.ts";
 
 interface Flags {
   readonly pretty?: boolean;
@@ -17,7 +18,7 @@ export const inspect = inspecting<Service, Flags>({
   argument: "<service...>",
   codec: Service,
   flags: [{ flags: "-a, --all", help: "With --pretty: show all tasks, not just running ones" }],
-  find: ({ client }, reference) => resolveService(client, reference),
+  find: async ({ client }, reference) => withoutCredentials(await resolveService(client, reference)),
   async pretty(service, context, flags) {
     return `${describeService(service)}\n${await taskTable(service, context, flags.all ?? false)}`;
   },

@@ -1,4 +1,4 @@
-import { ContainerSpec_PullOptions, type ServiceSpec } from "@starling/api";
+import { ContainerSpec_PullOptions, type Service, type ServiceSpec, type TaskSpec } from "@starling/api";
 import type { ServiceFlags } from "./flags.ts";
 
 /**
@@ -14,4 +14,17 @@ export async function registryAuthFor(flags: ServiceFlags): Promise<(spec: Servi
     const pullOptions = ContainerSpec_PullOptions.create({ registryAuth: registryAuthOf(container.image) });
     return { ...spec, task: { ...spec.task, container: { ...container, pullOptions } } };
   };
+}
+
+/** A service as it is shown: credentials stay hidden. */
+export function withoutCredentials(service: Service): Service {
+  const hidden = (spec: ServiceSpec): ServiceSpec => ({ ...spec, task: taskWithoutCredentials(spec.task) });
+  const { previousSpec } = service;
+  return { ...service, spec: hidden(service.spec), previousSpec: previousSpec && hidden(previousSpec) };
+}
+
+export function taskWithoutCredentials(spec: TaskSpec): TaskSpec {
+  return spec.container?.pullOptions === undefined
+    ? spec
+    : { ...spec, container: { ...spec.container, pullOptions: undefined } };
 }

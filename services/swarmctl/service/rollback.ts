@@ -7,7 +7,8 @@ export const rollback: Command<WaitFlags> = {
   arguments: "<service>",
   flags: waitFlags,
   async run(context, [reference], flags) {
-    const service = await changeService(context, reference!, (spec) => spec, UpdateServiceRequest_Rollback.PREVIOUS);
+    const rollingBack = { rollback: UpdateServiceRequest_Rollback.PREVIOUS };
+    const service = await changeService(context, reference!, (spec) => spec, rollingBack);
     context.out(`${reference}\n`);
     if (!flags.detach) await waitForConvergence(context, service, { ...flags, rollback: true });
   },

@@ -9,13 +9,20 @@ import { type ServiceFlags, serviceFlags } from "./flags.ts";
 import { lookUp } from "./lookup.ts";
 import { type WaitFlags, waitFlags, waitForConvergence } from "./progress.ts";
 import { registryAuthFor } from "./registry-auth.ts";
+import { digestWarning, type ResolveFlags, resolveFlags, resolveMetadata } from "./resolve-image.ts";
 import { withServiceFlags } from "./spec.ts";
 
-export type UpdateFlags = ServiceFlags & EditFlags & WaitFlags & { readonly rollback?: boolean };
+export type UpdateFlags = ServiceFlags & EditFlags & ResolveFlags & WaitFlags & { readonly rollback?: boolean };
 
 export const update: Command<UpdateFlags> = {
   arguments: "<service>",
-  flags: [...serviceFlags, ...editFlags, { flags: "--rollback", help: "Go back to the previous spec" }, ...waitFlags],
+  flags: [
+    ...serviceFlags,
+    ...editFlags,
+    { flags: "--rollback", help: "Go back to the previous spec" },
+    ...resolveFlags,
+    ...waitFlags,
+  ],
   notes: "A flag without -add or -rm replaces the whole list that it names.",
   async run(context, args, flags) {
     const [reference] = args;
@@ -41,8 +48,9 @@ export const update: Command<UpdateFlags> = {
       context,
       reference!,
       (spec) => (given.rollback ? spec : withAuth(withEdits(withServiceFlags(spec, given, lookup), given, lookup))),
-      rollback,
+      { rollback, metadata: resolveMetadata(given) },
     );
+    if (given.image !== undefined || given.force) context.err(digestWarning(service, given));
     context.out(`${reference}\n`);
     if (!flags.detach) {
       await waitForConvergence(context, service, {

@@ -6,11 +6,15 @@ import { shortTaskName } from "../format/tasks.ts";
 import { formatTimestamp } from "../format/time.ts";
 import { titled } from "../format/words.ts";
 import { inspecting } from "../inspecting.ts";
+import { taskWithoutCredentials } from "../service/registry-auth.ts";
 
 export const inspect = inspecting<Task>({
   argument: "<task...>",
   codec: Task,
-  find: ({ client }, reference) => resolveTask(client, reference),
+  async find({ client }, reference) {
+    const task = await resolveTask(client, reference);
+    return { ...task, spec: taskWithoutCredentials(task.spec) };
+  },
   async pretty(task, context) {
     const names = await taskNames(context);
     const { status } = task;
