@@ -10,7 +10,7 @@ import {
   type Task,
 } from "@starling/api";
 import type { RpcClient } from "@starling/api/rpc";
-import { type Clock, type Logger, type Millis, type Random, SwarmError } from "@starling/base";
+import { type Clock, type Logger, type Millis, type Random, SwarmError, Wakeup } from "@starling/base";
 import type { Executor } from "./exec/controller.ts";
 import { publishLogs } from "./log-publisher.ts";
 import { Remotes } from "./remotes.ts";
@@ -62,6 +62,8 @@ export class Agent {
   /** Why the last session ended. */
   #lastEnd = "";
   #configuring: Promise<void> = Promise.resolve();
+  /** Set when the description is to be looked at now. */
+  readonly #changed = new Wakeup();
 
   constructor(options: AgentOptions) {
     const { clock, log, executor, dependencies } = options;
@@ -77,6 +79,11 @@ export class Agent {
     return this.#worker.tasks.map(({ task }) => task);
   }
 
+  /** Something that the description holds has changed: managers are told at once, and not at the next look. */
+  describeNow(): void {
+    this.#changed.wake();
+  }
+
   /** Runs until the signal aborts; containers go on after that. Throws when the task database cannot be used. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, random } = this.#options;
@@ -89,7 +96,6 @@ export class Agent {
       if (signal.aborted) break;
       if (outcome.registered) avoid.clear();
       if (outcome.registered || address === undefined) backoffMs = 0;
-      if (outcome.redescribe) continue;
       if (isRemovedNodeError(SwarmError.from(outcome.error), this.#options.nodeId)) {
         await this.#removed(SwarmError.from(outcome.error), signal);
         break;
@@ -128,11 +134,10 @@ export class Agent {
   /** Holds one session to its end. */
   async #session(address: string | undefined, signal: AbortSignal): Promise<SessionOutcome> {
     if (address === undefined) {
-      return { registered: false, redescribe: false, error: new SwarmError("Unavailable", "no manager is known") };
+      return { registered: false, error: new SwarmError("Unavailable", "no manager is known") };
     }
     const { connect, clock } = this.#options;
     const client = connect(address);
-    const redescribe = new AbortController();
     let registered = false;
     let detach: (() => void) | undefined;
     try {
@@ -142,18 +147,18 @@ export class Agent {
         description,
         previousId: this.#sessionId,
         clock,
-        signal: AbortSignal.any([signal, redescribe.signal]),
+        signal,
         onRegistered: (session) => {
           registered = true;
           detach = this.#begin(session, address);
-          void this.#watchDescription(description, session.signal, redescribe);
+          void this.#watchDescription(description, session);
         },
         onMessage: (message) => this.#hear(message),
         onAssignments: (message) => this.#worker.apply(message),
         leaving: async () => (signal.aborted ? await this.#intent() : undefined),
       });
     } catch (error) {
-      return { registered, redescribe: redescribe.signal.aborted, error };
+      return { registered, error };
     } finally {
       detach?.();
       client.close();
@@ -195,22 +200,40 @@ export class Agent {
     return NodeDescription.create({ ...description, tlsInfo: this.#options.tlsInfo() });
   }
 
-  /** Ends the session, to begin it anew with the new description, when that has changed. */
-  async #watchDescription(told: NodeDescription, signal: AbortSignal, changed: AbortController): Promise<void> {
-    try {
-      for (;;) {
-        await this.#options.clock.sleep(describeEveryMs, signal);
-        if (!sameValue(await this.#describe(), told)) return changed.abort();
+  /** Tells the session's managers when the description has changed. */
+  async #watchDescription(first: NodeDescription, session: Session): Promise<void> {
+    const { clock, log } = this.#options;
+    const { signal } = session;
+    let told = first;
+    while (!signal.aborted) {
+      try {
+        await wakeOrSleep(this.#changed, describeEveryMs, { clock, signal });
+        const description = await this.#describe();
+        if (sameValue(description, told)) continue;
+        await session.describe(description);
+        told = description;
+      } catch (error) {
+        if (!signal.aborted) log.warn("node not described", { error });
       }
-    } catch (error) {
-      if (!signal.aborted) this.#options.log.warn("node not described", { error });
     }
+  }
+}
+
+/** Resolves when woken, or after `delayMs`; rejects with the signal's reason. */
+async function wakeOrSleep(
+  wakeup: Wakeup,
+  delayMs: Millis,
+  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+): Promise<void> {
+  const timer = clock.setTimer(delayMs, wakeup.wake);
+  try {
+    await wakeup.wait(signal);
+  } finally {
+    timer.cancel();
   }
 }
 
 interface SessionOutcome {
   readonly registered: boolean;
-  /** Ended by ourselves, to tell a new description. */
-  readonly redescribe: boolean;
   readonly error: unknown;
 }

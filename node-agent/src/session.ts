@@ -32,6 +32,8 @@ export interface Session {
   readonly signal: AbortSignal;
   /** Resolves when the managers have committed the reports. */
   sendStatuses(updates: readonly TaskStatusUpdate[]): Promise<void>;
+  /** Tells the managers what the node is like from now on; everything else of the session goes on. */
+  describe(description: NodeDescription): Promise<void>;
 }
 
 export interface SessionOptions {
@@ -54,18 +56,12 @@ export async function holdSession(options: SessionOptions): Promise<never> {
   const signal = AbortSignal.any([options.signal, ended.signal]);
   let registeredId: string | undefined;
   try {
-    const messages = options.client
-      .stream(
-        Dispatcher.methods.session,
-        SessionRequest.create({ description: options.description, sessionId: options.previousId }),
-        { signal },
-      )
-      [Symbol.asyncIterator]();
     const opening = options.clock.setTimer(callTimeoutMs, () =>
       ended.abort(new SwarmError("DeadlineExceeded", `no session within ${callTimeoutMs} ms`)),
     );
     options.client.waitReady(connectTimeoutMs).catch((error) => ended.abort(error));
-    const first = await messages.next().finally(() => opening.cancel());
+    let current = openStream(options, { description: options.description, sessionId: options.previousId }, signal);
+    const first = await current.messages.next().finally(() => opening.cancel());
     if (first.done) throw new SwarmError("Unavailable", "the manager ended the session at once");
     const id = first.value.sessionId;
     registeredId = id;
@@ -78,9 +74,14 @@ export async function holdSession(options: SessionOptions): Promise<never> {
         const request = UpdateTaskStatusRequest.create({ sessionId: id, updates });
         await options.client.call(Dispatcher.methods.updateTaskStatus, request, { signal, timeoutMs: callTimeoutMs });
       },
+      describe: async (description) => {
+        const former = current;
+        current = openStream(options, { description, sessionId: id }, signal);
+        former.close();
+      },
     });
     return await Promise.race([
-      listen(messages, options),
+      listen(() => current, id, options),
       beat(id, options, signal),
       takeAssignments(id, options, signal),
     ]);
@@ -98,11 +99,39 @@ async function takeLeave(sessionId: string, { client, leaving }: SessionOptions)
   await client.call(NodeLife.methods.takeLeave, request, { timeoutMs: leaveTimeoutMs }).catch(() => undefined);
 }
 
-async function listen(messages: AsyncIterator<SessionMessage>, { onMessage }: SessionOptions): Promise<never> {
+/** A stream of what managers tell; the node is registered, or its session goes on, with the description. */
+interface SessionStream {
+  readonly messages: AsyncIterator<SessionMessage>;
+  close(): void;
+}
+
+function openStream(
+  { client }: SessionOptions,
+  request: { readonly description: NodeDescription; readonly sessionId: string },
+  signal: AbortSignal,
+): SessionStream {
+  const closed = new AbortController();
+  const either = AbortSignal.any([signal, closed.signal]);
+  const messages = client.stream(Dispatcher.methods.session, SessionRequest.create(request), { signal: either });
+  return {
+    messages: messages[Symbol.asyncIterator](),
+    close: () => closed.abort(new SwarmError("Cancelled", "another stream has taken its place")),
+  };
+}
+
+/** Hears the session's present stream, whichever that is. */
+async function listen(current: () => SessionStream, sessionId: string, { onMessage }: SessionOptions): Promise<never> {
   for (;;) {
-    const { done, value } = await messages.next();
-    if (done) throw new SwarmError("Unavailable", "the manager ended the session");
-    onMessage(value);
+    const stream = current();
+    try {
+      const { done, value } = await stream.messages.next();
+      if (done) throw new SwarmError("Unavailable", "the manager ended the session");
+      if (value.sessionId !== sessionId) throw new SwarmError("Unavailable", "the manager began another session");
+      onMessage(value);
+    } catch (thrown) {
+      if (stream === current()) throw thrown;
+      // The former stream's end, when the node was described anew.
+    }
   }
 }
 

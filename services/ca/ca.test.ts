@@ -55,7 +55,7 @@ async function cluster(name = "m1") {
   const clusterId = identity.organization;
   await store.update((tx) => tx.clusters.create(newCluster({ clusterId, rootCA: rootCA! })));
   const view = () => store.view((tx) => tx.clusters.get(clusterId))!;
-  const { ca, nodeCa } = createCaServer({ store, clusterId, clock: systemClock, log: nullLogger });
+  const { ca, nodeCa } = createCaServer({ store, clusterId, identity, clock: systemClock, log: nullLogger });
   const server = new grpc.Server();
   const options = { authorize: "roles", organization: () => clusterId, admit: refuseRemovedNodes(view) } as const;
   addService(server, CA, ca, options);

@@ -4,6 +4,9 @@ import { managerRole, workerRole } from "@starling/api/rpc";
 import { type Millis, SwarmError } from "@starling/base";
 import { type CertificateSubject, parseCertificate, splitPem } from "./root-ca.ts";
 
+/** Certificates of a chain that are looked at: a leaf, a cross-signed root, and some to spare. */
+const chainMax = 8;
+
 /** A node's certificate, checked against its root. Times are milliseconds since the epoch. */
 export interface NodeCertificate extends CertificateSubject {
   readonly notBefore: Millis;
@@ -18,6 +21,8 @@ export function readNodeCertificate(options: {
   readonly chainPem: string;
   readonly rootPem: string;
   readonly now: Millis;
+  /** One that has run out is read, too. */
+  readonly allowExpired?: boolean;
 }): NodeCertificate {
   const chain = splitPem(options.chainPem).map((pem) => parseCertificate(pem, "node certificate"));
   const leaf = chain[0];
@@ -29,7 +34,7 @@ export function readNodeCertificate(options: {
   if (options.now < notBefore) {
     throw refuse(`not valid before ${leaf.validFrom}, and it is ${utc(options.now)}: is this host's clock right?`);
   }
-  if (options.now > notAfter) {
+  if (options.now > notAfter && !options.allowExpired) {
     throw refuse(`not valid after ${leaf.validTo}, and it is ${utc(options.now)}: join the cluster again`);
   }
   const subject = leaf.toLegacyObject().subject as unknown as Readonly<Record<string, string | readonly string[]>>;
@@ -42,12 +47,21 @@ export function readNodeCertificate(options: {
   return { nodeId, role, organization, notBefore, notAfter };
 }
 
+/**
+ * Follows the chain until a root has issued the certificate at hand: what comes behind that is for those who trust another
+ * root, as after a root rotation.
+ */
 function checkChain(chain: readonly ParsedCertificate[], roots: readonly ParsedCertificate[]): void {
-  for (const [at, certificate] of chain.entries()) {
-    const issuers = at + 1 < chain.length ? [chain[at + 1]!] : roots;
-    const issuedBy = issuers.some((issuer) => certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey));
-    if (!issuedBy) throw refuse("not signed by this cluster's root certificate");
+  for (const [at, certificate] of chain.slice(0, chainMax).entries()) {
+    if (roots.some((root) => isIssuedBy(certificate, root))) return;
+    const next = chain[at + 1];
+    if (next === undefined || !next.ca || !isIssuedBy(certificate, next)) break;
   }
+  throw refuse("not signed by this cluster's root certificate");
+}
+
+function isIssuedBy(certificate: ParsedCertificate, issuer: ParsedCertificate): boolean {
+  return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
 }
 
 /** Is `keyPem` the private key of the chain's leaf? Throws when either cannot be read. */
@@ -60,15 +74,25 @@ export function keyMatches(chainPem: string, keyPem: string): boolean {
 export function tlsInfo(chainPem: string, rootPem: string): NodeTLSInfo {
   const chain = splitPem(chainPem);
   const leaf = parseCertificate(chain[0] ?? "", "node certificate");
-  const issuerPem = [...chain.slice(1), ...splitPem(rootPem)].find((pem) =>
-    leaf.checkIssued(new ParsedCertificate(pem)),
-  );
-  const issuer = new ParsedCertificate(issuerPem ?? rootPem);
+  const candidates = [...chain.slice(1), ...splitPem(rootPem)].map((pem) => new ParsedCertificate(pem));
+  const issuer = candidates.find((candidate) => isIssuedBy(leaf, candidate)) ?? new ParsedCertificate(rootPem);
   return NodeTLSInfo.create({
     trustRoot: Buffer.from(rootPem),
     certIssuerSubject: issuerName(leaf.raw),
-    certIssuerPublicKey: new Uint8Array(issuer.publicKey.export({ type: "spki", format: "der" })),
+    certIssuerPublicKey: publicKeyOf(issuer),
   });
+}
+
+/** What NodeTLSInfo says of the issuer when it is this root. */
+export function issuerInfo(rootPem: string): Pick<NodeTLSInfo, "certIssuerSubject" | "certIssuerPublicKey"> {
+  const root = parseCertificate(splitPem(rootPem)[0] ?? "", "root certificate");
+  // Self-signed: its issuer's name is its own.
+  return { certIssuerSubject: issuerName(root.raw), certIssuerPublicKey: publicKeyOf(root) };
+}
+
+/** DER of the SubjectPublicKeyInfo. */
+export function publicKeyOf(certificate: ParsedCertificate): Uint8Array {
+  return new Uint8Array(certificate.publicKey.export({ type: "spki", format: "der" }));
 }
 
 /**

@@ -77,21 +77,30 @@ export function newJoinToken(rootCA: Pick<RootCA, "digest">): string {
   return formatJoinToken({ rootDigest: rootCA.digest, secret: randomBytes(16) });
 }
 
-/** The cluster's root with the key that signs now: during a root rotation the new one, cross-signed by the old. */
+/**
+ * The cluster's root with the key that signs now: during a root rotation the new one's, cross-signed by the old. Without a key
+ * when an external CA holds it.
+ */
 export function rootOf(cluster: Cluster): RootCA {
   const { caCert, caKey, rootRotation } = cluster.rootCa;
-  const certificatePem = text(caCert);
-  if (rootRotation !== undefined && rootRotation.caKey.length > 0) {
+  const certificatePem = pemText(caCert);
+  if (rootRotation !== undefined) {
     return RootCA.fromPem({
       certificatePem,
-      keyPem: text(rootRotation.caKey),
-      signerPem: text(rootRotation.caCert),
-      intermediatesPem: text(rootRotation.crossSignedCaCert),
+      keyPem: pemText(rootRotation.caKey),
+      signerPem: pemText(rootRotation.caCert),
+      intermediatesPem: pemText(rootRotation.crossSignedCaCert),
     });
   }
-  return RootCA.fromPem({ certificatePem, keyPem: text(caKey) });
+  return RootCA.fromPem({ certificatePem, keyPem: pemText(caKey) });
 }
 
-function text(bytes: Uint8Array): string {
+/** The root (PEM) that nodes' certificates are to be issued by: during a rotation the one that it leads to. */
+export function wantedRoot({ rootCa: { caCert, rootRotation } }: Pick<Cluster, "rootCa">): string {
+  return pemText(rootRotation?.caCert ?? caCert);
+}
+
+/** PEM as the store holds it. */
+export function pemText(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString("utf8");
 }

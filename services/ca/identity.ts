@@ -34,21 +34,31 @@ export class NodeIdentity {
   /** Writes one after the other: a renewal and a change of sealing both rewrite the key's file. */
   #writes: Promise<void> = Promise.resolve();
 
-  constructor(options: { readonly directory: string; readonly files: IdentityFiles; readonly clock: Clock }) {
+  constructor(options: {
+    readonly directory: string;
+    readonly files: IdentityFiles;
+    readonly clock: Clock;
+    readonly allowExpired?: boolean;
+  }) {
     this.directory = options.directory;
     this.#clock = options.clock;
     this.#files = options.files;
-    this.#certificate = check(options.files, options.clock);
+    this.#certificate = check(options.files, options.clock, options.allowExpired);
   }
 
   /**
-   * The identity on disk; undefined when this node never joined. Throws when it is damaged, expired or of another root;
-   * FailedPrecondition when it is locked and no unlock key is given, InvalidArgument when that is the wrong one.
+   * The identity on disk; undefined when this node never joined. Throws when it is damaged, of another root, or (unless that is
+   * allowed) expired; FailedPrecondition when it is locked and no unlock key is given, InvalidArgument when that is the wrong one.
    */
-  static async load(stateDir: string, clock: Clock, unlockKey?: Uint8Array): Promise<NodeIdentity | undefined> {
+  static async load(
+    stateDir: string,
+    clock: Clock,
+    unlockKey?: Uint8Array,
+    { allowExpired = false }: { readonly allowExpired?: boolean } = {},
+  ): Promise<NodeIdentity | undefined> {
     const directory = certificatesDir(stateDir);
     const files = await readIdentityFiles(directory, unlockKey);
-    return files && new NodeIdentity({ directory, files, clock });
+    return files && new NodeIdentity({ directory, files, clock, allowExpired });
   }
 
   /** Does `load` need an unlock key? */
@@ -84,6 +94,11 @@ export class NodeIdentity {
 
   get certificate(): NodeCertificate {
     return this.#certificate;
+  }
+
+  /** Such a certificate opens no connection: see `returnToCluster`. */
+  get hasExpired(): boolean {
+    return this.#clock.now() > this.#certificate.notAfter;
   }
 
   get rootPem(): string {
@@ -147,7 +162,7 @@ export class NodeIdentity {
       const renewed = files.chainPem !== this.chainPem;
       this.#files = { ...files, sealing };
       if (!renewed) return;
-      this.#certificate = check(this.#files, this.#clock);
+      this.#certificate = check(this.#files, this.#clock, true);
       this.#tell();
     });
   }
@@ -161,7 +176,7 @@ export class NodeIdentity {
   async #replaceRoot(rootPem: string): Promise<void> {
     if (rootPem === this.rootPem) return;
     const files = { ...this.#files, rootPem };
-    check(files, this.#clock);
+    check(files, this.#clock, true);
     await writeRoot(this.directory, rootPem);
     this.#files = files;
     this.#tell();
@@ -207,9 +222,9 @@ export function certificatesDir(stateDir: string): string {
   return join(stateDir, "certificates");
 }
 
-function check(files: IdentityFiles, clock: Clock): NodeCertificate {
+function check(files: IdentityFiles, clock: Clock, allowExpired = false): NodeCertificate {
   if (!keyMatches(files.chainPem, files.keyPem)) {
     throw new SwarmError("FailedPrecondition", "node certificate: not issued for this node's key");
   }
-  return readNodeCertificate({ chainPem: files.chainPem, rootPem: files.rootPem, now: clock.now() });
+  return readNodeCertificate({ chainPem: files.chainPem, rootPem: files.rootPem, now: clock.now(), allowExpired });
 }

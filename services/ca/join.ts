@@ -151,6 +151,6 @@ function notJoined(address: string, error: SwarmError): SwarmError {
 }
 
 /** Errors that a wait may cure: an election, a manager on its way up, a lost packet. */
-function mayPass(error: SwarmError): boolean {
+export function mayPass(error: SwarmError): boolean {
   return ["Unavailable", "DeadlineExceeded", "Aborted", "ResourceExhausted"].includes(error.code);
 }

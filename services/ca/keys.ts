@@ -1,4 +1,4 @@
-import { createHash, createPrivateKey, timingSafeEqual, webcrypto } from "node:crypto";
+import { createHash, createPrivateKey, type KeyObject, timingSafeEqual, webcrypto } from "node:crypto";
 import type { Pkcs10CertificateRequest } from "@peculiar/x509";
 import { SwarmError } from "@starling/base";
 import { x509 } from "./x509.ts";
@@ -14,8 +14,11 @@ const hashByCurve: Readonly<Record<string, { readonly namedCurve: string; readon
 
 export interface SigningKey {
   readonly key: webcrypto.CryptoKey;
-  readonly algorithm: { readonly name: string; readonly namedCurve: string; readonly hash: string };
+  readonly algorithm: { readonly name: string; readonly namedCurve?: string; readonly hash: string };
 }
+
+/** Shorter RSA keys are refused (Swarm: RootCA). */
+const rsaBitsMin = 2048;
 
 export function newKeyPair(): Promise<webcrypto.CryptoKeyPair> {
   return webcrypto.subtle.generateKey(keyAlgorithm, true, ["sign", "verify"]);
@@ -28,16 +31,39 @@ export async function privateKeyPem(key: webcrypto.CryptoKey): Promise<string> {
   return `-----BEGIN PRIVATE KEY-----\n${body}\n-----END PRIVATE KEY-----\n`;
 }
 
-/** Reads a PEM key (PKCS #8 or SEC 1) that can sign. Throws InvalidArgument for other kinds than elliptic curve. */
+/**
+ * Reads a PEM key (PKCS #8, SEC 1 or PKCS #1) that can sign. Throws InvalidArgument for what is no key, and for other kinds than
+ * ECDSA and RSA.
+ */
 export async function signingKey(pem: string): Promise<SigningKey> {
-  const key = createPrivateKey(pem);
-  const curve = hashByCurve[key.asymmetricKeyDetails?.namedCurve ?? ""];
-  if (curve === undefined) {
-    throw new SwarmError("InvalidArgument", "key: only ECDSA keys on P-256, P-384 and P-521 can sign certificates");
-  }
-  const algorithm = { name: "ECDSA", ...curve };
+  const key = readPrivateKey(pem);
+  const algorithm = algorithmOf(key);
   const der = key.export({ type: "pkcs8", format: "der" });
   return { key: await webcrypto.subtle.importKey("pkcs8", der, algorithm, false, ["sign"]), algorithm };
+}
+
+/** Throws InvalidArgument for what is no PEM key. */
+export function readPrivateKey(pem: string): KeyObject {
+  try {
+    return createPrivateKey(pem);
+  } catch (thrown) {
+    throw new SwarmError("InvalidArgument", "key: not a PEM private key (without a passphrase)", { cause: thrown });
+  }
+}
+
+function algorithmOf(key: KeyObject): SigningKey["algorithm"] {
+  const { namedCurve, modulusLength } = key.asymmetricKeyDetails ?? {};
+  if (key.asymmetricKeyType === "rsa" && (modulusLength ?? 0) >= rsaBitsMin) {
+    return { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
+  }
+  const curve = hashByCurve[namedCurve ?? ""];
+  if (curve === undefined) {
+    throw new SwarmError(
+      "InvalidArgument",
+      "key: only ECDSA keys on P-256, P-384 and P-521, and RSA keys of at least 2048 bits, can sign certificates",
+    );
+  }
+  return { name: "ECDSA", ...curve };
 }
 
 /** The request, its signature checked. Throws InvalidArgument. */

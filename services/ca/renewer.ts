@@ -5,9 +5,10 @@ import { newCertificateRequest } from "./certificate-request.ts";
 import { clientCredentials } from "./credentials.ts";
 import type { NodeIdentity } from "./identity.ts";
 import { requestCertificate } from "./join.ts";
+import { returnToCluster } from "./return.ts";
 
 const retryMs = 300_000;
-/** While a renewal is asked for by the managers (a new role, a new root), failures are tried again sooner. */
+/** While a renewal is asked for by the managers (a new role, a new root) or overdue, failures are tried again sooner. */
 const forcedRetryMs = 1_000;
 /** Node's timers hold 31 bits. */
 const longestTimerMs = 2 ** 31 - 1;
@@ -16,6 +17,7 @@ const longestTimerMs = 2 ** 31 - 1;
 export class CertificateRenewer {
   readonly #identity: NodeIdentity;
   readonly #manager: () => string | undefined;
+  readonly #local: () => RpcClient | undefined;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #log: Logger;
@@ -27,12 +29,15 @@ export class CertificateRenewer {
     readonly identity: NodeIdentity;
     /** Address of a manager to ask now; undefined when none is known. */
     readonly manager: () => string | undefined;
+    /** A channel to this node's own manager that needs no certificate; closed after use. For one that has run out. */
+    readonly local?: () => RpcClient | undefined;
     readonly clock: Clock;
     readonly random: Random;
     readonly log: Logger;
   }) {
     this.#identity = options.identity;
     this.#manager = options.manager;
+    this.#local = options.local ?? (() => undefined);
     this.#clock = options.clock;
     this.#random = options.random;
     this.#log = options.log;
@@ -66,21 +71,27 @@ export class CertificateRenewer {
       } catch (thrown) {
         if (signal.aborted) return;
         this.#forced ??= forced;
-        retryInMs = this.#forced ? forcedRetryMs : retryMs;
+        retryInMs = this.#forced || this.#identity.hasExpired ? forcedRetryMs : retryMs;
         this.#log.warn("certificate not renewed", { error: thrown, "retry.ms": retryInMs });
       }
     }
   }
 
   async #renew(signal: AbortSignal): Promise<void> {
+    const identity = this.#identity;
+    const local = identity.hasExpired ? this.#local() : undefined;
     const address = this.#manager();
-    if (address === undefined) throw new Error("no manager is known");
-    const client = new RpcClient(address, clientCredentials(this.#identity));
+    if (address === undefined && local === undefined) throw new Error("no manager is known");
+    if (identity.hasExpired && local === undefined) {
+      const surroundings = { clock: this.#clock, log: this.#log, signal, patienceMs: 0 };
+      return await returnToCluster(identity, { addresses: [address!], ...surroundings });
+    }
+    const client = local ?? new RpcClient(address!, clientCredentials(identity));
     try {
       const { csrPem, keyPem } = await newCertificateRequest();
       const chainPem = await requestCertificate(client, { csr: Buffer.from(csrPem), signal });
-      await this.#identity.replace({ chainPem, keyPem });
-      this.#log.info("certificate renewed", { "node.id": this.#identity.nodeId, role: this.#identity.role });
+      await identity.replace({ chainPem, keyPem });
+      this.#log.info("certificate renewed", { "node.id": identity.nodeId, role: identity.role });
     } finally {
       client.close();
     }

@@ -1,4 +1,5 @@
 import { X509Certificate as ParsedCertificate, randomBytes } from "node:crypto";
+import type * as X509 from "@peculiar/x509";
 import type { PublicKeyType, X509Certificate } from "@peculiar/x509";
 import { managerRole } from "@starling/api/rpc";
 import { type Millis, SwarmError } from "@starling/base";
@@ -15,6 +16,8 @@ import { x509 } from "./x509.ts";
 
 /** DNS name in every manager's certificate that joiners, who know no node id yet, ask for. */
 export const caName = "swarm-ca";
+
+const authorityKeyIdentifierOid = "2.5.29.35";
 
 const hour = 3_600_000;
 export const rootValidityMs = 20 * 365 * 24 * hour;
@@ -115,7 +118,7 @@ export class RootCA {
     const issuer = new lib.X509Certificate(splitPem(this.#signerPem)[0] ?? "");
     const asked = options.validityMs ?? nodeValidityMs;
     const validityMs = asked < minNodeValidityMs ? nodeValidityMs : asked;
-    const names = [subject.role, subject.nodeId, ...(subject.role === managerRole ? [caName] : [])];
+    const names = namesOf(subject);
     const certificate = await lib.X509CertificateGenerator.create({
       serialNumber: newSerial(),
       subject: new lib.Name([{ O: [subject.organization] }, { OU: [subject.role] }, { CN: [subject.nodeId] }]),
@@ -130,11 +133,41 @@ export class RootCA {
         new lib.ExtendedKeyUsageExtension([lib.ExtendedKeyUsage.serverAuth, lib.ExtendedKeyUsage.clientAuth]),
         new lib.BasicConstraintsExtension(false, undefined, true),
         await lib.SubjectKeyIdentifierExtension.create(request.publicKey),
-        await lib.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+        await authorityKeyIdentifier(lib, issuer),
         new lib.SubjectAlternativeNameExtension(names.map((value) => ({ type: "dns", value }))),
       ],
     });
     return pemOf(certificate) + this.#intermediatesPem;
+  }
+
+  /** The root that signs, linked to the trusted one: follows each leaf in a chain. Empty outside of a root rotation. */
+  get intermediatesPem(): string {
+    return this.#intermediatesPem;
+  }
+
+  /**
+   * A certificate of this root for another root's name and key: whoever trusts this one then follows chains of the other. Valid
+   * as long as the other. Throws FailedPrecondition without a key.
+   */
+  async crossSign(otherPem: string): Promise<string> {
+    this.#signer ??= signingKey(this.#mustKey());
+    const { key, algorithm } = await this.#signer;
+    const lib = await x509();
+    const issuer = new lib.X509Certificate(splitPem(this.#signerPem)[0] ?? "");
+    const other = new lib.X509Certificate(otherPem);
+    const kept = other.extensions.filter(({ type }) => type !== authorityKeyIdentifierOid);
+    const certificate = await lib.X509CertificateGenerator.create({
+      serialNumber: newSerial(),
+      subject: other.subjectName,
+      issuer: issuer.subjectName,
+      notBefore: other.notBefore,
+      notAfter: other.notAfter,
+      signingAlgorithm: algorithm,
+      publicKey: other.publicKey,
+      signingKey: key as never,
+      extensions: [...kept, await authorityKeyIdentifier(lib, issuer)],
+    });
+    return pemOf(certificate);
   }
 
   #mustKey(): string {
@@ -152,6 +185,11 @@ export interface RootCAOptions {
   readonly intermediatesPem?: string;
 }
 
+/** The DNS names of a node's certificate: what clients ask servers for. */
+export function namesOf({ role, nodeId }: Pick<CertificateSubject, "role" | "nodeId">): string[] {
+  return [role, nodeId, ...(role === managerRole ? [caName] : [])];
+}
+
 /** Each certificate of a PEM bundle, newline at its end. */
 export function splitPem(bundle: string): string[] {
   const blocks = bundle.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? [];
@@ -165,6 +203,20 @@ export function parseCertificate(pem: string, what: string): ParsedCertificate {
   } catch (thrown) {
     throw new SwarmError("InvalidArgument", `${what}: not a PEM certificate`, { cause: thrown });
   }
+}
+
+/** Each certificate in one fixed form, so that equal bundles are equal texts. Throws InvalidArgument naming `what`. */
+export function normalizePem(bundle: string, what: string): string {
+  return splitPem(bundle)
+    .map((pem) => parseCertificate(pem, what).toString())
+    .join("");
+}
+
+/** Points at the issuer by the identifier in its certificate: makers of roots derive theirs in several ways. */
+async function authorityKeyIdentifier(lib: typeof X509, issuer: X509Certificate): Promise<X509.Extension> {
+  const own = issuer.getExtension(lib.SubjectKeyIdentifierExtension);
+  if (own) return new lib.AuthorityKeyIdentifierExtension(own.keyId);
+  return await lib.AuthorityKeyIdentifierExtension.create(issuer.publicKey);
 }
 
 function pemOf(certificate: X509Certificate): string {

@@ -11,6 +11,7 @@ import {
   Node,
   type NodeCA,
   NodeCertificateStatusResponse,
+  type NodeReturn,
   NodeRole,
   NodeSpec,
   NodeSpec_Membership,
@@ -20,25 +21,37 @@ import {
 import { type Caller, type Handlers, managerRole, workerRole } from "@starling/api/rpc";
 import { type Clock, type Logger, newId, SwarmError } from "@starling/base";
 import type { MemoryStore } from "@starling/store";
+import type { ExternalCaIdentity } from "./external-ca.ts";
+import { issueCertificate, roleName, sameIssuer } from "./issue.ts";
 import { secretsEqual } from "./keys.ts";
-import { type CertificateSigner, createCertificateSigner, mustCluster, roleName, signCertificate } from "./signer.ts";
+import { createReturnHandler } from "./return-server.ts";
+import { runRootRotation } from "./root-rotator.ts";
+import { type CertificateSigner, createCertificateSigner, mustCluster } from "./signer.ts";
+import { runTogether } from "./together.ts";
 
 export interface CaServerOptions {
   readonly store: MemoryStore;
   readonly clusterId: string;
+  /** This manager's, shown to external CAs. */
+  readonly identity: ExternalCaIdentity;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
-/** The CA of a manager. `handlers` are to be served by the leader; `run` is its loop, which signs what they left. */
+/**
+ * The CA of a manager. `handlers` are to be served by the leader; `run` is its loop, which signs what they left and leads root
+ * rotations to their end.
+ */
 export interface CaServer {
   readonly ca: Handlers<typeof CA>;
   readonly nodeCa: Handlers<typeof NodeCA>;
+  readonly nodeReturn: Handlers<typeof NodeReturn>;
   run(signal: AbortSignal): Promise<void>;
 }
 
 export function createCaServer(options: CaServerOptions): CaServer {
   const signer = createCertificateSigner(options);
+  const renewExpired = createReturnHandler(options, signer);
   return {
     ca: {
       getRootCACertificate: async () =>
@@ -53,7 +66,8 @@ export function createCaServer(options: CaServerOptions): CaServer {
       issueNodeCertificate: (request, { caller }) => issue(options, signer, request, caller),
       nodeCertificateStatus: ({ nodeId }, { signal }) => awaitCertificate(options, nodeId, signal),
     },
-    run: (signal) => signer.run(signal),
+    nodeReturn: { renewExpired },
+    run: (signal) => runTogether([signer.run, (either) => runRootRotation(options, either)], signal),
   };
 }
 
@@ -84,24 +98,39 @@ async function issue(
     throw new SwarmError("InvalidArgument", "A valid join token is necessary to join this cluster");
   }
   const nodeId = newId();
-  const certificate = await signCertificate(options, cluster, { csr: request.csr, nodeId, role });
-  await options.store.update((tx) => {
-    tx.nodes.create(
-      Node.create({
-        id: nodeId,
-        role,
-        certificate,
-        spec: NodeSpec.create({
-          desiredRole: role,
-          membership: NodeSpec_Membership.ACCEPTED,
-          availability: request.availability,
-        }),
-        vxlanUdpPort: cluster.vxlanUdpPort,
-      }),
-    );
-  });
+  await createNode(options, { nodeId, role, request });
   options.log.info("node joins", { "node.id": nodeId, role: roleName(role) });
   return IssueNodeCertificateResponse.create({ nodeId, nodeMembership: NodeSpec_Membership.ACCEPTED });
+}
+
+/** With a certificate of the root that the cluster wants when the node is committed. */
+async function createNode(
+  options: CaServerOptions,
+  wanted: { readonly nodeId: string; readonly role: NodeRole; readonly request: IssueNodeCertificateRequest },
+): Promise<void> {
+  const { nodeId, role, request } = wanted;
+  for (let created = false; !created; ) {
+    const cluster = mustCluster(options);
+    const certificate = await issueCertificate(options, cluster, { csr: request.csr, nodeId, role });
+    created = await options.store.update((tx) => {
+      const present = tx.clusters.get(options.clusterId);
+      if (present === undefined || !sameIssuer(present, cluster)) return false;
+      tx.nodes.create(
+        Node.create({
+          id: nodeId,
+          role,
+          certificate,
+          spec: NodeSpec.create({
+            desiredRole: role,
+            membership: NodeSpec_Membership.ACCEPTED,
+            availability: request.availability,
+          }),
+          vxlanUdpPort: present.vxlanUdpPort,
+        }),
+      );
+      return true;
+    });
+  }
 }
 
 async function renew(

@@ -1,10 +1,12 @@
 import { randomBytes } from "node:crypto";
 import {
+  type CAConfig,
   type Cluster,
   type ClusterSpec,
   type Control,
   GetClusterResponse,
   ListClustersResponse,
+  type RootCA,
   UpdateClusterResponse,
   unlockKeyBytes,
   unlockKeyOf,
@@ -12,7 +14,6 @@ import {
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
 import { required, validateClusterSpec } from "@starling/api/validation";
-import { SwarmError } from "@starling/base";
 import { withoutExpired } from "./blacklist.ts";
 import { candidates } from "./candidates.ts";
 import type { ControlDeps } from "./deps.ts";
@@ -23,7 +24,8 @@ import { redactCluster } from "./redact.ts";
 
 type ClusterMethods = "getCluster" | "listClusters" | "updateCluster";
 
-export function clusterHandlers({ store, clock, log }: ControlDeps): Pick<Handlers<typeof Control>, ClusterMethods> {
+export function clusterHandlers(deps: ControlDeps): Pick<Handlers<typeof Control>, ClusterMethods> {
+  const { store, clock, log } = deps;
   return {
     async getCluster({ clusterId }) {
       required(clusterId, "cluster id");
@@ -47,18 +49,26 @@ export function clusterHandlers({ store, clock, log }: ControlDeps): Pick<Handle
       required(clusterId, "cluster id");
       const version = required(request.clusterVersion, "cluster version");
       const spec = validateClusterSpec(request.spec);
+      const before = found(
+        store.view((tx) => tx.clusters.get(clusterId)),
+        "cluster",
+        clusterId,
+      );
+      // A stale request is refused below, before a root is made for it.
+      const isStale = before.meta.version.index !== version.index;
+      const rootCa = isStale ? before.rootCa : await nextRootCa(deps, before, spec.caConfig);
       const updated = await store.update((tx) => {
         const cluster = found(tx.clusters.get(clusterId), "cluster", clusterId);
-        checkOffered(cluster, spec);
         const { joinTokens } = cluster.rootCa;
         const next: Cluster = {
           ...cluster,
           meta: { ...cluster.meta, version },
-          spec,
+          // Keys have one place, which nothing reads from here.
+          spec: { ...spec, caConfig: { ...spec.caConfig, signingCaKey: new Uint8Array() } },
           unlockKeys: withUnlockKey(cluster.unlockKeys, nextUnlockKey(cluster, spec, rotation.managerUnlockKey)),
           blacklistedCertificates: withoutExpired(cluster.blacklistedCertificates, clock.now()),
           rootCa: {
-            ...cluster.rootCa,
+            ...rootCa,
             joinTokens: {
               ...joinTokens,
               worker: rotation.workerJoinToken ? withNewSecret(joinTokens.worker, randomBytes) : joinTokens.worker,
@@ -73,6 +83,7 @@ export function clusterHandlers({ store, clock, log }: ControlDeps): Pick<Handle
         "rotated.worker": rotation.workerJoinToken,
         "rotated.manager": rotation.managerJoinToken,
         "rotated.unlock-key": rotation.managerUnlockKey,
+        "rotated.root": startsRotation(before.rootCa, rootCa),
       });
       return UpdateClusterResponse.create({ cluster: redactCluster(updated) });
     },
@@ -86,12 +97,10 @@ function nextUnlockKey(cluster: Cluster, spec: ClusterSpec, rotate: boolean): Ui
   return present === undefined || rotate ? randomBytes(unlockKeyBytes) : present;
 }
 
-/** Refuses what the cluster would promise but not do. */
-function checkOffered(cluster: Cluster, spec: ClusterSpec): void {
-  const unoffered = (what: string) => new SwarmError("Unimplemented", `${what} is not offered yet`);
-  if (spec.caConfig.externalCas.length > 0) throw unoffered("an external CA");
-  const { signingCaCert, forceRotate } = spec.caConfig;
-  if (signingCaCert.length > 0 || forceRotate !== cluster.rootCa.lastForcedRotation) {
-    throw unoffered("rotation of the root CA");
-  }
+async function nextRootCa({ rootCa }: ControlDeps, cluster: Cluster, wanted: CAConfig): Promise<RootCA> {
+  return rootCa === undefined ? cluster.rootCa : await rootCa.next(cluster, wanted);
+}
+
+function startsRotation(before: RootCA, after: RootCA): boolean {
+  return after.rootRotation !== undefined && after.rootRotation.caCert !== before.rootRotation?.caCert;
 }

@@ -1,4 +1,4 @@
-import type { RaftMember } from "@starling/api";
+import type { CAConfig, Cluster, RaftMember, RootCA } from "@starling/api";
 import type { Clock, Logger } from "@starling/base";
 import type { MemoryStore } from "@starling/store";
 import type { ResolvedImage } from "./resolved-image.ts";
@@ -20,6 +20,12 @@ export interface ImageResolver {
   ): Promise<ResolvedImage>;
 }
 
+/** What the control API must know of the cluster's CA. Implemented by the ca station. */
+export interface RootCaView {
+  /** The cluster's root CA as the config asks for it. Throws InvalidArgument for what cannot be had. */
+  next(cluster: Cluster, wanted: CAConfig): Promise<RootCA>;
+}
+
 export interface ControlDeps {
   readonly store: MemoryStore;
   readonly clock: Clock;
@@ -28,4 +34,6 @@ export interface ControlDeps {
   readonly raft?: RaftView | undefined;
   /** Absent: images stay as they are given. */
   readonly images?: ImageResolver | undefined;
+  /** Absent in tests without a CA: then the root CA stays as it is. */
+  readonly rootCa?: RootCaView | undefined;
 }

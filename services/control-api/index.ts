@@ -1,4 +1,4 @@
-export type { ControlDeps, ImageResolver, RaftView } from "./deps.ts";
+export type { ControlDeps, ImageResolver, RaftView, RootCaView } from "./deps.ts";
 export { createControlHandlers } from "./handlers.ts";
 export { createHealthHandlers } from "./health.ts";
 export { createResourceAllocatorHandlers } from "./resource-allocator.ts";

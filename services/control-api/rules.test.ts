@@ -12,9 +12,9 @@ import {
   CreateServiceRequest,
   Driver,
   defaultClusterName,
-  ExternalCA,
   RemoveExtensionRequest,
   ReplicatedJob,
+  RootRotation,
   SecretSpec,
   ServiceSpec,
   TaskSpec,
@@ -91,22 +91,31 @@ it("an update of a job is a new iteration", async () => {
   expect(updated.service!.jobStatus?.jobIteration.index).toBe(1);
 });
 
-it("a root rotation and an external CA are refused: they are not offered yet", async () => {
+it("the root CA becomes what the CA makes of the config; keys are kept apart from the spec, and from clients", async () => {
   const spec = ClusterSpec.create({ annotations: annotations(defaultClusterName) });
   const cluster = await store.update((tx) => tx.clusters.create(Cluster.create({ id: "c", spec })));
-  const change = (caConfig: Partial<CAConfig>) =>
-    api.updateCluster(
-      UpdateClusterRequest.create({
-        clusterId: "c",
-        clusterVersion: cluster.meta.version,
-        spec: { ...spec, caConfig: CAConfig.create(caConfig) },
-      }),
-      context,
-    );
-  await expect(change({ forceRotate: 1 })).rejects.toMatchObject({ code: "Unimplemented" });
-  await expect(change({ externalCas: [ExternalCA.create({ url: "https://ca" })] })).rejects.toMatchObject({
-    code: "Unimplemented",
+  const asked: CAConfig[] = [];
+  const next = async ({ rootCa }: Cluster, wanted: CAConfig) => {
+    asked.push(wanted);
+    const rootRotation = RootRotation.create({ caCert: data, caKey: data, crossSignedCaCert: data });
+    return { ...rootCa, rootRotation, lastForcedRotation: wanted.forceRotate };
+  };
+  api = createControlHandlers({ store, clock: new FakeClock(), log: nullLogger, rootCa: { next } });
+  const request = UpdateClusterRequest.create({
+    clusterId: "c",
+    clusterVersion: cluster.meta.version,
+    spec: { ...spec, caConfig: CAConfig.create({ signingCaCert: data, signingCaKey: data, forceRotate: 1 }) },
   });
+  const answer = await api.updateCluster(request, context);
+  expect(answer.cluster!.rootCa.rootRotation).toMatchObject({ caCert: data, crossSignedCaCert: data });
+  expect(answer.cluster!.rootCa.rootRotation!.caKey).toHaveLength(0);
+  expect(answer.cluster!.spec.caConfig.signingCaCert).toHaveLength(0);
+  const stored = store.view((tx) => tx.clusters.get("c"))!;
+  expect(stored.rootCa.rootRotation!.caKey).toEqual(data);
+  expect(stored.spec.caConfig.signingCaKey).toHaveLength(0);
+  // A stale request makes no root.
+  await expect(api.updateCluster(request, context)).rejects.toThrow(/update out of sequence/);
+  expect(asked).toHaveLength(1);
 });
 
 it("a resource needs its extension, and the extension stays while it has one", async () => {

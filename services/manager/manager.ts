@@ -11,6 +11,7 @@ import {
   NetworkState,
   NodeCA,
   NodeLife,
+  NodeReturn,
   Raft,
   RaftMember,
   RaftMemberStatus,
@@ -27,6 +28,7 @@ import {
   createCaServer,
   type NodeIdentity,
   newCluster,
+  nextRootCa,
   refuseRemovedNodes,
   serverCredentials,
 } from "@starling/ca";
@@ -237,7 +239,7 @@ export class Manager {
     const { identity, clock, random, log } = this.#options;
     const store = this.#store;
     const shared = { store, clusterId: identity.organization, clock, random, log };
-    const ca = createCaServer(shared);
+    const ca = createCaServer({ ...shared, identity });
     // The port of our own API: nodes let each other through there, and a closed one is refused by a kernel that lives.
     const probePort = Number(/:(\d+)$/.exec(this.#options.advertiseRemoteApi)?.[1] ?? 0);
     const dispatcher = createDispatcher({
@@ -259,6 +261,7 @@ export class Manager {
       log,
       images: this.#images,
       raft: { members: () => this.#raftMembers(), canRemoveMember: (raftId) => this.#raft.canRemoveMember(raftId) },
+      rootCa: { next: (cluster, wanted) => nextRootCa(cluster, wanted, { identity, clock }) },
     });
     const network = createNetworkStateHandlers(shared);
     const health = createHealthHandlers({
@@ -268,6 +271,7 @@ export class Manager {
     const relayed = [
       serve(CA, forwardToLeader(CA, ca.ca, this.#route)),
       serve(NodeCA, forwardToLeader(NodeCA, ca.nodeCa, this.#route)),
+      serve(NodeReturn, forwardToLeader(NodeReturn, ca.nodeReturn, this.#route)),
       serve(Dispatcher, forwardToLeader(Dispatcher, dispatcher.handlers, this.#route)),
       serve(NodeLife, forwardToLeader(NodeLife, dispatcher.nodeLife, this.#route)),
       serve(LogBroker, forwardToLeader(LogBroker, logBroker.logBroker, this.#route)),

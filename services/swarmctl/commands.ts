@@ -87,6 +87,11 @@ export const nouns: readonly NounEntry[] = [
     summary: "Manage the cluster",
     verbs: [
       {
+        name: "ca",
+        summary: "Show or rotate the root certificate",
+        load: async () => (await import("./cluster/ca.ts")).ca,
+      },
+      {
         name: "inspect",
         summary: "Show the cluster",
         load: async () => (await import("./cluster/inspect.ts")).inspect,

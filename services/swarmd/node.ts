@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { hostname as ownHostname } from "node:os";
 import { join } from "node:path";
-import { NetworkState, type SessionMessage, WatchNetworkStateRequest } from "@starling/api";
+import { credentials } from "@grpc/grpc-js";
+import { NetworkState, type Node, type SessionMessage, WatchNetworkStateRequest } from "@starling/api";
 import { RpcClient } from "@starling/api/rpc";
 import { type Clock, type Logger, metrics, type Random, SwarmError, systemClock, systemRandom } from "@starling/base";
 import {
@@ -10,6 +11,7 @@ import {
   clientCredentials,
   joinCluster,
   NodeIdentity,
+  returnToCluster,
   wantsRenewal,
 } from "@starling/ca";
 import { awaitUnlock } from "@starling/manager";
@@ -55,6 +57,9 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     listen: options.listenRemoteApi,
     peer: options.joinAddr ?? remembered.managers[0],
   });
+  if (identity.hasExpired) {
+    await regain(identity, { ...options, addresses: remembered.managers.filter((each) => each !== advertise) }, log);
+  }
   log.info("node", { "node.id": identity.nodeId, role: identity.role, cluster: identity.organization });
   const ended = Promise.withResolvers<number>();
   const onFatal = (error: SwarmError) => {
@@ -103,7 +108,12 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     },
     ...surroundings,
   });
-  const renewer = new CertificateRenewer({ identity, manager: () => agent.remotes.select(), ...surroundings });
+  const renewer = new CertificateRenewer({
+    identity,
+    manager: () => agent.remotes.select(),
+    local: () => managers.manager && new RpcClient(`unix:${options.listenControlApi}`, credentials.createInsecure()),
+    ...surroundings,
+  });
   const managers = new ManagerPart({
     identity,
     stateDir,
@@ -118,13 +128,18 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     onFatal,
     ...surroundings,
   });
-  identity.onChange(() => managers.setWanted(identity.isManager));
+  identity.onChange(() => {
+    managers.setWanted(identity.isManager);
+    agent.describeNow();
+  });
 
   /** What managers say of the cluster and of this node. */
   let rememberedManagers = remembered.managers.join();
+  let own: Node | undefined;
   function hear(message: SessionMessage): void {
-    const { node } = message;
-    if (node && wantsRenewal(node, identity)) renewer.renewNow(() => wantsRenewal(node, identity));
+    own = message.node ?? own;
+    const isWanted = () => own !== undefined && wantsRenewal(own, identity);
+    if (isWanted()) renewer.renewNow(isWanted);
     if (message.rootCa.length > 0) {
       const rootPem = Buffer.from(message.rootCa).toString("utf8");
       identity.replaceRoot(rootPem).catch((error) => log.warn("root certificate not taken over", { error }));
@@ -175,6 +190,26 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
 }
 
 /**
+ * Renews a certificate that ran out while this node was off. A manager that reaches no other starts all the same: alone, or with
+ * `--force-new-cluster`, it leads and certifies itself.
+ */
+async function regain(
+  identity: NodeIdentity,
+  { addresses, joinAddr, forceNewCluster }: NodeOptions & { readonly addresses: readonly string[] },
+  log: Logger,
+): Promise<void> {
+  if (identity.isManager && forceNewCluster) return;
+  const all = [...new Set([...addresses, ...(joinAddr ? [joinAddr] : [])])];
+  try {
+    await returnToCluster(identity, { addresses: all, clock: systemClock, log });
+  } catch (thrown) {
+    const error = SwarmError.from(thrown);
+    if (!identity.isManager || !["Unavailable", "DeadlineExceeded"].includes(error.code)) throw thrown;
+    log.warn("the expired certificate is still used: no other manager renews it", { error: error.message });
+  }
+}
+
+/**
  * The identity on disk, waiting for its unlock key if it needs one; else one by joining; else, with nothing to join, that of
  * a new swarm. Undefined when swarmd is told to end while it waits for the key.
  */
@@ -184,7 +219,7 @@ async function identityOf(options: NodeOptions, { clock, log }: Surroundings): P
     const stop = new AbortController();
     const onSignal = () => stop.abort(new SwarmError("Cancelled", "swarmd ends"));
     for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, onSignal);
-    const open = (key: Uint8Array) => NodeIdentity.load(stateDir, clock, key);
+    const open = (key: Uint8Array) => NodeIdentity.load(stateDir, clock, key, { allowExpired: true });
     try {
       return await awaitUnlock({ path: options.listenControlApi, open, clock, log, signal: stop.signal });
     } catch (thrown) {
@@ -194,7 +229,7 @@ async function identityOf(options: NodeOptions, { clock, log }: Surroundings): P
       for (const name of ["SIGTERM", "SIGINT"] as const) process.off(name, onSignal);
     }
   }
-  const known = await NodeIdentity.load(stateDir, clock, unlockKey);
+  const known = await NodeIdentity.load(stateDir, clock, unlockKey, { allowExpired: true });
   if (known) {
     if (options.autolock) log.info("already a node of a swarm: --autolock is not used, see `swarmctl cluster update`");
     if (joinAddr !== undefined)

@@ -67,7 +67,7 @@ async function startManager() {
   const cluster = await store.update((tx) => tx.clusters.create(newCluster({ clusterId, rootCA })));
   const server = new grpc.Server();
   const options = { authorize: "roles", organization: () => clusterId } as const;
-  const { ca, nodeCa } = createCaServer({ store, clusterId, clock, log });
+  const { ca, nodeCa } = createCaServer({ store, clusterId, identity, clock, log });
   const address = { value: "" };
   const dispatcher = createDispatcher({
     store,

@@ -87,7 +87,7 @@ export class TestCluster {
     const control = createControlHandlers({ store, clock: systemClock, log: nullLogger, images });
     addService(server, Control, control, authorization);
     const shared = { store, clusterId: "cluster-id", clock: systemClock, log: nullLogger };
-    addService(server, CA, createCaServer(shared).ca, authorization);
+    addService(server, CA, createCaServer({ ...shared, identity: { chainPem: "", keyPem: "" } }).ca, authorization);
     if (options.unlock) addService(server, Unlock, { unlock: options.unlock }, authorization);
     if (options.logs) addService(server, Logs, options.logs, authorization);
     await new Promise<void>((resolve, reject) => {

@@ -3,15 +3,14 @@ import {
   type ClusterSpec,
   Driver,
   type Duration,
-  ExternalCA,
-  ExternalCA_CAProtocol,
+  type ExternalCA,
   withAddressPool,
 } from "@starling/api";
 import type { Command } from "../command.ts";
 import { type PatienceFlags, patienceFlags, withPatience } from "../flags/patience.ts";
 import { choose, parseDuration, parseInteger, parsePairs, splitCommas } from "../flags/values.ts";
-import { UsageError } from "../usage-error.ts";
 import { changeCluster } from "./change.ts";
+import { externalCaFlag } from "./external-ca.ts";
 import { checkAutolock, howToUnlock, mustUnlockKey } from "./unlock-key.ts";
 
 interface UpdateFlags extends PatienceFlags {
@@ -38,12 +37,7 @@ export const update: Command<UpdateFlags> = {
     { flags: "--no-autolock", help: "Managers start without an unlock key", hidden: true },
     { flags: "--certexpiry <duration>", help: "Validity of node certificates (2160h)", parse: parseDuration },
     { flags: "--cert-expiry <duration>", help: "As --certexpiry", parse: parseDuration, hidden: true },
-    {
-      flags: "--external-ca <spec>",
-      help: "Signing endpoint: protocol=cfssl,url=…",
-      parse: parseExternalCa,
-      list: true,
-    },
+    externalCaFlag,
     {
       flags: "--default-addr-pool-add <cidr>",
       help: "One more pool for networks without a subnet of their own",
@@ -128,10 +122,4 @@ function withPools(labels: Readonly<Record<string, string>>, flags: UpdateFlags)
   const length = flags.defaultAddrPoolMaskLength;
   const withLength = length === undefined ? labels : { ...labels, [addressPoolLabels.maskLength]: String(length) };
   return (flags.defaultAddrPoolAdd ?? []).reduce(withAddressPool, withLength);
-}
-
-function parseExternalCa(text: string): ExternalCA {
-  const { protocol = "cfssl", url = "", ...options } = parsePairs(splitCommas(text));
-  if (url === "") throw new UsageError(`"${text}" is not an external CA: url=https://… is missing`);
-  return ExternalCA.create({ protocol: choose({ cfssl: ExternalCA_CAProtocol.CFSSL })(protocol), url, options });
 }
