@@ -204,6 +204,21 @@ describe("a peer's stream", () => {
     expect(there.streams).toBe(2);
   });
 
+  it("takes what was sent before it was made: the one that broke does not", async () => {
+    const { peer, clock, told } = await connected();
+    there.endStreams();
+    peer.send(append(1));
+    await until("its end is reported", () => told.unreachable === 1);
+    peer.send(append(2));
+    // The turns of the event loop in which the old stream would take it.
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve));
+    await clock.advance(50);
+    await until("it has arrived", () => there.received.includes(2));
+    peer.send(append(3));
+    await until("so has the next", () => there.received.includes(3));
+    expect(there.streams).toBe(2);
+  });
+
   it("on which nothing is acknowledged for 3 s is given up", async () => {
     const { peer, clock, told } = await connected();
     there.acknowledges = false;

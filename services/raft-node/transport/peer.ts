@@ -151,6 +151,8 @@ export class Peer {
       );
       this.#client = undefined;
       client.close();
+      // Its generator may still wait for something to send: it must not take what is meant for the next stream.
+      this.#attempt.abort(new SwarmError("Cancelled", "the stream has ended"));
       this.#drop();
       if (this.#stop.signal.aborted) return;
       events.unreachable(raftId);
