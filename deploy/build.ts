@@ -10,9 +10,8 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { isBuiltin } from "node:module";
 import { join, resolve } from "node:path";
-import { build, type Plugin } from "esbuild";
+import { bundleLoader, bundleProgram } from "./distribution/bundle.ts";
 
 const root = join(import.meta.dirname, "..");
 const dist = resolve(process.argv[2] ?? join(root, "dist"));
@@ -24,10 +23,10 @@ const nativeFolders = ["native/build/Release", "native/binding/build/Release", "
 /**
  * `npm run build`: dist/bin/swarmd and dist/bin/swarmctl, which need no npm, no node_modules and no Node of the machine.
  *
- *     dist/bin/PROGRAM           starts lib/node with lib/PROGRAM.mjs
+ *     dist/bin/PROGRAM           starts lib/node with lib/run.js and the program's name
  *     dist/lib/node              Node 24
- *     dist/lib/PROGRAM.mjs, *.mjs  bundles; parts that are loaded on demand are files of their own
- *     dist/lib/cache             V8's code cache of the bundles: half of a start would be compilation
+ *     dist/lib/PROGRAM.js, *.js  bundles; parts that are loaded on demand are files of their own
+ *     dist/lib/run.js, cache/    runs them with V8's code caches, filled by a run of both programs
  *     dist/lib/build/Release/    addons, shim and helpers
  *     dist/lib/check-host.sh     `swarmd --check`
  *
@@ -37,59 +36,20 @@ async function main(): Promise<void> {
   const unfinished = `${dist}.${process.pid}`;
   rmSync(unfinished, { recursive: true, force: true });
   try {
-    await bundle(join(unfinished, "lib"));
+    for (const name of programs) await bundleProgram(name, join(unfinished, "lib"));
+    await bundleLoader(join(unfinished, "lib"));
     copyNative(join(unfinished, "lib/build/Release"));
     copyFileSync(process.execPath, join(unfinished, "lib/node"));
     copyFileSync(join(root, "deploy/check-host.sh"), join(unfinished, "lib/check-host.sh"));
     for (const file of ["LICENSE", "README.md"]) copyIfThere(join(root, file), join(unfinished, file));
-    fillCodeCache(join(unfinished, "lib"));
     writeStarters(join(unfinished, "bin"));
+    fillCodeCaches(unfinished);
     rmSync(dist, { recursive: true, force: true });
     renameSync(unfinished, dist);
   } finally {
     rmSync(unfinished, { recursive: true, force: true });
   }
 }
-
-async function bundle(outdir: string): Promise<void> {
-  await build({
-    entryPoints: programs.map((name) => ({ in: join(root, `services/${name}/main.ts`), out: name })),
-    outdir,
-    outExtension: { ".js": ".mjs" },
-    bundle: true,
-    splitting: true,
-    format: "esm",
-    platform: "node",
-    target: "node24",
-    // Names stay: traces of errors are read by people.
-    minifyWhitespace: true,
-    minifySyntax: true,
-    plugins: [builtinsByName],
-    legalComments: "linked",
-    logLevel: "warning",
-    // CommonJS packages inside the bundle ask for Node's own modules by require.
-    banner: {
-      js: 'import { createRequire as $createRequire } from "node:module"; const require = $createRequire(import.meta.url);',
-    },
-  });
-}
-
-/**
- * Node's own modules by `process.getBuiltinModule`, not by import: to import one reads all that it exports, and
- * `http.WebSocket` alone loads a web client of 10 MB.
- */
-const builtinsByName: Plugin = {
-  name: "builtins-by-name",
-  setup({ onResolve, onLoad }) {
-    onResolve({ filter: /^[a-z]/ }, ({ path, kind }) => {
-      if (kind === "entry-point" || !isBuiltin(path)) return undefined;
-      return { path: path.replace(/^node:/, ""), namespace: "builtin" };
-    });
-    onLoad({ filter: /^/, namespace: "builtin" }, ({ path }) => ({
-      contents: `module.exports = process.getBuiltinModule(${JSON.stringify(`node:${path}`)});`,
-    }));
-  },
-};
 
 /**
  * A daemon that waits most of the time: a young generation of 2 MiB a half instead of 16 (a worker takes 13 MiB less
@@ -101,21 +61,22 @@ const lean = {
   env: { MALLOC_ARENA_MAX: "2", MALLOC_TRIM_THRESHOLD_: "262144", UV_THREADPOOL_SIZE: "8" },
 };
 
-/** Loads every bundle that is not a program, and so compiles what runs at a start. */
-function fillCodeCache(lib: string): void {
-  const parts = readdirSync(lib).filter((name) => name.endsWith(".mjs") && !programs.includes(name.slice(0, -4)));
-  const script = `for (const part of ${JSON.stringify(parts.map((name) => join(lib, name)))}) await import(part);`;
-  const env = { ...process.env, ...codeCache(join(lib, "cache")) };
-  const { status, stderr } = spawnSync(join(lib, "node"), ["--input-type=module", "-e", script], {
-    env,
-    encoding: "utf8",
-  });
-  if (status !== 0) throw new Error(`the bundles cannot be loaded:\n${stderr}`);
-}
-
-/** Where Node keeps compiled code; "portable": found again when the folder has moved. */
-function codeCache(folder: string): Readonly<Record<string, string>> {
-  return { NODE_COMPILE_CACHE: folder, NODE_COMPILE_CACHE_PORTABLE: "1" };
+/**
+ * Runs both programs, each time with the caches of the run before: what they hold is kept. In namespaces of their own, so
+ * that nothing is left on this machine; where it allows none, starts are slower, which is said.
+ */
+function fillCodeCaches(distribution: string): void {
+  const own = ["--net", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"];
+  const asRoot = process.getuid?.() === 0 ? [] : ["--map-root-user"];
+  const inNamespaces = (...command: string[]) =>
+    spawnSync("unshare", [...asRoot, ...own, ...command], { encoding: "utf8", timeout: 120_000 });
+  const { status, stderr: refusal } = inNamespaces("true");
+  if (status !== 0) {
+    console.error(`build: no namespaces for a trial run, so no code caches: starts take longer: ${refusal.trim()}`);
+    return;
+  }
+  const run = inNamespaces(process.execPath, join(root, "deploy/distribution/warm-up.ts"), distribution);
+  if (run.status !== 0) throw new Error(`the trial run of the built programs failed: ${run.stderr.trim()}`);
 }
 
 /** Addons (.node) and programs; not the compiler's intermediate files. */
@@ -138,7 +99,8 @@ function writeStarters(folder: string): void {
   mkdirSync(folder);
   for (const name of programs) {
     const path = join(folder, name);
-    const env = { ...codeCache("$lib/cache"), ...(name === "swarmd" ? lean.env : {}) };
+    // Node's own compile cache is of no use beside run.js's, and would go to /tmp.
+    const env = { NODE_DISABLE_COMPILE_CACHE: "1", ...(name === "swarmd" ? lean.env : {}) };
     const flags = name === "swarmd" ? `${lean.flags.join(" ")} ` : "";
     const lines = [
       "#!/bin/sh",
@@ -146,7 +108,7 @@ function writeStarters(folder: string): void {
       '[ ! -h "$0" ] || self=$(readlink -f "$0")',
       `lib=\${self%/*}/../lib`,
       ...Object.entries(env).map(([key, value]) => `export ${key}="${value}"`),
-      `exec "$lib/node" ${flags}"$lib/${name}.mjs" "$@"`,
+      `exec "$lib/node" ${flags}"$lib/run.js" ${name} "$@"`,
     ];
     writeFileSync(path, `${lines.join("\n")}\n`);
     chmodSync(path, 0o755);

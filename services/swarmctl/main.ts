@@ -1,10 +1,6 @@
 #!/usr/bin/env node
 import { enableCompileCache } from "node:module";
 
-// Before anything else is loaded: half of the run time would be compilation.
-enableCompileCache();
-const { run } = await import("./program.ts");
-
 const interrupted = new AbortController();
 process.once("SIGINT", () => interrupted.abort());
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -13,20 +9,30 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
+async function main(): Promise<number> {
+  // Before anything else is loaded: half of the run time would be compilation.
+  enableCompileCache();
+  const { run } = await import("./program.ts");
+  return await run(process.argv.slice(2), {
+    env: process.env,
+    signal: interrupted.signal,
+    // A terminal that was never told its size says 0.
+    columns: process.stdout.isTTY ? process.stdout.columns || 80 : undefined,
+    out: (text) => void process.stdout.write(text),
+    err: (text) => void process.stderr.write(text),
+    async readInput() {
+      const chunks: Uint8Array[] = [];
+      for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
+      return Buffer.concat(chunks);
+    },
+    readSecret: async (prompt) => (await import("./read-secret.ts")).readSecret(prompt, interrupted.signal),
+  });
+}
+
 // Pauses between attempts do not keep a process alive.
 const living = setInterval(() => undefined, 2 ** 31 - 1);
-process.exitCode = await run(process.argv.slice(2), {
-  env: process.env,
-  signal: interrupted.signal,
-  // A terminal that was never told its size says 0.
-  columns: process.stdout.isTTY ? process.stdout.columns || 80 : undefined,
-  out: (text) => void process.stdout.write(text),
-  err: (text) => void process.stderr.write(text),
-  async readInput() {
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
-    return Buffer.concat(chunks);
-  },
-  readSecret: async (prompt) => (await import("./read-secret.ts")).readSecret(prompt, interrupted.signal),
-});
-clearInterval(living);
+main()
+  .then((code) => {
+    process.exitCode = code;
+  })
+  .finally(() => clearInterval(living));

@@ -2,7 +2,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Clock, type Logger, SwarmError } from "@starling/base";
 import { type NodeIdentity, unsealed } from "@starling/ca";
-import { Manager, type ManagerOptions } from "@starling/manager";
+import type { Manager, ManagerOptions } from "@starling/manager";
 
 const retryMs = 1_000;
 
@@ -57,8 +57,10 @@ export class ManagerPart {
     this.#manager = undefined;
   }
 
-  #start(options: { readonly join?: string | undefined; readonly forceNewCluster?: boolean }): Promise<Manager> {
-    return Manager.start({
+  /** A worker never loads what only managers run: half of the program. */
+  async #start(options: { readonly join?: string | undefined; readonly forceNewCluster?: boolean }): Promise<Manager> {
+    const { Manager } = await import("@starling/manager");
+    return await Manager.start({
       ...this.#options,
       ...(options.join === undefined ? {} : { join: options.join }),
       ...(options.forceNewCluster ? { forceNewCluster: true } : {}),

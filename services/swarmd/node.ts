@@ -14,7 +14,6 @@ import {
   returnToCluster,
   wantsRenewal,
 } from "@starling/ca";
-import { awaitUnlock } from "@starling/manager";
 import {
   Agent,
   ContainerExecutor,
@@ -221,6 +220,7 @@ async function identityOf(options: NodeOptions, { clock, log }: Surroundings): P
     for (const name of ["SIGTERM", "SIGINT"] as const) process.once(name, onSignal);
     const open = (key: Uint8Array) => NodeIdentity.load(stateDir, clock, key, { allowExpired: true });
     try {
+      const { awaitUnlock } = await import("@starling/manager");
       return await awaitUnlock({ path: options.listenControlApi, open, clock, log, signal: stop.signal });
     } catch (thrown) {
       if (stop.signal.aborted) return undefined;

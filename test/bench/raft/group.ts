@@ -86,7 +86,7 @@ export class BenchGroup implements AsyncDisposable {
     const group = new BenchGroup(await mkdtemp(join(parent, "raft-")), await TestCa.create(), rest);
     try {
       for (let i = 0; i < count; i++) await group.add();
-      await group.#members[0]!.ask(`voters ${count}`);
+      await group.#allVote();
       return group;
     } catch (thrown) {
       await group[Symbol.asyncDispose]();
@@ -144,8 +144,13 @@ export class BenchGroup implements AsyncDisposable {
     const again = new Member(leader.config);
     this.#members[at] = again;
     await again.line();
-    for (const member of this.#members) await member.ask(`voters ${this.#members.length}`);
+    await this.#allVote();
     return took;
+  }
+
+  /** Each member knows that all vote: one that does not could not take over from a leader that dies now. */
+  async #allVote(): Promise<void> {
+    for (const member of this.#members) await member.ask(`voters ${this.#members.length}`);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
