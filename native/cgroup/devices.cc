@@ -1,16 +1,13 @@
 #include "devices.h"
 
 #include <linux/bpf.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
 #include <vector>
 
 #include "../sys/fs.h"
-#include "../sys/unique_fd.h"
+#include "device_filter.h"
 
 namespace starling::cgroup {
 namespace {
@@ -38,89 +35,20 @@ bool AnyAllowsAll(const std::vector<DeviceRule>& rules) {
   return std::any_of(rules.begin(), rules.end(), [](const DeviceRule& rule) { return rule.AllowsAll(); });
 }
 
-bpf_insn Instruction(int code, int destination, int source, int offset, int immediate) {
-  bpf_insn instruction;
-  std::memset(&instruction, 0, sizeof instruction);
-  instruction.code = static_cast<__u8>(code);
-  instruction.dst_reg = static_cast<__u8>(destination) & 15;
-  instruction.src_reg = static_cast<__u8>(source) & 15;
-  instruction.off = static_cast<__s16>(offset);
-  instruction.imm = immediate;
-  return instruction;
+// A filter's rule for one of ours; making any node is allowed besides.
+DeviceAccess AccessOf(const DeviceRule& rule) {
+  int type = rule.type == 'a' ? 0 : rule.type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR;
+  int access = (rule.read ? BPF_DEVCG_ACC_READ : 0) | (rule.write ? BPF_DEVCG_ACC_WRITE : 0) | BPF_DEVCG_ACC_MKNOD;
+  return {true, type, rule.major, rule.minor, access};
 }
-
-bpf_insn JumpUnlessEqual(int reg, int value, int offset) {
-  return Instruction(BPF_JMP | BPF_JNE | BPF_K, reg, 0, offset, value);
-}
-bpf_insn LoadImmediate(int reg, int value) { return Instruction(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value); }
-bpf_insn LoadField(int reg, size_t offset) {
-  return Instruction(BPF_LDX | BPF_MEM | BPF_W, reg, BPF_REG_1, static_cast<int>(offset), 0);
-}
-bpf_insn Exit() { return Instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0); }
-
-bpf_insn Copy(int to, int from) { return Instruction(BPF_ALU64 | BPF_MOV | BPF_X, to, from, 0, 0); }
-
-// r2 = type, r3 = access, r4 = major, r5 = minor of the device asked for; 1 allows.
-std::vector<bpf_insn> DeviceProgram(const std::vector<DeviceRule>& rules) {
-  std::vector<bpf_insn> program = {
-      LoadField(BPF_REG_2, offsetof(bpf_cgroup_dev_ctx, access_type)),
-      Copy(BPF_REG_3, BPF_REG_2),
-      Instruction(BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_2, 0, 0, 0xffff),
-      Instruction(BPF_ALU64 | BPF_RSH | BPF_K, BPF_REG_3, 0, 0, 16),
-      LoadField(BPF_REG_4, offsetof(bpf_cgroup_dev_ctx, major)),
-      LoadField(BPF_REG_5, offsetof(bpf_cgroup_dev_ctx, minor)),
-      JumpUnlessEqual(BPF_REG_3, BPF_DEVCG_ACC_MKNOD, 2),
-      LoadImmediate(BPF_REG_0, 1),
-      Exit(),
-  };
-  for (const DeviceRule& rule : rules) {
-    // One rule: tests that jump over the rest of it, then "allow".
-    std::vector<bpf_insn> tests;
-    if (rule.type != 'a') {
-      tests.push_back(JumpUnlessEqual(BPF_REG_2, rule.type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR, 0));
-    }
-    if (rule.major >= 0) tests.push_back(JumpUnlessEqual(BPF_REG_4, rule.major, 0));
-    if (rule.minor >= 0) tests.push_back(JumpUnlessEqual(BPF_REG_5, rule.minor, 0));
-    int allowed = (rule.read ? BPF_DEVCG_ACC_READ : 0) | (rule.write ? BPF_DEVCG_ACC_WRITE : 0) | BPF_DEVCG_ACC_MKNOD;
-    tests.push_back(Copy(BPF_REG_6, BPF_REG_3));
-    tests.push_back(Instruction(BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_6, 0, 0, ~allowed));
-    tests.push_back(JumpUnlessEqual(BPF_REG_6, 0, 0));
-    tests.push_back(LoadImmediate(BPF_REG_0, 1));
-    tests.push_back(Exit());
-    for (size_t i = 0; i < tests.size(); i++) {
-      if (tests[i].code == (BPF_JMP | BPF_JNE | BPF_K)) tests[i].off = static_cast<__s16>(tests.size() - i - 1);
-    }
-    program.insert(program.end(), tests.begin(), tests.end());
-  }
-  program.push_back(LoadImmediate(BPF_REG_0, 0));
-  program.push_back(Exit());
-  return program;
-}
-
-long Bpf(int command, bpf_attr& attributes) { return syscall(SYS_bpf, command, &attributes, sizeof attributes); }
 
 }  // namespace
 
 Status AttachDeviceFilter(int cgroup_fd, const std::vector<DeviceRule>& rules) {
   if (AnyAllowsAll(rules)) return {};
-  std::vector<bpf_insn> program = DeviceProgram(WithUsual(rules));
-  static constexpr char kLicense[] = "Apache-2.0";
-  bpf_attr load;
-  std::memset(&load, 0, sizeof load);
-  load.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
-  load.insns = reinterpret_cast<uint64_t>(program.data());
-  load.insn_cnt = static_cast<__u32>(program.size());
-  load.license = reinterpret_cast<uint64_t>(kLicense);
-  UniqueFd fd(static_cast<int>(Bpf(BPF_PROG_LOAD, load)));
-  if (!fd) return Error::Errno("bpf", "load device filter");
-  bpf_attr attach;
-  std::memset(&attach, 0, sizeof attach);
-  attach.target_fd = static_cast<__u32>(cgroup_fd);
-  attach.attach_bpf_fd = static_cast<__u32>(fd.get());
-  attach.attach_type = BPF_CGROUP_DEVICE;
-  attach.attach_flags = BPF_F_ALLOW_MULTI;
-  if (Bpf(BPF_PROG_ATTACH, attach) < 0) return Error::Errno("bpf", "attach device filter");
-  return {};
+  std::vector<DeviceAccess> program = {{true, 0, -1, -1, BPF_DEVCG_ACC_MKNOD}};
+  for (const DeviceRule& rule : WithUsual(rules)) program.push_back(AccessOf(rule));
+  return AttachDeviceRules(cgroup_fd, program);
 }
 
 Status LimitDevicesV1(const std::string& folder, const std::vector<DeviceRule>& rules) {

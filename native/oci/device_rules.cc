@@ -1,7 +1,7 @@
 #include <linux/bpf.h>
 
+#include "../cgroup/device_filter.h"
 #include "../sys/fs.h"
-#include "device_filter.h"
 #include "resources.h"
 
 namespace starling::oci {
@@ -51,19 +51,19 @@ Status ApplyV1(const std::string& folder, const std::vector<DeviceRule>& rules) 
 
 }  // namespace
 
-Status ApplyDeviceRules(const std::vector<DeviceRule>& rules, const cgroup::Cgroup& cgroup) {
+Status ApplyDeviceRules(const std::vector<DeviceRule>& rules, const cgroup::Cgroup& group) {
   std::vector<DeviceRule> all = rules;
   for (const DeviceRule& rule : DefaultRules()) all.push_back(rule);
-  std::string v1 = cgroup.FolderOf("devices");
+  std::string v1 = group.FolderOf("devices");
   Status applied;
-  if (cgroup.v2_fd() >= 0) {
-    std::vector<DeviceAccess> program;
+  if (group.v2_fd() >= 0) {
+    std::vector<cgroup::DeviceAccess> program;
     for (const DeviceRule& rule : all) {
       int access = (rule.read ? BPF_DEVCG_ACC_READ : 0) | (rule.write ? BPF_DEVCG_ACC_WRITE : 0) | (rule.make ? BPF_DEVCG_ACC_MKNOD : 0);
       int type = rule.type == 'a' ? 0 : rule.type == 'c' ? BPF_DEVCG_DEV_CHAR : BPF_DEVCG_DEV_BLOCK;
       program.push_back({rule.allow, type, rule.major, rule.minor, access});
     }
-    applied = AttachDeviceRules(cgroup.v2_fd(), program);
+    applied = cgroup::AttachDeviceRules(group.v2_fd(), program);
   } else if (!v1.empty()) {
     applied = ApplyV1(v1, all);
   } else {

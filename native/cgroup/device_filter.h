@@ -6,7 +6,7 @@
 
 #include "../base/result.h"
 
-namespace starling::oci {
+namespace starling::cgroup {
 
 struct DeviceAccess {
   bool allow = false;
@@ -23,4 +23,4 @@ struct DeviceAccess {
 // refused by a rule for either.
 Status AttachDeviceRules(int cgroup_fd, const std::vector<DeviceAccess>& rules);
 
-}  // namespace starling::oci
+}  // namespace starling::cgroup

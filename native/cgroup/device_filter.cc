@@ -8,7 +8,7 @@
 
 #include "../sys/unique_fd.h"
 
-namespace starling::oci {
+namespace starling::cgroup {
 namespace {
 
 constexpr int kAllAccess = BPF_DEVCG_ACC_MKNOD | BPF_DEVCG_ACC_READ | BPF_DEVCG_ACC_WRITE;
@@ -97,4 +97,4 @@ Status AttachDeviceRules(int cgroup_fd, const std::vector<DeviceAccess>& rules) 
   return {};
 }
 
-}  // namespace starling::oci
+}  // namespace starling::cgroup
