@@ -1,7 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
   BoolValue,
@@ -20,22 +19,23 @@ import {
   Task,
   TaskSpec,
 } from "@starling/api";
-import { newId, nullLogger, systemClock } from "@starling/base";
+import { newId } from "@starling/base";
 import { readShimState } from "@starling/native";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Dependencies } from "../dependencies/dependencies.ts";
 import type { Controller } from "../exec/controller.ts";
 import { noNetwork } from "../exec/network-attacher.ts";
-import { ContainerExecutor } from "./executor.ts";
-import { TestRegistry } from "./test-registry.ts";
+import type { ContainerExecutor } from "./executor.ts";
+import type { TestRegistry } from "./test-registry.ts";
+import { ContainerStage, outputOf } from "./test-stage.ts";
 
 const signal = new AbortController().signal;
 const MiB = 2 ** 20;
+let stage: ContainerStage;
 let folder: string;
 let registry: TestRegistry;
 let executor: ContainerExecutor;
 const dependencies = new Dependencies();
-const controllers = new Map<string, Controller>();
 
 /** The host-mode port that the network has chosen a number for. */
 const chosenPort = PortConfig.create({
@@ -44,35 +44,19 @@ const chosenPort = PortConfig.create({
   publishMode: PortConfig_PublishMode.HOST,
 });
 
-function newExecutor(): ContainerExecutor {
-  return new ContainerExecutor({
-    stateDir: join(folder, "state"),
-    runDir: join(folder, "run"),
-    log: nullLogger,
-    clock: systemClock,
-    hostname: "host1",
+beforeAll(async () => {
+  stage = await ContainerStage.open(() => ({
+    dependencies,
     network: {
       ...noNetwork,
       attach: async () => ({ resolvConf: "nameserver 127.0.0.11\n", addresses: ["10.9.8.7"] }),
       hostPorts: () => [chosenPort],
     },
-    dependencies,
-  });
-}
-
-beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "starling-container-"));
-  registry = await TestRegistry.start();
-  executor = newExecutor();
-  await executor.open();
+  }));
+  ({ folder, registry, executor } = stage);
 });
 
-afterAll(async () => {
-  await executor?.removeUnknown(new Set());
-  await executor?.close();
-  await registry?.stop();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => stage?.close());
 
 /** A task of the test image; `script` is run by its shell. */
 function task(script: string, spec: Partial<ContainerSpec> = {}, limits?: Partial<Resources>): Task {
@@ -83,16 +67,9 @@ function task(script: string, spec: Partial<ContainerSpec> = {}, limits?: Partia
 
 async function started(of: Task): Promise<Controller> {
   const controller = executor.controller(of);
-  controllers.set(of.id, controller);
   await controller.prepare(signal);
   await controller.start(signal);
   return controller;
-}
-
-async function outputOf(controller: Controller): Promise<string> {
-  let text = "";
-  for await (const { data } of controller.logs(LogSubscriptionOptions.create(), signal)) text += Buffer.from(data);
-  return text;
 }
 
 /** Resolves when it has printed something. */
@@ -225,7 +202,7 @@ describe("a container", () => {
     await started(of);
     const bundle = join(folder, "run", "containers", of.id);
     const { cgroups, shimPid } = (await readShimState(bundle))!;
-    const again = newExecutor();
+    const again = stage.newExecutor();
     const found = again.controller(of);
     await found.start(signal);
     const { pid } = (await found.containerStatus())!;

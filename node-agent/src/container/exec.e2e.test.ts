@@ -1,49 +1,26 @@
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readFileSync } from "node:fs";
 import { ContainerSpec, LogSubscriptionOptions, Task, TaskSpec } from "@starling/api";
-import { newId, nullLogger, systemClock } from "@starling/base";
+import { newId } from "@starling/base";
 import { ShimError, type ShimStream } from "@starling/native";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Dependencies } from "../dependencies/dependencies.ts";
-import { noNetwork } from "../exec/network-attacher.ts";
 import type { ContainerController } from "./container-controller.ts";
-import { ContainerExecutor } from "./executor.ts";
-import { TestRegistry } from "./test-registry.ts";
+import { ContainerStage } from "./test-stage.ts";
 
 const { signal } = new AbortController();
-let folder: string;
-let registry: TestRegistry;
-let executor: ContainerExecutor;
+let stage: ContainerStage;
 let idle: ContainerController;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "starling-exec-"));
-  registry = await TestRegistry.start();
-  executor = new ContainerExecutor({
-    stateDir: join(folder, "state"),
-    runDir: join(folder, "run"),
-    log: nullLogger,
-    clock: systemClock,
-    hostname: "host1",
-    network: noNetwork,
-    dependencies: new Dependencies(),
-  });
-  await executor.open();
+  stage = await ContainerStage.open();
   idle = await started("sleep 1000");
 });
 
-afterAll(async () => {
-  await executor?.removeUnknown(new Set());
-  await executor?.close();
-  await registry?.stop();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => stage?.close());
 
 async function started(script: string, spec: Partial<ContainerSpec> = {}): Promise<ContainerController> {
-  const container = ContainerSpec.create({ image: registry.image, command: ["sh", "-c", script], ...spec });
+  const container = ContainerSpec.create({ image: stage.registry.image, command: ["sh", "-c", script], ...spec });
   const of = Task.create({ id: newId(), nodeId: "n1", slot: 1, spec: TaskSpec.create({ container }) });
-  const controller = executor.controller(of);
+  const controller = stage.executor.controller(of);
   await controller.prepare(signal);
   await controller.start(signal);
   return controller;

@@ -1,15 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { createSocket as createDatagramSocket } from "node:dgram";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
-import { hostname, tmpdir } from "node:os";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import {
   BoolValue,
   ContainerSpec,
   Driver,
   Int64Value,
-  LogSubscriptionOptions,
   Mount,
   Mount_BindOptions,
   Mount_BindOptions_Propagation,
@@ -26,43 +25,26 @@ import {
   Task,
   TaskSpec,
 } from "@starling/api";
-import { newId, nullLogger, systemClock } from "@starling/base";
+import { newId } from "@starling/base";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Dependencies } from "../dependencies/dependencies.ts";
-import type { Controller } from "../exec/controller.ts";
-import { noNetwork } from "../exec/network-attacher.ts";
-import { ContainerExecutor } from "./executor.ts";
-import { TestRegistry } from "./test-registry.ts";
+import type { ContainerExecutor } from "./executor.ts";
+import type { TestRegistry } from "./test-registry.ts";
+import { ContainerStage, outputOf } from "./test-stage.ts";
 
 const signal = new AbortController().signal;
 const MiB = 2 ** 20;
+let stage: ContainerStage;
 let folder: string;
 let registry: TestRegistry;
 let executor: ContainerExecutor;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), "starling-options-"));
-  registry = await TestRegistry.start();
+  stage = await ContainerStage.open((own) => ({ hostname: hostname(), cdiFolders: [join(own, "cdi")] }));
+  ({ folder, registry, executor } = stage);
   mkdirSync(join(folder, "cdi"));
-  executor = new ContainerExecutor({
-    stateDir: join(folder, "state"),
-    runDir: join(folder, "run"),
-    log: nullLogger,
-    clock: systemClock,
-    hostname: hostname(),
-    network: noNetwork,
-    dependencies: new Dependencies(),
-    cdiFolders: [join(folder, "cdi")],
-  });
-  await executor.open();
 });
 
-afterAll(async () => {
-  await executor?.removeUnknown(new Set());
-  await executor?.close();
-  await registry?.stop();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => stage?.close());
 
 type Options = Readonly<Record<string, string>>;
 
@@ -87,12 +69,6 @@ function task(
     slot: 1,
     spec: TaskSpec.create({ container, resources: more.resources }),
   });
-}
-
-async function outputOf(controller: Controller): Promise<string> {
-  let text = "";
-  for await (const { data } of controller.logs(LogSubscriptionOptions.create(), signal)) text += Buffer.from(data);
-  return text;
 }
 
 /** Runs to its end, whatever its exit code; what it printed, or why it did not start. */
