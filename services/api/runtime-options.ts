@@ -36,6 +36,8 @@ export interface RuntimeOptions {
   readonly noNewPrivileges: boolean | undefined;
   /** Nothing below /proc and /sys is hidden or made read-only. */
   readonly unconfinedPaths: boolean;
+  /** "node": a task stays where the named volumes of its slot are. "anywhere": elsewhere it begins with new ones. */
+  readonly volumePlacement: "node" | "anywhere";
 }
 
 export type DeviceOption =
@@ -100,6 +102,12 @@ export const runtimeOptionShapes: readonly RuntimeOptionShape[] = [
     value: "mode",
     words: ["unconfined"],
   },
+  {
+    name: "volume-placement",
+    help: "anywhere: on another node a task begins with new volumes; node (default): it stays with those it has",
+    value: "mode",
+    words: ["node", "anywhere"],
+  },
 ];
 
 /** The options of a container by its labels. Throws InvalidArgument that names label, value and remedy. */
@@ -136,6 +144,7 @@ export function runtimeOptionsOf(labels: Readonly<Record<string, string>>): Runt
     appArmorProfile: profileOf(text("apparmor")),
     noNewPrivileges: noNew === "" ? undefined : noNew === "true",
     unconfinedPaths: text("systempaths") === "unconfined",
+    volumePlacement: text("volume-placement") === "anywhere" ? "anywhere" : "node",
   };
 }
 

@@ -4,6 +4,7 @@ import type { Millis } from "@starling/base";
 import type { EventOf } from "@starling/store";
 import type { NodeInfo } from "./node-info.ts";
 import { NodeSet } from "./node-set.ts";
+import { VolumeHomes } from "./volume-home.ts";
 
 /**
  * The scheduler's picture of the cluster: committed objects plus what it has decided itself. A task is
@@ -16,6 +17,7 @@ import { NodeSet } from "./node-set.ts";
 export class ClusterView {
   /** All nodes, also those that only tasks name. */
   readonly nodes = new NodeSet();
+  readonly homes = new VolumeHomes();
   readonly waiting = new Map<string, Task>();
   readonly preassigned = new Map<string, Task>();
   readonly unwanted = new Map<string, Task>();
@@ -124,12 +126,17 @@ function onlyExplained(known: Task | undefined, task: Task): boolean {
   );
 }
 
-export type ViewEvent = EventOf<"task" | "node">;
+export type ViewEvent = EventOf<"task" | "node" | "resource">;
 
 /** Takes a committed event; true when a pass may now place something that it could not before. */
 export function applyEvent(view: ClusterView, event: ViewEvent, now: Millis): boolean {
   if (event.kind === "task") {
     return event.action === "remove" ? view.removeTask(event.object.id) : view.setTask(event.object, now);
+  }
+  if (event.kind === "resource") {
+    if (event.action === "remove") return view.homes.remove(event.object.id);
+    view.homes.set(event.object);
+    return false;
   }
   if (event.action === "remove") {
     view.removeNode(event.object.id);

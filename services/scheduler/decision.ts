@@ -1,6 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { isStopRequested, type Task, TaskState, TaskStatus, type Timestamp } from "@starling/api";
 import type { WriteTx } from "@starling/store";
+import { writeVolumeHome } from "./volume-home.ts";
 
 /**
  * What the scheduler wants of one task:
@@ -35,6 +36,7 @@ export function applyDecision(tx: WriteTx, decision: Decision, timestamp: Timest
       const taken = task.nodeId !== "" && task.nodeId !== nodeId;
       if (taken || isStopRequested(task) || node?.meta.version.index !== decision.nodeVersion) return { t: "outdated" };
       const status = TaskStatus.create({ state: TaskState.ASSIGNED, timestamp, message: decision.message });
+      writeVolumeHome(tx, { ...task, nodeId });
       return written(tx, { ...task, nodeId, assignedGenericResources, status });
     }
     case "explain":

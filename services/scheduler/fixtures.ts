@@ -1,9 +1,12 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
   Annotations,
+  ContainerSpec,
   Endpoint,
   EngineDescription,
   type GenericResource,
+  Mount,
+  Mount_Type,
   Node,
   NodeDescription,
   NodeSpec,
@@ -81,6 +84,11 @@ export interface TaskOptions {
   readonly platforms?: readonly Platform[];
   readonly maxReplicas?: number;
   readonly hostPort?: number;
+  readonly slot?: number;
+  /** Named volumes of the node that it mounts. */
+  readonly volumes?: readonly string[];
+  /** Of the container. */
+  readonly taskLabels?: Readonly<Record<string, string>>;
 }
 
 export function task(id: string, options: TaskOptions = {}): Task {
@@ -92,11 +100,13 @@ export function task(id: string, options: TaskOptions = {}): Task {
   return Task.create({
     id,
     serviceId: options.service ?? "web",
+    slot: options.slot ?? 0,
     specVersion: Version.create({ index: options.specVersion ?? 1 }),
     nodeId: options.nodeId ?? "",
     desiredState: options.desired ?? TaskState.RUNNING,
     status: TaskStatus.create({ state: options.state ?? TaskState.PENDING, message: "pending task scheduling" }),
     spec: TaskSpec.create({
+      ...(options.volumes && { container: containerWith(options.volumes, options.taskLabels) }),
       resources: ResourceRequirements.create({ reservations }),
       placement: Placement.create({
         constraints: options.constraints ?? [],
@@ -107,6 +117,11 @@ export function task(id: string, options: TaskOptions = {}): Task {
     }),
     ...(options.hostPort && { endpoint: Endpoint.create({ ports: [hostPort(options.hostPort)] }) }),
   });
+}
+
+function containerWith(volumes: readonly string[], labels: Readonly<Record<string, string>> = {}): ContainerSpec {
+  const mounts = volumes.map((source) => Mount.create({ type: Mount_Type.VOLUME, source, target: `/${source}` }));
+  return ContainerSpec.create({ mounts, labels });
 }
 
 function spreadOver(spreadDescriptor: string): PlacementPreference {

@@ -1,12 +1,13 @@
 import { type Task, TaskState, timestampOfMs } from "@starling/api";
 import { type Clock, type Logger, type Metrics, metrics as processMetrics, SwarmError } from "@starling/base";
-import { byTaskState, type MemoryStore, type ReadTx } from "@starling/store";
+import { byKind, byTaskState, type MemoryStore, type ReadTx } from "@starling/store";
 import { applyEvent, ClusterView } from "./cluster-view.ts";
 import { applyDecision, CHOSEN, CONFIRMED, type Decision, type Outcome } from "./decision.ts";
 import { Inbox } from "./inbox.ts";
 import { Pacer } from "./pacer.ts";
 import { Pipeline } from "./pipeline.ts";
 import { placeGroup } from "./place.ts";
+import { homelessIds, volumeHomeKind } from "./volume-home.ts";
 
 export interface SchedulerOptions {
   readonly store: MemoryStore;
@@ -58,21 +59,43 @@ class Scheduler {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const { value: tx, events } = this.#store.viewAndWatch((tx) => tx, { kinds: ["task", "node"], signal });
+    const kinds = ["task", "node", "resource", "service"] as const;
+    const { value: tx, events } = this.#store.viewAndWatch((tx) => tx, { kinds, signal });
     const inbox = new Inbox(events);
     await this.#load(tx);
+    await this.#forgetHomes(signal);
     for (let due = true; !signal.aborted; ) {
       if (due) due = await this.#pass(signal);
       if (!due) await inbox.arrival();
       await this.#pacer.turn();
+      let removed = false;
       for (const event of inbox.take()) {
-        due = applyEvent(this.#view, event, this.#clock.now()) || due;
+        if (event.kind === "service") removed ||= event.action === "remove";
+        else due = applyEvent(this.#view, event, this.#clock.now()) || due;
         if (this.#pacer.due) await this.#pacer.turn();
       }
+      if (removed) await this.#forgetHomes(signal);
+    }
+  }
+
+  /** Removes what is known of the volumes of services that are gone. A refusal leaves it to the next time. */
+  async #forgetHomes(signal: AbortSignal): Promise<void> {
+    const gone = (tx: ReadTx) =>
+      homelessIds(tx, tx.resources.find(byKind(volumeHomeKind))).slice(0, DECISIONS_PER_TRANSACTION);
+    try {
+      while (!signal.aborted && this.#store.view(gone).length > 0) {
+        await this.#store.update((tx) => {
+          for (const id of gone(tx)) tx.resources.delete(id);
+        });
+      }
+    } catch (error) {
+      const { message } = SwarmError.from(error);
+      if (!signal.aborted) this.#log.warn("homes of volumes not removed", { error: message });
     }
   }
 
   async #load(tx: ReadTx): Promise<void> {
+    for (const home of tx.resources.find(byKind(volumeHomeKind))) this.#view.homes.set(home);
     for (const node of tx.nodes.each()) {
       this.#view.setNode(node);
       if (this.#pacer.due) await this.#pacer.turn();
@@ -116,6 +139,12 @@ class Scheduler {
       if (this.#pacer.due) await this.#pacer.turn();
     }
     if (this.#view.waiting.size === 0) return;
+    for (const task of [...this.#view.waiting.values()]) {
+      const home = this.#view.homes.of(task);
+      const decision = home && this.#decideAtHome(task, home);
+      if (decision !== undefined) yield decision;
+      if (this.#pacer.due) await this.#pacer.turn();
+    }
     for (const group of await this.#groupBySpec()) {
       const placing = placeGroup(group, this.#view.nodes, this.#clock.now());
       let step = placing.next();
@@ -141,6 +170,7 @@ class Scheduler {
   async #groupBySpec(): Promise<Iterable<readonly Task[]>> {
     const groups = new Map<string, Task[]>();
     for (const task of this.#view.waiting.values()) {
+      if (this.#view.homes.of(task) !== undefined) continue;
       const key = task.specVersion ? `${task.serviceId} ${task.specVersion.index}` : task.id;
       const group = groups.get(key);
       if (group === undefined) groups.set(key, [task]);
@@ -164,6 +194,24 @@ class Scheduler {
     const booked = { ...task, assignedGenericResources: info.selectGeneric(task) };
     this.#view.book(booked);
     return { t: "assign", task: booked, nodeVersion: info.node.meta.version.index, message: CONFIRMED };
+  }
+
+  /** Where the volumes of the task's slot are, or nowhere. */
+  #decideAtHome(
+    task: Task,
+    { nodeId, volume }: { readonly nodeId: string; readonly volume: string },
+  ): Decision | undefined {
+    const info = this.#view.nodes.get(nodeId);
+    const pipeline = new Pipeline(task);
+    if (info?.node !== undefined && pipeline.fits(info)) {
+      const booked = { ...task, nodeId, assignedGenericResources: info.selectGeneric(task) };
+      this.#view.book(booked);
+      return { t: "assign", task: booked, nodeVersion: info.node.meta.version.index, message: CHOSEN };
+    }
+    const where = info?.node?.description?.hostname || nodeId;
+    const why = info?.node === undefined ? "which is not in the swarm any more" : pipeline.explain([info]);
+    const err = `no suitable node (volume "${volume}" is on node ${where}: ${why})`;
+    return this.#mayExplain(task, err) ? { t: "explain", task, err } : undefined;
   }
 
   /** Tasks of a removed service are left to the orchestrator, which removes them. */
@@ -192,6 +240,7 @@ class Scheduler {
   #settle({ task }: Decision, outcome: Outcome): void {
     switch (outcome.t) {
       case "written":
+        this.#view.homes.placed(outcome.task);
         this.#view.setTask(outcome.task, this.#clock.now());
         return;
       case "gone":
