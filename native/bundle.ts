@@ -173,7 +173,7 @@ export async function readExitStatus(bundle: string): Promise<ExitStatus | undef
   return parsed as unknown as ExitStatus | undefined;
 }
 
-/** Where the shim of a bundle runs and which cgroups it made; undefined when it got not that far. */
+/** Where the shim of a bundle runs (0: nowhere yet) and which cgroups it made; undefined when it got not that far. */
 export async function readShimState(
   bundle: string,
 ): Promise<{ readonly shimPid: number; readonly cgroups: readonly string[] } | undefined> {

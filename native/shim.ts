@@ -191,9 +191,9 @@ export async function killLeftovers(bundle: string): Promise<void> {
   const state = await readShimState(bundle);
   if (state === undefined) return;
   const { shimPid, cgroups } = state;
-  const isAlive = await isShimOf(shimPid, bundle);
+  const isOther = await isOfAnother(shimPid, bundle);
   for (let waitedMs = 0; ; waitedMs += pollMs) {
-    const gone = !isAlive || (await hasEnded(shimPid));
+    const gone = isOther || (await hasEnded(shimPid));
     if (gone && (await removeGroups(cgroups))) {
       await Promise.all(cgroups.map(removeEmptyParents));
       return;
@@ -239,14 +239,14 @@ async function removeGroups(folders: readonly string[]): Promise<boolean> {
   return gone;
 }
 
-/** Pids are used again: only a shim whose working folder is this bundle is the shim of this bundle. */
-async function isShimOf(pid: number, bundle: string): Promise<boolean> {
-  try {
-    const [here, there] = await Promise.all([folderKey(`/proc/${pid}/cwd`), folderKey(bundle)]);
-    return here === there;
-  } catch {
-    return false;
-  }
+/**
+ * Pids are used again: only a process whose working folder is this bundle is the shim of this bundle. One that has none is
+ * on its way out, and still in its cgroups.
+ */
+async function isOfAnother(pid: number, bundle: string): Promise<boolean> {
+  const there = await folderKey(bundle);
+  const here = await folderKey(`/proc/${pid}/cwd`).catch(() => there);
+  return here !== there;
 }
 
 async function folderKey(folder: string): Promise<string> {
@@ -255,6 +255,8 @@ async function folderKey(folder: string): Promise<string> {
 }
 
 function killQuietly(pid: number): void {
+  // 0 is a process that this PID namespace does not see; to kill(2) it means ourselves.
+  if (pid <= 0) return;
   try {
     process.kill(pid, "SIGKILL");
   } catch {

@@ -8,14 +8,19 @@
 //     fork ─────────────────────────────► setsid, cgroups, socket, clone3 ─► mounts, pivot, …, ready
 //     ◄─────────── "R{…}" or "E…" ─────── poll loop
 //     print, exit
+//
+// A caller that is killed takes starling-shim along, and that the shim, until the container is ready: whoever comes after
+// finds it whole or gone, and makes none beside one that is still being made.
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
@@ -55,14 +60,15 @@ Status RunFromReadonlyMount(char** argv) {
   return Error::Errno("execveat", "/proc/self/exe");
 }
 
-std::string StateFile(const cgroup::Cgroup& cgroup) {
+// Written before any group is made, and again by the shim, which then has a pid.
+std::string StateFile(const cgroup::Cgroup& cgroup, pid_t shim_pid) {
   std::string folders = "[";
   for (const std::string& folder : cgroup.Folders()) {
     if (folders.size() > 1) folders.push_back(',');
     json::AppendString(folders, folder);
   }
   folders.push_back(']');
-  return json::Object().Int("version", 1).Int("shimPid", getpid()).Raw("cgroups", folders).Done() + "\n";
+  return json::Object().Int("version", 1).Int("shimPid", shim_pid).Raw("cgroups", folders).Done() + "\n";
 }
 
 // Stdin, stdout and stderr become /dev/null; everything else but `kept` is closed.
@@ -77,12 +83,14 @@ Status DropDescriptors(int kept) {
   return {};
 }
 
-[[noreturn]] void BecomeShim(Spec spec, cgroup::Cgroup cgroup, UniqueFd report) {
+[[noreturn]] void BecomeShim(Spec spec, cgroup::Cgroup cgroup, UniqueFd report, pid_t creator) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  if (getppid() != creator) _exit(1);
   setsid();
   prctl(PR_SET_NAME, "starling-shim", 0, 0, 0);
   auto create = [&]() -> Result<std::unique_ptr<Shim>> {
     STARLING_TRY(DropDescriptors(report.get()));
-    STARLING_TRY(fs::ReplaceFile(kStateFile, StateFile(cgroup), 0600));
+    STARLING_TRY(fs::ReplaceFile(kStateFile, StateFile(cgroup, getpid()), 0600));
     return Shim::Create(std::move(spec), std::move(cgroup));
   };
   auto shim = create();
@@ -92,6 +100,7 @@ Status DropDescriptors(int kept) {
   }
   // Memory shortage takes containers before their shims. Best effort: needs CAP_SYS_RESOURCE.
   (void)fs::WriteControl("/proc/self/oom_score_adj", "-999").ok();
+  prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
   json::Object pids;
   (void)SendMessage(report.get(), "R" + pids.Int("pid", (*shim)->container_pid()).Int("shimPid", getpid()).Done()).ok();
   report.reset();
@@ -99,7 +108,16 @@ Status DropDescriptors(int kept) {
   _exit(0);
 }
 
+// Of who reads what this program prints; it may have ended before the signal was asked for.
+Status DieWithCaller() {
+  prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  pollfd out = {STDOUT_FILENO, 0, 0};
+  if (poll(&out, 1, 0) > 0 && (out.revents & POLLERR) != 0) return Error{"shim: nobody waits for the container"};
+  return {};
+}
+
 int Create(const char* bundle) {
+  if (Status tied = DieWithCaller(); !tied.ok()) return Fail(tied.error());
   if (chdir(bundle) != 0) return Fail(Error::Errno("chdir", bundle));
   auto text = fs::ReadFile("spec.json");
   if (!text.ok()) return Fail(text.error());
@@ -110,13 +128,15 @@ int Create(const char* bundle) {
   if (!cgroup.ok()) return Fail(cgroup.error());
   auto sync = MakeSyncPair();
   if (!sync.ok()) return Fail(sync.error());
+  if (Status kept = fs::ReplaceFile(kStateFile, StateFile(*cgroup, 0), 0600); !kept.ok()) return Fail(kept.error());
   UniqueFd shim_group = cgroup::Cgroup::EnterShimGroup(spec->placement);
+  const pid_t creator = getpid();
   auto cloned = Clone({.cgroup_fd = shim_group.get()});
   if (!cloned.ok()) return Fail(cloned.error());
   if (cloned->pid == 0) {
     shim_group.reset();
     sync->parent.reset();
-    BecomeShim(std::move(*spec), std::move(*cgroup), std::move(sync->child));
+    BecomeShim(std::move(*spec), std::move(*cgroup), std::move(sync->child), creator);
   }
   sync->child.reset();
   auto outcome = ReceiveMessage(sync->parent.get());

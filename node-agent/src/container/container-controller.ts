@@ -96,17 +96,18 @@ export class ContainerController implements Controller {
     await this.#removeContainer();
     const image = await this.#pull(signal);
     await makeFolders(this.#folders);
-    const { pid } = await withBundle(
-      { task: this.#task, image, folders: this.#folders, log: this.#logFile },
-      this.#host,
-      async () => {
-        signal.throwIfAborted();
-        return this.#create();
-      },
-    );
     try {
+      const { pid } = await withBundle(
+        { task: this.#task, image, folders: this.#folders, log: this.#logFile },
+        this.#host,
+        async () => {
+          signal.throwIfAborted();
+          return this.#create();
+        },
+      );
       await this.#attach(pid, signal);
     } catch (error) {
+      // Also of a shim whose creation only seems to have failed: its starter was killed.
       await this.#removeContainer();
       throw error;
     }

@@ -6,6 +6,7 @@ import { defaultRegistrySettings, RegistryClient, type RegistrySettings } from "
 import type { Dependencies } from "../dependencies/dependencies.ts";
 import type { Executor } from "../exec/controller.ts";
 import type { NetworkAttacher } from "../exec/network-attacher.ts";
+import { forgetOtherBoot, hostBootId } from "./boot.ts";
 import { volumesOf } from "./bundle.ts";
 import { type ContainerFolders, removeFolders } from "./bundle-files.ts";
 import { ContainerController, type ContainerHost } from "./container-controller.ts";
@@ -36,6 +37,8 @@ export interface ContainerExecutorOptions {
   readonly cgroupParent?: string | undefined;
   /** Folders with CDI specs. Default: those of the specification. */
   readonly cdiFolders?: readonly string[] | undefined;
+  /** Of the kernel that runs. Default: the host's; tests reboot by another one. */
+  readonly bootId?: string | undefined;
 }
 
 /** Runs tasks as containers of this host. */
@@ -78,9 +81,11 @@ export class ContainerExecutor implements Executor {
   /** Makes the folders. Called by itself before anything runs; call it to fail early. */
   open(): Promise<void> {
     this.#opened ??= (async () => {
-      await mkdir(join(this.#options.runDir, "containers"), { recursive: true, mode: 0o700 });
+      const { runDir, log, bootId = await hostBootId() } = this.#options;
+      const stale = await forgetOtherBoot(runDir, bootId);
+      if (stale > 0) log.info("the host was restarted: its containers are gone", { count: stale });
       await mkdir(join(this.#options.stateDir, "containers"), { recursive: true, mode: 0o700 });
-      await this.#store.open();
+      await Promise.all([this.#store.open(), this.volumes.open()]);
     })();
     return this.#opened;
   }
@@ -113,6 +118,22 @@ export class ContainerExecutor implements Executor {
     }
     await Promise.all([...found].map((id) => this.#removeUnknown(id)));
     return [...found];
+  }
+
+  /** Ids of the tasks whose containers have a volume mounted, by the volume's name. */
+  async volumeUsers(): Promise<ReadonlyMap<string, readonly string[]>> {
+    const users = new Map<string, string[]>();
+    for (const id of await readdir(join(this.#options.stateDir, "containers")).catch(() => [])) {
+      const { bundle, data } = this.#folders(id);
+      const { anonymous, named } = await volumesOf(data);
+      if (anonymous.length + named.length === 0) continue;
+      const container = new ContainerProcess(bundle);
+      const { t } = await container.state();
+      container.close();
+      if (t !== "created" && t !== "running") continue;
+      for (const name of [...anonymous, ...named]) users.set(name, [...(users.get(name) ?? []), id]);
+    }
+    return users;
   }
 
   async #removeUnknown(id: string): Promise<void> {

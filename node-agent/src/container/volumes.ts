@@ -22,6 +22,8 @@ interface VolumeFile extends LocalVolume {
   readonly content: "new" | "filling" | "ready";
 }
 
+/** No volume's name begins so. */
+const removedPrefix = ".removed-";
 const namePattern = /^[A-Za-z0-9][\w.-]{1,254}$/;
 
 /**
@@ -35,6 +37,13 @@ export class VolumeStore {
 
   constructor(folder: string) {
     this.#folder = folder;
+  }
+
+  /** Finishes the removals that a crash cut short. Call it before anything else. */
+  async open(): Promise<void> {
+    const names = await readdir(this.#folder).catch(() => []);
+    const gone = names.filter((name) => name.startsWith(removedPrefix));
+    await Promise.all(gone.map((name) => rm(join(this.#folder, name), { recursive: true, force: true })));
   }
 
   /** The host's folder of a volume. Throws FatalTaskError for names that are none. */
@@ -72,12 +81,15 @@ export class VolumeStore {
     return file && withoutState(file);
   }
 
-  /** Removes it with all that is in it. False when there is none. The caller knows that nobody uses it. */
-  async remove(name: string): Promise<boolean> {
+  /**
+   * Removes it with all that is in it; the caller knows that nobody uses it, or `isUsed` says so at the moment when no
+   * container with it can come. False when there is none, and when it is used.
+   */
+  async remove(name: string, isUsed: () => Promise<boolean> = async () => false): Promise<boolean> {
     return this.#inTurn([name], async () => {
-      if ((await this.#read(name)) === undefined) return false;
+      if ((await this.#read(name)) === undefined || (await isUsed())) return false;
       // In one step, so that a crash leaves no volume with half of its files.
-      const gone = join(this.#folder, `.removed-${randomUUID()}`);
+      const gone = join(this.#folder, `${removedPrefix}${randomUUID()}`);
       await rename(this.#volumeFolder(name), gone);
       await rm(gone, { recursive: true, force: true });
       return true;

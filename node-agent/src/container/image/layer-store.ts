@@ -3,6 +3,7 @@ import { access, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Feed, UnpackError, type UnpackedLayer, unpackLayer } from "@starling/native";
 import { BadImageError, chainIdOf, hexOf } from "@starling/registry";
+import { hostBootId } from "../boot.ts";
 import { writeDurably } from "./durable.ts";
 
 /** A layer's uncompressed size at most: against archives that explode. */
@@ -39,7 +40,7 @@ export class LayerStore {
 
   async open(): Promise<void> {
     for (const name of ["layers", "unsynced", "tmp"]) await mkdir(join(this.#folder, name), { recursive: true });
-    this.#bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+    this.#bootId = await hostBootId();
     for (const name of await readdir(join(this.#folder, "unsynced"))) {
       const bootId = await readFile(this.#mark(name), "utf8");
       if (bootId === this.#bootId) {
