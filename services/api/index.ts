@@ -34,7 +34,14 @@ export { isIngressNetwork, isJob, needsIngressNetwork } from "./ingress.ts";
 export { type Cidr, cidrContains, cidrOverlaps, type IpAddress, parseAddress, parseCidr } from "./ip.ts";
 export type { FieldInfo, MessageCodec, MethodTable, Registry, ServiceTable } from "./message.ts";
 export { runtimeName, taskName } from "./naming.ts";
-export { checkPatienceLabels, type NodePatience, nodePatience, patienceLabels } from "./node-patience.ts";
+export {
+  checkPatienceLabels,
+  defaultDamping,
+  type FlapDamping,
+  type NodePatience,
+  nodePatience,
+  patienceLabels,
+} from "./node-patience.ts";
 export { isRemovedNodeError, removedNodeError } from "./removed-node.ts";
 export { ownMetadataPrefix, resolveImageMetadata } from "./request-metadata.ts";
 export {
@@ -58,3 +65,4 @@ export {
   unlockKeyOf,
   withUnlockKey,
 } from "./unlock-key.ts";
+export { updateDeadlineLabel, updateDeadlineMs } from "./update-deadline.ts";

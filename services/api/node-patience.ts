@@ -14,19 +14,36 @@ export interface NodePatience {
   readonly moveMs: number;
   /** As moveMs, when the host is known to live: it answers, or its swarmd took leave to be restarted. Default: 60 s. */
   readonly graceMs: number;
+  readonly damping: FlapDamping;
+}
+
+/** When a node that comes and goes is held back at its return, so that tasks do not follow it. */
+export interface FlapDamping {
+  /** Lost this often within the window, it is held back. Default: 3; 0: never. */
+  readonly losses: number;
+  /** Losses within this time count together. Default: 10 min. */
+  readonly windowMs: number;
+  /** How long it is held back first; twice that for each loss more, ten times at most. Default: 30 s; 0: not at all. */
+  readonly holdMs: number;
 }
 
 export const patienceLabels = {
   alertAfter: "io.starling.node.alert-after",
   moveAfter: "io.starling.node.move-after",
   restartGrace: "io.starling.node.restart-grace",
+  flapLosses: "io.starling.node.flap-losses",
+  flapWindow: "io.starling.node.flap-window",
+  flapHold: "io.starling.node.flap-hold",
 } as const;
+
+export const defaultDamping: FlapDamping = { losses: 3, windowMs: 10 * 60_000, holdMs: 30_000 };
 
 /** Periods missed until a node is no longer ready. */
 const alertPeriods = 3;
 /** A node that beats in time must never be taken for silent. */
 const alertPeriodsMin = 2;
 const defaultGraceMs = 60_000;
+const lossesLimit = 1_000;
 const limitMs = 7 * 24 * 3_600_000;
 
 type Labels = Readonly<Record<string, string>>;
@@ -42,12 +59,28 @@ export function nodePatience(cluster: Labels, node: Labels, heartbeatPeriodMs: n
     alertMs,
     moveMs: Math.max(alertMs, read(patienceLabels.moveAfter) ?? alertMs),
     graceMs: read(patienceLabels.restartGrace) ?? defaultGraceMs,
+    damping: {
+      losses:
+        parseCount(node[patienceLabels.flapLosses]) ??
+        parseCount(cluster[patienceLabels.flapLosses]) ??
+        defaultDamping.losses,
+      windowMs: read(patienceLabels.flapWindow) ?? defaultDamping.windowMs,
+      holdMs: read(patienceLabels.flapHold) ?? defaultDamping.holdMs,
+    },
   };
 }
 
-/** Throws InvalidArgument for a label of ours whose value is not a duration. */
+/** Throws InvalidArgument for a label of ours whose value is not a duration, or (losses) not a number. */
 export function checkPatienceLabels(labels: Labels): void {
-  for (const key of Object.values(patienceLabels)) {
+  const { flapLosses, ...durations } = patienceLabels;
+  const losses = labels[flapLosses];
+  if (losses !== undefined && parseCount(losses) === undefined) {
+    throw new SwarmError(
+      "InvalidArgument",
+      `label ${flapLosses}=${JSON.stringify(losses)} is not a whole number from 0 to ${lossesLimit}`,
+    );
+  }
+  for (const key of Object.values(durations)) {
     const value = labels[key];
     if (value === undefined || parseLabel(value) !== undefined) continue;
     throw new SwarmError(
@@ -66,4 +99,9 @@ function parseLabel(text: string | undefined): number | undefined {
   let ms = 0;
   for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)) ms += Number(number) * unitMs[unit!]!;
   return ms <= limitMs ? ms : undefined;
+}
+
+function parseCount(text: string | undefined): number | undefined {
+  if (text === undefined || !/^\d{1,4}$/.test(text)) return undefined;
+  return Number(text) <= lossesLimit ? Number(text) : undefined;
 }

@@ -307,6 +307,18 @@ describe("a node that fell silent", () => {
     }
     expect(node("n1").status).toMatchObject({ state: READY, message: "" });
   });
+
+  it("is held back as its labels, or the cluster's, say", async () => {
+    await label("flap-losses", "1");
+    await register("n1");
+    await clock.advance(4_000);
+    expect(node("n1").status.state).toBe(DOWN);
+    await register("n1");
+    expect(node("n1").status.state).toBe(DISCONNECTED);
+    await label("flap-losses", "0");
+    await register("n1");
+    expect(node("n1").status.state).toBe(READY);
+  });
 });
 
 describe("status reports", () => {

@@ -1,25 +1,24 @@
 /** Pure: no clock, no I/O, no randomness. */
+import type { FlapDamping } from "@starling/api";
 import type { Millis } from "@starling/base";
 
-/** Losses within this time count together. */
-const windowMs = 10 * 60_000;
-/** A node that was lost this often within the window is held back at its return. */
-const lossesMax = 3;
-const holdMs = 30_000;
-const holdMsMax = 5 * 60_000;
+/** A node is held back for this many times `holdMs` at most. */
+const holdFactorMax = 10;
+/** Times that are remembered: more than any setting asks for. */
+const rememberedMax = 1_000;
 
 /** Times at which a node was lost, so that its tasks were moved. Oldest first. */
 export type Losses = readonly Millis[];
 
-export function noteLoss(losses: Losses, now: Millis): Losses {
-  return [...losses.filter((at) => now - at < windowMs), now];
+export function noteLoss(losses: Losses, now: Millis, { windowMs }: FlapDamping): Losses {
+  return [...losses.filter((at) => now - at < windowMs), now].slice(-rememberedMax);
 }
 
 /**
- * How long a node that comes back has to stay before it gets tasks again: nothing for the first losses, then 30 s, twice
- * that for each loss more, 5 min at most. So tasks do not follow a node that comes and goes.
+ * How long a node that comes back has to stay before it gets tasks again: nothing for the first losses, then `holdMs`, twice
+ * that for each loss more. So tasks do not follow a node that comes and goes.
  */
-export function holdBackMs(losses: Losses, now: Millis): Millis {
+export function holdBackMs(losses: Losses, now: Millis, { losses: limit, windowMs, holdMs }: FlapDamping): Millis {
   const count = losses.filter((at) => now - at < windowMs).length;
-  return count < lossesMax ? 0 : Math.min(holdMsMax, holdMs * 2 ** (count - lossesMax));
+  return limit === 0 || count < limit ? 0 : holdMs * Math.min(holdFactorMax, 2 ** (count - limit));
 }

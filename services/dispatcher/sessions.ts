@@ -58,7 +58,7 @@ export class Sessions {
     const now = this.#clock.monotonic();
     const node = this.#nodes.get(nodeId);
     this.#set(nodeId, onRegister(node?.liveness, { nodeId, sessionId, now, patience: this.#patience(nodeId) }));
-    const heldBackMs = holdBackMs(node?.losses ?? [], now);
+    const heldBackMs = holdBackMs(node?.losses ?? [], now, this.#patience(nodeId).damping);
     if (heldBackMs > 0) {
       this.#nodes.get(nodeId)!.hold = this.#clock.setTimer(heldBackMs, () => {
         if (this.isCurrent(nodeId, sessionId)) this.#options.onSteady(nodeId, sessionId);
@@ -158,7 +158,7 @@ export class Sessions {
         this.#options.onAway(nodeId, due.message);
         return;
       case "mark-down":
-        this.#set(nodeId, due.next, noteLoss(node.losses, now));
+        this.#set(nodeId, due.next, noteLoss(node.losses, now, this.#patience(nodeId).damping));
         this.#options.onDown(nodeId, due.message);
         return;
       case "orphan-tasks":

@@ -271,6 +271,57 @@ describe("update", () => {
     expect(p.service?.updateStatus.message).toBe("update rolled back due to failure or early termination of task n1");
   });
 
+  describe("with a deadline", () => {
+    const annotations = Annotations.create({ labels: { "io.starling.update-deadline": "1m" } });
+    const deadlineMs = t0 + 60_000;
+    const stopped = { ...old[0]!, desiredState: SHUTDOWN, status: TaskStatus.create({ state: SHUTDOWN }) };
+    const pending = task("n1", { version: 2, force: 1, state: NEW, createdMs: t0 + 1 });
+    const why = TaskStatus.create({ ...pending.status, err: "no suitable node" });
+    const tasks = [stopped, { ...pending, status: why }, old[1]!, old[2]!];
+
+    it("is looked at again when that is over, and pauses then, saying what is missing", () => {
+      const s = service({ version: 2, task: newSpec, annotations }, updating);
+      expect(plan(s, tasks, { nowMs: deadlineMs - 1 })).toMatchObject({ service: undefined, wakeAtMs: deadlineMs });
+      expect(plan(s, tasks, { nowMs: deadlineMs }).service?.updateStatus).toMatchObject({
+        state: UpdateStatus_UpdateState.PAUSED,
+        message:
+          "update paused since its deadline of 1m has passed with 0 of 3 tasks updated: task n1: no suitable node",
+      });
+    });
+
+    it("rolls back when told to, and the rollback has its own", () => {
+      const update = UpdateConfig.create({ parallelism: 1, failureAction: UpdateConfig_FailureAction.ROLLBACK });
+      const previousSpec = ServiceSpec.create({ replicated: ReplicatedService.create({ replicas: 3 }), annotations });
+      const s = { ...service({ version: 2, task: newSpec, update, annotations }, updating), previousSpec };
+      const { rollback, updateStatus } = plan(s, tasks, { nowMs: deadlineMs }).service!;
+      expect(rollback?.spec).toBe(previousSpec);
+      expect(updateStatus).toMatchObject({
+        state: UpdateStatus_UpdateState.ROLLBACK_STARTED,
+        message: expect.stringMatching(/^update rolled back since its deadline of 1m has passed/),
+      });
+      const back = { ...service({ version: 3, annotations }, updateStatus), previousSpec };
+      const stuck = task("r1", { version: 3, state: NEW, createdMs: deadlineMs });
+      const rollingBack = plan(back, [stuck, ...[2, 3].map((slot) => task(`r${slot}`, { slot, version: 3 }))], {
+        nowMs: deadlineMs + 60_000,
+      });
+      expect(rollingBack.service?.updateStatus).toMatchObject({
+        state: UpdateStatus_UpdateState.ROLLBACK_PAUSED,
+        message: expect.stringMatching(
+          /^rollback paused since its deadline of 1m has passed with 2 of 3 tasks updated/,
+        ),
+      });
+    });
+
+    it("is in time when all tasks run by then, however long they are watched", () => {
+      const update = UpdateConfig.create({ parallelism: 1, monitor: { seconds: 300, nanos: 0 } });
+      const s = service({ version: 2, task: newSpec, annotations, update }, updating);
+      const running = [1, 2, 3].map((slot) => task(`n${slot}`, { slot, version: 2, force: 1, createdMs: t0 + 1 }));
+      const runningSince = { n1: t0, n2: t0, n3: t0 };
+      const p = plan(s, running, { nowMs: deadlineMs + 1, runningSince });
+      expect(p).toMatchObject({ service: undefined, wakeAtMs: t0 + 300_000 });
+    });
+  });
+
   it("replaces nothing when only the number of replicas changed", () => {
     const p = plan(service({ version: 2, replicas: 3 }), old);
     expect(p).toMatchObject({ create: [], desire: [], service: undefined });

@@ -81,4 +81,13 @@ describe("an update under load", () => {
     expect(Number(lines.at(-1)) / 1e6 - from).toBeGreaterThan(2_900);
     await stage.running("web", replicas);
   });
+
+  it("ends at its deadline with the reason, and with an exit code for who waits", async () => {
+    const nowhere = ["--constraint-add", "node.labels.rack==none", "--update-deadline", "1s"];
+    const { code, stderr } = await stage.swarm.ctl(["service", "update", "--quiet", ...nowhere, "client"]);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /service update paused: update paused since its deadline of 1s has passed with 0 of 1 tasks updated: task \w+: no suitable node/,
+    );
+  });
 });

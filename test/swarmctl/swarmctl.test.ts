@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import {
   Annotations,
   ContainerSpec,
@@ -5,6 +8,7 @@ import {
   LogContext,
   LogMessage,
   LogStream,
+  NodeStatus_State,
   type Service,
   SubscribeLogsMessage,
   type SubscribeLogsRequest,
@@ -17,6 +21,7 @@ import {
   UpdateStatus_UpdateState,
 } from "@starling/api";
 import { newId } from "@starling/base";
+import { RootCA } from "@starling/ca";
 import { all, byName } from "@starling/store";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { TestCluster } from "./test-cluster.ts";
@@ -263,6 +268,50 @@ describe("waiting", () => {
     const { code, err } = await cluster.run("cluster", "update", "--move-after", "soon");
     expect(code).toBe(1);
     expect(err).toContain('label io.starling.node.move-after="soon" is not a duration');
+    await cluster.run("cluster", "update", "--flap-losses", "5", "--flap-hold", "1m", "--move-after", "");
+    expect(labels().cluster).toMatchObject({ "io.starling.node.flap-losses": "5", "io.starling.node.flap-hold": "1m" });
+    const refused = await cluster.run("node", "update", "--flap-losses", "few", "w1");
+    expect(refused.err).toContain('label io.starling.node.flap-losses="few" is not a whole number from 0 to 1000');
+  });
+
+  it("the root CA is shown, and flags that change it need --rotate", async () => {
+    const root = await RootCA.create(Date.now());
+    const object = () => cluster.store.view((tx) => tx.clusters.get("cluster-id"))!;
+    const caCert = Buffer.from(root.certificatePem);
+    await cluster.store.update((tx) => tx.clusters.update({ ...object(), rootCa: { ...object().rootCa, caCert } }));
+    expect(await cluster.run("cluster", "ca")).toMatchObject({ code: 0, out: root.certificatePem });
+    const pem = join(mkdtempSync(join(tmpdir(), "swarmctl-ca-")), "ca.pem");
+    writeFileSync(pem, root.certificatePem);
+    for (const [words, message] of [
+      [["--cert-expiry", "2h"], "--cert-expiry requires the --rotate flag to update the CA"],
+      [["--rotate", "--abort"], "--rotate and --abort exclude each other"],
+      [["--rotate", "--ca-key", pem], "--ca-key requires the --ca-cert flag"],
+      [["--rotate", "--ca-cert", "/nowhere"], "/nowhere"],
+      [["--rotate", "--external-ca", "protocol=cfssl"], "url=https://… is missing"],
+    ] as const) {
+      expect(await cluster.run("cluster", "ca", ...words)).toMatchObject({
+        code: 2,
+        err: expect.stringContaining(message),
+      });
+    }
+    rmSync(dirname(pem), { recursive: true });
+    const { code, err } = await cluster.run("cluster", "ca", "--abort");
+    expect({ code, err }).toMatchObject({ code: 1, err: expect.stringContaining("no root rotation to give up") });
+  });
+
+  it("a root rotation that waits is shown with the nodes that it waits for", async () => {
+    const [old, next] = [await RootCA.create(Date.now()), await RootCA.create(Date.now())];
+    const bytes = ({ certificatePem }: RootCA) => Buffer.from(certificatePem);
+    await cluster.store.update((tx) => {
+      const object = tx.clusters.get("cluster-id")!;
+      const rootRotation = { caCert: bytes(next), caKey: Buffer.from("k"), crossSignedCaCert: bytes(next) };
+      tx.clusters.update({ ...object, rootCa: { ...object.rootCa, caCert: bytes(old), rootRotation } });
+      const node = tx.nodes.get("node-b")!;
+      tx.nodes.update({ ...node, status: { ...node.status, state: NodeStatus_State.DOWN } });
+    });
+    expect((await cluster.run("cluster", "inspect", "--pretty", "default")).out).toMatch(
+      /Root rotation: +0 of 2 nodes have a certificate of the new root, waiting for (m1, w1 \(down\)|w1 \(down\), m1)\n/,
+    );
   });
 
   it("node drain --wait returns when nothing of the node's runs any more", async () => {

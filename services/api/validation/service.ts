@@ -10,6 +10,7 @@ import {
   type UpdateConfig,
 } from "../gen/messages.js";
 import { isJob } from "../ingress.ts";
+import { updateDeadlineLabel, updateDeadlineMs } from "../update-deadline.ts";
 import { validateAnnotations } from "./annotations.ts";
 import { refuse, required } from "./refuse.ts";
 import { validateTaskSpec } from "./task-spec.ts";
@@ -22,6 +23,7 @@ export function validateServiceSpec(spec: ServiceSpec | undefined): ServiceSpec 
   validateAnnotations(service.annotations);
   validateTaskSpec(service.task);
   validateMode(service);
+  checkUpdateDeadline(service);
   if (isJob(service)) {
     if (service.update) refuse("Jobs may not have an update config");
   } else {
@@ -30,6 +32,16 @@ export function validateServiceSpec(spec: ServiceSpec | undefined): ServiceSpec 
   }
   if (service.endpoint) validateEndpointSpec(service.endpoint);
   return service;
+}
+
+function checkUpdateDeadline(spec: ServiceSpec): void {
+  const { labels } = spec.annotations;
+  const text = labels[updateDeadlineLabel];
+  if (text === undefined) return;
+  if (isJob(spec)) refuse(`Jobs may not have an update deadline: take the label ${updateDeadlineLabel} away`);
+  if (updateDeadlineMs(labels) === undefined) {
+    refuse(`ServiceSpec: label ${updateDeadlineLabel} "${text}" must be a duration up to 168h, as in 90s or 5m`);
+  }
 }
 
 function validateMode(spec: ServiceSpec): void {

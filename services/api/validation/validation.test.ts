@@ -71,6 +71,20 @@ function refusal(check: () => unknown): string {
 
 describe("validateServiceSpec", () => {
   it.each<[string, ServiceSpec | undefined, string]>([
+    [
+      "an update deadline that is no duration",
+      service({ annotations: Annotations.create({ name: "web", labels: { "io.starling.update-deadline": "soon" } }) }),
+      'label io.starling.update-deadline "soon" must be a duration up to 168h, as in 90s or 5m',
+    ],
+    [
+      "an update deadline of a job",
+      service({
+        annotations: Annotations.create({ name: "web", labels: { "io.starling.update-deadline": "1m" } }),
+        replicated: undefined,
+        globalJob: GlobalJob.create(),
+      }),
+      "Jobs may not have an update deadline",
+    ],
     ["no spec", undefined, "InvalidArgument: service spec must be provided"],
     ["no name", service({ annotations: annotations("") }), "InvalidArgument: meta: name must be provided"],
     ["a name with a dot", service({ annotations: annotations("a.b") }), "name must be valid as a DNS name component"],

@@ -11,6 +11,8 @@ import {
   timestampOfMs,
   UpdateConfig,
   UpdateStatus,
+  updateDeadlineLabel,
+  updateDeadlineMs,
 } from "@starling/api";
 
 import { type Observed, type Plan, wakeAt } from "../plan.ts";
@@ -46,7 +48,13 @@ export function planUpdate(stored: Service, slots: readonly Slot[], observed: Ob
   }
   const failed = findFailure(service, slots, config, observed);
   if (failed && config.failureAction !== Action.CONTINUE) {
-    plan.service = onFailure(service, failed, config, rollingBack, observed.nowMs);
+    const reason = `due to failure or early termination of task ${failed.id}`;
+    plan.service = onFailure(service, reason, config, rollingBack, observed.nowMs);
+    return;
+  }
+  const late = whyLate(service, views, observed, plan);
+  if (late !== undefined) {
+    plan.service = onFailure(service, late, config, rollingBack, observed.nowMs);
     return;
   }
   const busy = views.filter((view) => view.busyUntilMs > observed.nowMs);
@@ -163,14 +171,34 @@ function findFailure(
   return failed.length / Math.max(1, slots.length) > config.maxFailureRatio ? failed.at(-1) : undefined;
 }
 
+/**
+ * Why the update is too late by the service's deadline, if it has one; else it is looked at again then. Tasks that all run are in
+ * time: what is left, delay and monitoring, ends by itself.
+ */
+function whyLate(service: Service, views: readonly SlotView[], observed: Observed, plan: Plan): string | undefined {
+  const deadlineMs = updateDeadlineMs(service.spec.annotations.labels);
+  if (deadlineMs === undefined) return undefined;
+  const missing = views.filter((view) => view.dirty || view.busyUntilMs === Number.POSITIVE_INFINITY);
+  if (missing.length === 0) return undefined;
+  const until = stampMs(service.updateStatus?.startedAt) + deadlineMs;
+  if (observed.nowMs < until) {
+    wakeAt(plan, until);
+    return undefined;
+  }
+  const text = service.spec.annotations.labels[updateDeadlineLabel];
+  const count = `${views.length - missing.length} of ${views.length} tasks updated`;
+  const task = missing.flatMap((view) => view.current).at(-1);
+  const what = task && (task.status.err || task.status.message);
+  return `since its deadline of ${text} has passed with ${count}${task ? `: task ${task.id}: ${what || "not running"}` : ""}`;
+}
+
 function onFailure(
   service: Service,
-  failed: Task,
+  reason: string,
   config: UpdateConfig,
   rollingBack: boolean,
   nowMs: number,
 ): Plan["service"] {
-  const reason = `due to failure or early termination of task ${failed.id}`;
   const current = service.updateStatus;
   if (config.failureAction === Action.ROLLBACK && !rollingBack && service.previousSpec) {
     return {

@@ -12,6 +12,7 @@ import {
   UpdateConfig_FailureAction_names,
   UpdateConfig_UpdateOrder_names,
   UpdateStatus_UpdateState_names,
+  updateDeadlineLabel,
 } from "@starling/api";
 import { type Field, formatFields } from "../format/table.ts";
 import { formatDuration, formatTimestamp } from "../format/time.ts";
@@ -74,6 +75,7 @@ export function describeService(service: Service): string {
           .join(", "),
     ],
     ...updateConfig("Update", spec.update),
+    ["Update deadline", spec.annotations.labels[updateDeadlineLabel]],
     ...updateConfig("Rollback", spec.rollback),
     ["Endpoint Mode", EndpointSpec_ResolutionMode_names[spec.endpoint?.mode ?? 0]?.toLowerCase()],
     ["Ports", filled(portsOf(service).map(formatPort))],

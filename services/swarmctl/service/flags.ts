@@ -106,6 +106,7 @@ export interface ServiceFlags extends RuntimeFlags {
   readonly updateMaxFailureRatio?: number;
   readonly updateFailureAction?: UpdateConfig_FailureAction;
   readonly updateOnFailure?: UpdateConfig_FailureAction;
+  readonly updateDeadline?: string;
   readonly updateOrder?: UpdateConfig_UpdateOrder;
   readonly rollbackParallelism?: number;
   readonly rollbackDelay?: Duration;
@@ -286,6 +287,11 @@ export const serviceFlags: readonly FlagDefinition[] = [
     parse: parseDuration,
   },
   ...updateFlags("update"),
+  {
+    flags: "--update-deadline <duration>",
+    help: "An update has failed when its tasks do not all run by then (0: never)",
+    parse: durationText,
+  },
   ...updateFlags("rollback"),
   {
     flags: "--network <network>",

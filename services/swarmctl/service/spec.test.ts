@@ -269,6 +269,11 @@ describe("service create", () => {
         update: { parallelism: 0, order: "START_FIRST", failureAction: "ROLLBACK", maxFailureRatio: 0.25 },
       },
     ],
+    [
+      "--update-deadline",
+      ["--update-deadline", "5m"],
+      { annotations: { labels: { "io.starling.update-deadline": "5m" } } },
+    ],
     ["--update-delay alone", ["--update-delay", "1s"], { update: { parallelism: 1, delay: "1s" } }],
     [
       "--rollback-…",

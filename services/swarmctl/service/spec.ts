@@ -5,6 +5,7 @@ import {
   ConfigReference,
   type ContainerSpec,
   Driver,
+  durationMs,
   EndpointSpec,
   Int64Value,
   type NetworkAttachmentConfig,
@@ -21,8 +22,9 @@ import {
   SpreadOver,
   type TaskSpec,
   UpdateConfig,
+  updateDeadlineLabel,
 } from "@starling/api";
-import { parsePairs } from "../flags/values.ts";
+import { parseDuration, parsePairs } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
 import { withContainerFlags } from "./container-spec.ts";
 import type { ServiceFlags } from "./flags.ts";
@@ -37,7 +39,7 @@ export function withServiceFlags(base: ServiceSpec, flags: ServiceFlags, lookup:
     annotations: Annotations.create({
       ...base.annotations,
       name: flags.name ?? base.annotations.name,
-      labels: flags.label ? parsePairs(flags.label) : base.annotations.labels,
+      labels: withUpdateDeadline(flags.label ? parsePairs(flags.label) : base.annotations.labels, flags),
     }),
     ...withMode(base, flags),
     task: withTaskFlags(base.task, flags, lookup),
@@ -45,6 +47,17 @@ export function withServiceFlags(base: ServiceSpec, flags: ServiceFlags, lookup:
     rollback: withUpdateFlags(base.rollback, flags, "rollback"),
     endpoint: withEndpointFlags(base.endpoint, flags),
   };
+}
+
+function withUpdateDeadline(
+  labels: Readonly<Record<string, string>>,
+  { updateDeadline }: ServiceFlags,
+): Readonly<Record<string, string>> {
+  if (updateDeadline === undefined) return labels;
+  const { [updateDeadlineLabel]: _, ...others } = labels;
+  return durationMs(parseDuration(updateDeadline)) === 0
+    ? others
+    : { ...others, [updateDeadlineLabel]: updateDeadline };
 }
 
 function withMode(base: ServiceSpec, flags: ServiceFlags): Partial<ServiceSpec> {
