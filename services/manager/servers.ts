@@ -8,7 +8,8 @@ import { type Clock, type Millis, SwarmError } from "@starling/base";
 
 const serverOptions = {
   "grpc.max_receive_message_length": 64 * 1024 * 1024,
-  "grpc.keepalive_time_ms": 10_000,
+  // Agents and peers that are gone are known by their heartbeats long before.
+  "grpc.keepalive_time_ms": 60_000,
   "grpc.keepalive_timeout_ms": 5_000,
   "grpc.max_concurrent_streams": 10_000,
 };

@@ -45,9 +45,9 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --cgroup-parent PATH               cgroup below which containers run (default: beside swarmd's own group)
       --check                            says what this host lacks, and ends
       --config-file FILE                 registries: mirrors, insecure ones, credential helpers (default /etc/starling/swarmd.json)
-      --election-tick N                  raft ticks without a leader before an election (default 8, of 100 ms each)
+      --election-tick N                  raft ticks without a leader before an election (default 9, of 100 ms each)
       --force-new-cluster                makes this manager the only one again, when the others are lost for ever
-      --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 2)
+      --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 3)
       --hostname NAME                    name of this node (default: the host's)
       --insecure-registry HOST[:PORT]    registry or CIDR that is spoken to without TLS (repeatable)
       --join-addr HOST:PORT              a manager of the swarm to join
@@ -136,9 +136,9 @@ function parseFlags(args: readonly string[]) {
         "cgroup-parent": { type: "string" },
         check: { type: "boolean", default: false },
         "config-file": { type: "string" },
-        "election-tick": { type: "string", default: "8" },
+        "election-tick": { type: "string", default: "9" },
         "force-new-cluster": { type: "boolean", default: false },
-        "heartbeat-tick": { type: "string", default: "2" },
+        "heartbeat-tick": { type: "string", default: "3" },
         help: { type: "boolean", short: "h", default: false },
         hostname: { type: "string" },
         "insecure-registry": { type: "string", multiple: true, default: [] },

@@ -3,7 +3,7 @@ import { hostname as ownHostname } from "node:os";
 import { join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
 import { NetworkState, type Node, type SessionMessage, WatchNetworkStateRequest } from "@starling/api";
-import { RpcClient } from "@starling/api/rpc";
+import { RpcClient, withoutPings } from "@starling/api/rpc";
 import { type Clock, type Logger, metrics, type Random, SwarmError, systemClock, systemRandom } from "@starling/base";
 import {
   bootstrapIdentity,
@@ -66,7 +66,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     ended.resolve(1);
   };
 
-  const connect = (address: string) => new RpcClient(address, clientCredentials(identity));
+  const connect = (address: string) => new RpcClient(address, clientCredentials(identity), withoutPings);
   const network = new NodeNetwork({ nodeId: identity.nodeId, ...surroundings });
   const dependencies = new Dependencies();
   const executor = new ContainerExecutor({

@@ -9,14 +9,17 @@ const channelDefaults: grpc.ChannelOptions = {
   "grpc.initial_reconnect_backoff_ms": 50,
   "grpc.min_reconnect_backoff_ms": 50,
   "grpc.max_reconnect_backoff_ms": 1_000,
+  // While calls are open: one that waits for a server whose host is gone ends by this.
   "grpc.keepalive_time_ms": 5_000,
   "grpc.keepalive_timeout_ms": 3_000,
-  "grpc.keepalive_permit_without_calls": 1,
   "grpc.max_receive_message_length": 256 * 1024 * 1024,
   "grpc.max_send_message_length": 64 * 1024 * 1024,
   "grpc.use_local_subchannel_pool": 1,
   "grpc.enable_http_proxy": 0,
 };
+
+/** For channels whose calls find out by themselves that the server is gone: pings would only wake both sides. */
+export const withoutPings: grpc.ChannelOptions = { "grpc.keepalive_time_ms": 2 ** 31 - 1 };
 
 /** A channel to one server, calling by method tables. `address` is `host:port` or `unix:/path`. */
 export class RpcClient {

@@ -1,4 +1,4 @@
-export { RpcClient } from "./client.ts";
+export { RpcClient, withoutPings } from "./client.ts";
 export {
   addForwarded,
   callerFromSubject,

@@ -1,6 +1,6 @@
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import { Raft, type RaftBatch, RaftPeer, StreamRaftMessageRequest } from "@starling/api";
-import { RpcClient } from "@starling/api/rpc";
+import { RpcClient, withoutPings } from "@starling/api/rpc";
 import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@starling/base";
 import { type Message, MessageType, SnapshotStatus } from "raft-ts";
 import { sentBatches, sentMessages } from "../raft-metrics.ts";
@@ -43,7 +43,7 @@ const ackTimeoutMs = 3_000;
 /** News of the commit index alone may wait so long for company: a busy leader's next entries carry it for nothing. */
 const lazyMs = 2;
 /** An empty batch asks for an acknowledgement of what is on its way for so long. */
-const helloMs = 1_000;
+const helloMs = 1_900;
 /** How often that is looked at. */
 const watchMs = 700;
 const firstBackoffMs = 50;
@@ -136,7 +136,7 @@ export class Peer {
     let backoffMs = firstBackoffMs;
     while (!this.#stop.signal.aborted) {
       this.#attempt = new AbortController();
-      const client = new RpcClient(this.#addr, this.#options.credentials());
+      const client = new RpcClient(this.#addr, this.#options.credentials(), withoutPings);
       const wasActive = await this.#connect(client).then(
         () => true,
         (thrown: unknown) => {

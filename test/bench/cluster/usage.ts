@@ -7,11 +7,14 @@ import { roleName, type Stage } from "./stage.ts";
 const ticksPerSecond = 100;
 /** How long each sample of CPU use takes, milliseconds. */
 const observedMs = 10_000;
+/** A node compiles and optimizes for so long after its start; a fleet's nodes run for months. */
+const settleMs = 30_000;
 /** Samples of each host: with three managers and two workers, ten values of each role. */
 const samples = 5;
 
 /** Memory and CPU of a swarm that has nothing to do. */
 export async function measureIdle(stage: Stage, figures: Figures): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, settleMs));
   for (let i = 0; i < Math.min(samples, stage.runs); i++) {
     await Promise.all(
       stage.members().map(async (host) => {
