@@ -93,7 +93,7 @@ if [ -w / ] && [ "$(df -Pk /var/lib 2>/dev/null | awk 'NR == 2 { print $4 }')" -
 else
   ok "1 GiB free below /var/lib"
 fi
-for port in 4242/tcp 4789/udp; do
+for port in 4242/tcp 4243/tcp 4789/udp; do
   number=${port%/*} protocol=${port#*/}
   hex=$(printf ':%04X' "$number")
   state='0A'

@@ -2,6 +2,7 @@ export { Agent, type AgentOptions } from "./agent.ts";
 export { ContainerExecutor, type ContainerExecutorOptions } from "./container/executor.ts";
 export { ImageStore } from "./container/image/image-store.ts";
 export { ImagePuller } from "./container/image/puller.ts";
+export type { PeerTls } from "./container/image/sharing/tls.ts";
 export { Dependencies } from "./dependencies/dependencies.ts";
 export {
   type Controller,

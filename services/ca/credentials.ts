@@ -37,7 +37,8 @@ class IdentityServerCredentials extends ServerCredentials {
   }
 }
 
-function contextOf(identity: NodeIdentity) {
+/** The node's certificate and key, and the cluster's root. */
+export function contextOf(identity: NodeIdentity) {
   return { ca: identity.rootPem, cert: identity.chainPem, key: identity.keyPem, ...policy };
 }
 

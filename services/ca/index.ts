@@ -9,6 +9,7 @@ export { formatJoinToken, type JoinToken, parseJoinToken } from "./join-token.ts
 export { type KeySealing, newSealingKey, type RaftDataKeys, unsealed } from "./key-file.ts";
 export { sha256 } from "./keys.ts";
 export { type NextRootOptions, nextRootCa } from "./next-root.ts";
+export { peerTls } from "./peer-tls.ts";
 export { CertificateRenewer, renewalTime, wantsRenewal } from "./renewer.ts";
 export { returnToCluster } from "./return.ts";
 export {

@@ -5,6 +5,7 @@ import {
   Control,
   Dispatcher,
   Health,
+  LayerSharing,
   LogBroker,
   Logs,
   NetworkDiagnosis,
@@ -40,6 +41,7 @@ import {
 } from "@starling/control-api";
 import {
   createDispatcher,
+  createLayerSharingHandlers,
   createNetworkStateHandlers,
   hostAnswers,
   isOwnHost,
@@ -304,6 +306,7 @@ export class Manager {
       remote: [
         ...relayed,
         serve(NetworkState, forwardToLeader(NetworkState, network.state, this.#route)),
+        serve(LayerSharing, forwardToLeader(LayerSharing, createLayerSharingHandlers(shared), this.#route)),
         serve(RaftMembership, forwardToLeader(RaftMembership, this.#raft.handlers.membership, this.#route)),
         serve(Raft, this.#raft.handlers.raft),
         serve(RaftPeer, this.#raft.handlers.peer),

@@ -375,7 +375,8 @@ function skipBytes(body: Readable, count: number): Readable {
   );
 }
 
-async function readLimited(body: Readable, limit: number): Promise<Buffer> {
+/** A body whole; throws BadImageError when it is larger than `limit` bytes. */
+export async function readLimited(body: Readable, limit: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of body as AsyncIterable<Buffer>) {

@@ -1,4 +1,4 @@
-export { displayName, RegistryClient } from "./client.ts";
+export { displayName, RegistryClient, readLimited } from "./client.ts";
 export { parseRegistryAuth, type RegistryCredentials } from "./credentials.ts";
 export { chainIdOf, digestOf, hexOf } from "./digest.ts";
 export {

@@ -14,12 +14,18 @@ describe("swarmd's flags", () => {
     [["--join-token", "SWMTKN-1-x"], /--join-token: also give --join-addr/],
     [["--listen-remote-api", "4242"], /--listen-remote-api "4242": give HOST:PORT/],
     [["--listen-remote-api", "[10.0.0.1]:4242"], /give HOST:PORT/],
+    [["--listen-images", "none"], /--listen-images "none": give HOST:PORT/],
     [["--log-level", "loud"], /--log-level "loud": give one of debug/],
     [["--election-tick", "0"], /--election-tick "0": give a whole number/],
     [["--unlock-key", "SWMKEY-1-short"], /--unlock-key: invalid unlock key: expected SWMKEY-1-… /],
     [["--nonsense"], /Unknown option '--nonsense' \(see swarmd --help\)/],
   ])("refuses %j", (args, message) => {
     expect(() => parseCommand(args)).toThrow(message);
+  });
+
+  it("shares images unless told otherwise", () => {
+    expect(parseCommand([])).toMatchObject({ options: { listenImages: "0.0.0.0:4243" } });
+    expect(parseCommand(["--listen-images", "off"])).toMatchObject({ options: { listenImages: undefined } });
   });
 
   it("splits addresses of both families", () => {

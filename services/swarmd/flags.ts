@@ -13,6 +13,8 @@ export interface NodeOptions {
   readonly advertiseRemoteApi: string | undefined;
   readonly listenControlApi: string;
   readonly listenMetrics: string | undefined;
+  /** `host:port` on which other nodes get images; undefined: images are not shared. */
+  readonly listenImages: string | undefined;
   readonly joinAddr: string | undefined;
   readonly joinToken: string | undefined;
   readonly forceNewCluster: boolean;
@@ -53,6 +55,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --join-addr HOST:PORT              a manager of the swarm to join
       --join-token TOKEN                 token of the role to join as
       --listen-control-api PATH          socket for swarmctl (default /var/run/swarmd.sock)
+      --listen-images HOST:PORT          address on which other nodes get images from this one, or off (default 0.0.0.0:4243)
       --listen-metrics HOST:PORT         address that serves Prometheus metrics at /metrics
       --listen-remote-api HOST:PORT      address that managers listen on (default 0.0.0.0:4242)
   -l, --log-level LEVEL                  debug, info, warn, error or fatal (default info)
@@ -100,6 +103,8 @@ export function parseCommand(args: readonly string[]): Command {
   if (values["advertise-remote-api"] !== undefined)
     checkAddress("advertise-remote-api", values["advertise-remote-api"]);
   if (values["listen-metrics"] !== undefined) checkAddress("listen-metrics", values["listen-metrics"]);
+  const listenImages = values["listen-images"] === "off" ? undefined : values["listen-images"];
+  if (listenImages !== undefined) checkAddress("listen-images", listenImages);
   return {
     t: "run",
     options: {
@@ -109,6 +114,7 @@ export function parseCommand(args: readonly string[]): Command {
       advertiseRemoteApi: values["advertise-remote-api"],
       listenControlApi: values["listen-control-api"],
       listenMetrics: values["listen-metrics"],
+      listenImages,
       joinAddr,
       joinToken,
       forceNewCluster: values["force-new-cluster"],
@@ -145,6 +151,7 @@ function parseFlags(args: readonly string[]) {
         "join-addr": { type: "string" },
         "join-token": { type: "string" },
         "listen-control-api": { type: "string", default: "/var/run/swarmd.sock" },
+        "listen-images": { type: "string", default: "0.0.0.0:4243" },
         "listen-metrics": { type: "string" },
         "listen-remote-api": { type: "string", default: "0.0.0.0:4242" },
         "log-level": { type: "string", short: "l", default: "info" },

@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { hostname as ownHostname } from "node:os";
 import { join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
-import { NetworkState, type Node, type SessionMessage, WatchNetworkStateRequest } from "@starling/api";
+import { LayerSharing, NetworkState, type Node, type SessionMessage, WatchNetworkStateRequest } from "@starling/api";
 import { RpcClient, withoutPings } from "@starling/api/rpc";
 import { type Clock, type Logger, metrics, type Random, SwarmError, systemClock, systemRandom } from "@starling/base";
 import {
@@ -11,6 +11,7 @@ import {
   clientCredentials,
   joinCluster,
   NodeIdentity,
+  peerTls,
   returnToCluster,
   wantsRenewal,
 } from "@starling/ca";
@@ -24,7 +25,7 @@ import {
 } from "@starling/node-agent";
 import { advertisedAddress } from "./advertise.ts";
 import { readRegistrySettings } from "./config-file.ts";
-import type { NodeOptions } from "./flags.ts";
+import { type NodeOptions, splitAddress } from "./flags.ts";
 import { whyWeEnd } from "./host-shutdown.ts";
 import { version } from "./installation.ts";
 import { forgetManager, ManagerPart } from "./manager-part.ts";
@@ -69,6 +70,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const connect = (address: string) => new RpcClient(address, clientCredentials(identity), withoutPings);
   const network = new NodeNetwork({ nodeId: identity.nodeId, ...surroundings });
   const dependencies = new Dependencies();
+  const { host = "", port = 0 } = splitAddress(options.listenImages ?? "") ?? {};
   const executor = new ContainerExecutor({
     stateDir,
     runDir: options.runDir,
@@ -76,6 +78,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     network,
     dependencies,
     registries,
+    sharing: options.listenImages === undefined ? undefined : { address: { host, port }, tls: peerTls(identity) },
     cgroupParent: options.cgroupParent,
     ...surroundings,
   });
@@ -104,6 +107,10 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
         signal,
         ...surroundings,
       });
+      void executor.sharing?.follow(
+        (requests, streamSignal) => client.duplex(LayerSharing.methods.share, requests, { signal: streamSignal }),
+        signal,
+      );
     },
     ...surroundings,
   });

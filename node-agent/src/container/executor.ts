@@ -14,6 +14,7 @@ import { ContainerProcess } from "./container-process.ts";
 import { describeNode, goArchitecture } from "./describe.ts";
 import { ImageStore } from "./image/image-store.ts";
 import { ImagePuller } from "./image/puller.ts";
+import { LayerSharing, type LayerSharingOptions } from "./image/sharing/layer-sharing.ts";
 import { VolumeStore } from "./volumes.ts";
 
 export interface ContainerExecutorOptions {
@@ -27,6 +28,8 @@ export interface ContainerExecutorOptions {
   readonly network: NetworkAttacher;
   readonly dependencies: Dependencies;
   readonly registries?: RegistrySettings;
+  /** How images are shared with other nodes; absent: not at all. */
+  readonly sharing?: LayerSharingOptions | undefined;
   /** Engine labels: `node.platform` constraints' `engine.labels.*`. */
   readonly labels?: Readonly<Record<string, string>>;
   /**
@@ -44,6 +47,8 @@ export interface ContainerExecutorOptions {
 /** Runs tasks as containers of this host. */
 export class ContainerExecutor implements Executor {
   readonly volumes: VolumeStore;
+  /** To be told of managers; undefined when images are not shared. */
+  readonly sharing: LayerSharing | undefined;
   readonly #options: ContainerExecutorOptions;
   readonly #registry: RegistryClient;
   readonly #store: ImageStore;
@@ -62,7 +67,10 @@ export class ContainerExecutor implements Executor {
     });
     this.#store = new ImageStore(join(stateDir, "images"));
     const platform = { os: "linux", architecture: goArchitecture() };
-    this.#images = new ImagePuller({ store: this.#store, registry: this.#registry, platform, clock, log });
+    const { blobs } = this.#store;
+    this.sharing = options.sharing && new LayerSharing({ ...options.sharing, blobs, clock, log });
+    const { sharing } = this;
+    this.#images = new ImagePuller({ store: this.#store, registry: this.#registry, sharing, platform, clock, log });
     this.#host = {
       images: this.#images,
       network: options.network,
@@ -86,6 +94,7 @@ export class ContainerExecutor implements Executor {
       if (stale > 0) log.info("the host was restarted: its containers are gone", { count: stale });
       await mkdir(join(this.#options.stateDir, "containers"), { recursive: true, mode: 0o700 });
       await Promise.all([this.#store.open(), this.volumes.open()]);
+      await this.sharing?.open();
     })();
     return this.#opened;
   }
@@ -93,6 +102,7 @@ export class ContainerExecutor implements Executor {
   /** Ends downloads and connections. Containers go on. */
   async close(): Promise<void> {
     this.#images.close();
+    await this.sharing?.close();
     this.#registry.close();
   }
 

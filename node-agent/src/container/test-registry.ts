@@ -39,6 +39,21 @@ export class TestRegistry {
     return `127.0.0.1:${(this.#server.address() as AddressInfo).port}/box:1`;
   }
 
+  /** The image by its digest. */
+  get pinned(): string {
+    return `${this.image}@${sha256(this.#manifest)}`;
+  }
+
+  /** Requests for each piece of the image, by digest. */
+  get requestsByDigest(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>();
+    for (const url of this.requests) {
+      const digest = /sha256:[0-9a-f]{64}$/.exec(url)?.[0];
+      if (digest !== undefined) counts.set(digest, (counts.get(digest) ?? 0) + 1);
+    }
+    return counts;
+  }
+
   /** From now on layers are others than their digests say: empty archives of the same length. */
   damageLayers(): void {
     this.#damaged = true;

@@ -10,6 +10,8 @@ import { syncFolder, writeDurably } from "./durable.ts";
  */
 export class BlobStore {
   readonly #folder: string;
+  /** Told of each blob that is whole from now on. */
+  onAdded: ((digest: string) => void) | undefined;
 
   constructor(folder: string) {
     this.#folder = folder;
@@ -51,6 +53,7 @@ export class BlobStore {
   /** Keeps a small blob whose digest the caller has checked. */
   async put(digest: string, bytes: Uint8Array): Promise<void> {
     if (!(await this.has(digest))) await writeDurably(this.path(digest), bytes, join(this.#folder, "tmp"));
+    this.onAdded?.(digest);
   }
 
   /** A download is whole, its digest checked, its content on the disk. */
@@ -62,6 +65,7 @@ export class BlobStore {
       if (!(await this.has(digest))) throw error;
     }
     await syncFolder(join(this.#folder, "blobs/sha256"));
+    this.onAdded?.(digest);
   }
 
   async dropIngest(digest: string): Promise<void> {

@@ -1,14 +1,18 @@
 import type { ImageReference } from "@starling/api";
-import type { Clock } from "@starling/base";
+import { type Clock, metrics } from "@starling/base";
 import { BadImageError, type Descriptor, type RegistryClient, type RegistryCredentials } from "@starling/registry";
 import type { ImageStore } from "./image-store.ts";
 import type { WantedLayer } from "./layer-store.ts";
 import type { PullProgress } from "./progress.ts";
 import { Semaphore } from "./semaphore.ts";
+import type { LayerSharing } from "./sharing/layer-sharing.ts";
+import type { PeerDownload } from "./sharing/peer-download.ts";
 import { transferBlob } from "./transfer.ts";
 
 /** Layers downloaded and unpacked at once, on the whole node. */
 const layersAtOnce = 3;
+
+const received = metrics.counter("starling_image_bytes_received_total", "Bytes of layers downloaded.", ["from"]);
 
 interface Source {
   readonly image: ImageReference;
@@ -23,6 +27,7 @@ interface Source {
 export class LayerPuller {
   readonly #store: ImageStore;
   readonly #registry: RegistryClient;
+  readonly #sharing: LayerSharing | undefined;
   readonly #clock: Clock;
   readonly #signal: AbortSignal;
   readonly #slots = new Semaphore(layersAtOnce);
@@ -32,11 +37,14 @@ export class LayerPuller {
   constructor(options: {
     readonly store: ImageStore;
     readonly registry: RegistryClient;
+    /** Absent: all comes from registries. */
+    readonly sharing?: LayerSharing | undefined;
     readonly clock: Clock;
     readonly signal: AbortSignal;
   }) {
     this.#store = options.store;
     this.#registry = options.registry;
+    this.#sharing = options.sharing;
     this.#clock = options.clock;
     this.#signal = options.signal;
   }
@@ -100,16 +108,29 @@ export class LayerPuller {
         source.progress.add(-layer.size);
       }
     }
-    const kept = await this.#store.blobs.ingested(layer.digest);
+    const peers = this.#sharing?.download(layer.digest, source.image.digest);
     try {
-      return await this.#download(layer, source);
+      return await this.#fetch(layer, source, peers);
     } catch (error) {
-      if (!(error instanceof BadImageError)) throw error;
-      await this.#store.blobs.dropIngest(layer.digest);
-      // What was kept of an earlier download, through a power cut perhaps, may be what is wrong.
-      if (kept === 0) throw error;
-      source.progress.add(-layer.size);
-      return this.#download(layer, source);
+      peers?.end();
+      throw error;
+    }
+  }
+
+  /** Downloads until what comes is what it should be, or is not although all of it was the registry's. */
+  async #fetch(layer: WantedLayer, source: Source, peers: PeerDownload | undefined): Promise<string | undefined> {
+    for (;;) {
+      const kept = await this.#store.blobs.ingested(layer.digest);
+      try {
+        return await this.#download(layer, source, peers);
+      } catch (error) {
+        if (!(error instanceof BadImageError)) throw error;
+        await this.#store.blobs.dropIngest(layer.digest);
+        // What was kept of an earlier download, through a power cut perhaps, or what a node gave, may be what is wrong.
+        if (kept === 0 && !peers?.isFromPeers) throw error;
+        peers?.distrust();
+        source.progress.add(-layer.size);
+      }
     }
   }
 
@@ -118,12 +139,12 @@ export class LayerPuller {
     return (await this.#store.layers.put(layer, { blob, feed: undefined, signal: this.#signal })).name;
   }
 
-  async #download(layer: WantedLayer, source: Source): Promise<string | undefined> {
+  async #download(layer: WantedLayer, source: Source, peers: PeerDownload | undefined): Promise<string | undefined> {
     const { blobs, layers } = this.#store;
     const offset = await blobs.ingested(layer.digest);
     if (offset > layer.size) {
       await blobs.dropIngest(layer.digest);
-      return this.#download(layer, source);
+      return this.#download(layer, source, peers);
     }
     source.progress.add(offset);
     const { name, synced } = await layers.put(layer, {
@@ -131,7 +152,8 @@ export class LayerPuller {
       signal: this.#signal,
       feed: (into, signal) =>
         transferBlob(
-          (from, streamSignal) =>
+          async (from, streamSignal) =>
+            (await peers?.open(from, streamSignal)) ??
             this.#registry.blob(source.image, layer, {
               credentials: source.credentials,
               offset: from,
@@ -143,11 +165,16 @@ export class LayerPuller {
             size: layer.size,
             clock: this.#clock,
             signal,
-            onBytes: (count) => source.progress.add(count),
+            onBytes: (count) => {
+              source.progress.add(count);
+              peers?.moved();
+              received.inc({ from: peers?.isAtRegistry === false ? "node" : "registry" }, count);
+            },
           },
         ),
     });
-    const committed = synced.then(() => blobs.commit(layer.digest));
+    // Others may have it from here once it is committed: only then does somebody else's turn come.
+    const committed = synced.then(() => blobs.commit(layer.digest)).finally(() => peers?.end());
     // Without it the blob is downloaded again when it is asked for; a layer that is not unpacked yet needs it now.
     if (name === undefined) await committed;
     else committed.catch(() => {});

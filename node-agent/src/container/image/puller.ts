@@ -3,6 +3,7 @@ import { type Clock, type Logger, SwarmError } from "@starling/base";
 import {
   BadImageError,
   choosePlatform,
+  digestOf,
   displayName,
   type Platform,
   parseImageConfig,
@@ -11,12 +12,17 @@ import {
   platformNames,
   type RegistryClient,
   type RegistryCredentials,
+  readLimited,
 } from "@starling/registry";
 import { FatalTaskError, TemporaryError } from "../../exec/controller.ts";
 import type { ImageStore, StoredImage } from "./image-store.ts";
 import { LayerPuller } from "./layer-puller.ts";
 import { type OnProgress, PullProgress } from "./progress.ts";
+import type { LayerSharing } from "./sharing/layer-sharing.ts";
 import { withRetries } from "./transfer.ts";
+
+/** Of a manifest or config, as from a registry. */
+const smallBlobMaxBytes = 4 << 20;
 
 interface Pull {
   readonly image: Promise<StoredImage>;
@@ -27,6 +33,7 @@ interface Pull {
 export class ImagePuller {
   readonly #store: ImageStore;
   readonly #registry: RegistryClient;
+  readonly #sharing: LayerSharing | undefined;
   readonly #platform: Platform;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -37,12 +44,15 @@ export class ImagePuller {
   constructor(options: {
     readonly store: ImageStore;
     readonly registry: RegistryClient;
+    /** Absent: all comes from registries. */
+    readonly sharing?: LayerSharing | undefined;
     readonly platform: Platform;
     readonly clock: Clock;
     readonly log: Logger;
   }) {
     this.#store = options.store;
     this.#registry = options.registry;
+    this.#sharing = options.sharing;
     this.#platform = options.platform;
     this.#clock = options.clock;
     this.#log = options.log;
@@ -181,12 +191,17 @@ export class ImagePuller {
     const kept = tagOrDigest.includes(":") ? await this.#store.blobs.read(tagOrDigest) : undefined;
     if (kept !== undefined) return { digest: tagOrDigest, text: kept.toString("utf8") };
     const { signal } = this.#closed;
-    const named = await withRetries(() => this.#registry.manifest(image, tagOrDigest, { credentials, signal }), {
-      clock: this.#clock,
-      signal,
-    });
-    await this.#store.blobs.put(named.digest, Buffer.from(named.text));
-    return named;
+    const ask = async () => {
+      const named = await withRetries(() => this.#registry.manifest(image, tagOrDigest, { credentials, signal }), {
+        clock: this.#clock,
+        signal,
+      });
+      await this.#store.blobs.put(named.digest, Buffer.from(named.text));
+      return named;
+    };
+    if (!tagOrDigest.includes(":")) return await ask();
+    const text = await this.#fromPeers(image, tagOrDigest, async () => (await ask()).text);
+    return { digest: tagOrDigest, text };
   }
 
   async #config(
@@ -197,12 +212,35 @@ export class ImagePuller {
     const kept = await this.#store.blobs.read(blob.digest);
     if (kept !== undefined) return kept.toString("utf8");
     const { signal } = this.#closed;
-    const text = await withRetries(() => this.#registry.smallBlob(image, blob, { credentials, signal }), {
-      clock: this.#clock,
-      signal,
+    return await this.#fromPeers(image, blob.digest, async () => {
+      const text = await withRetries(() => this.#registry.smallBlob(image, blob, { credentials, signal }), {
+        clock: this.#clock,
+        signal,
+      });
+      await this.#store.blobs.put(blob.digest, Buffer.from(text));
+      return text;
     });
-    await this.#store.blobs.put(blob.digest, Buffer.from(text));
-    return text;
+  }
+
+  /** A manifest or config from another node, kept; else what `ask`, which keeps it too, gets from the registry. */
+  async #fromPeers(image: ImageReference, digest: string, ask: () => Promise<string>): Promise<string> {
+    const download = this.#sharing?.download(digest, image.digest);
+    if (download === undefined) return await ask();
+    try {
+      for (;;) {
+        const stream = await download.open(0, this.#closed.signal);
+        if (stream === undefined) return await ask();
+        // A node that breaks off is like one that gives something else.
+        const bytes = await readLimited(stream, smallBlobMaxBytes).catch(() => Buffer.alloc(0));
+        if (digestOf(bytes) === digest) {
+          await this.#store.blobs.put(digest, bytes);
+          return bytes.toString("utf8");
+        }
+        download.distrust();
+      }
+    } finally {
+      download.end();
+    }
   }
 
   async #remember(name: string, image: StoredImage): Promise<StoredImage> {

@@ -1,0 +1,189 @@
+import {
+  isPinned,
+  LayerGrant,
+  type LayerSharing,
+  type LayerSharingRequest,
+  LayerSharingResponse,
+  LayerSource,
+  TaskState,
+} from "@starling/api";
+import type { Handlers } from "@starling/api/rpc";
+import { type Clock, type Logger, SwarmError, type Timer } from "@starling/base";
+import { byNode, type MemoryStore } from "@starling/store";
+import { BlobBoard, type Turn, type Wish } from "./blob-board.ts";
+
+/** How often downloads are looked at that nothing is heard of. */
+const expiryPeriodMs = 5_000;
+/** Of one node: a bound on what one may make the leader remember. */
+const heldMax = 50_000;
+const notFromMax = 16;
+
+interface Stream {
+  readonly nodeId: string;
+  readonly sources: LayerSource[];
+  readonly grants: LayerGrant[];
+  /** `host:port`; empty: nobody can reach it. */
+  address: string;
+  held: number;
+  isOver: boolean;
+  wake: () => void;
+}
+
+/**
+ * Serves `starling.v1.LayerSharing`. A node is told of others only for images that its own tasks name by digest; for anything
+ * else it is sent to the registry. Nodes that give a blob are told whom they may give it to.
+ */
+export function createLayerSharingHandlers(options: {
+  readonly store: MemoryStore;
+  readonly clock: Clock;
+  readonly log: Logger;
+}): Handlers<typeof LayerSharing> {
+  const sharing = new Sharing(options);
+  return {
+    share(requests, { caller, signal }) {
+      if (caller.nodeId === "") {
+        throw new SwarmError("InvalidArgument", "the caller has no node id: call with a node's certificate");
+      }
+      return sharing.stream(caller.nodeId, requests, signal);
+    },
+  };
+}
+
+class Sharing {
+  readonly #store: MemoryStore;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #board = new BlobBoard();
+  readonly #streams = new Map<string, Stream>();
+  #timer: Timer | undefined;
+
+  constructor({ store, clock, log }: { readonly store: MemoryStore; readonly clock: Clock; readonly log: Logger }) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  async *stream(
+    nodeId: string,
+    requests: AsyncIterable<LayerSharingRequest>,
+    signal: AbortSignal,
+  ): AsyncGenerator<LayerSharingResponse> {
+    this.#end(this.#streams.get(nodeId));
+    const stream: Stream = { nodeId, sources: [], grants: [], address: "", held: 0, isOver: false, wake: () => {} };
+    this.#streams.set(nodeId, stream);
+    this.#watchSilence();
+    const onAbort = () => this.#end(stream);
+    signal.addEventListener("abort", onAbort, { once: true });
+    void this.#read(stream, requests);
+    try {
+      while (!stream.isOver) {
+        if (stream.sources.length + stream.grants.length === 0) {
+          await new Promise<void>((resolve) => {
+            stream.wake = resolve;
+          });
+          continue;
+        }
+        yield LayerSharingResponse.create({ sources: stream.sources.splice(0), grants: stream.grants.splice(0) });
+      }
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+      this.#end(stream);
+    }
+  }
+
+  async #read(stream: Stream, requests: AsyncIterable<LayerSharingRequest>): Promise<void> {
+    try {
+      for await (const request of requests) {
+        if (stream.isOver) return;
+        this.#receive(stream, request);
+      }
+    } catch (error) {
+      this.#log.debug("layer sharing stream ended", {
+        "node.id": stream.nodeId,
+        error: SwarmError.from(error).message,
+      });
+    }
+    this.#end(stream);
+  }
+
+  #receive(stream: Stream, request: LayerSharingRequest): void {
+    const { nodeId } = stream;
+    const nowMs = this.#clock.monotonic();
+    if (request.port > 0 && request.port <= 65_535) stream.address = this.#addressOf(nodeId, request.port);
+    if (stream.address !== "") {
+      for (const digest of request.held.filter(isDigest)) {
+        if (++stream.held > heldMax) break;
+        this.#tell(this.#board.hold(nodeId, keyOf(digest), nowMs));
+      }
+    }
+    for (const { digest, image, notFrom } of request.wishes) {
+      if (!isDigest(digest)) continue;
+      const wish = { nodeId, blob: keyOf(digest), image: keyOf(image), notFrom: notFrom.slice(0, notFromMax) };
+      if (this.#mayHave(nodeId, wish.image)) this.#tell(this.#board.wish(wish, nowMs));
+      else this.#tell([{ wish, from: undefined }]);
+    }
+    for (const digest of request.ended) this.#tell(this.#board.end(nodeId, keyOf(digest), nowMs));
+    for (const digest of request.goingOn) this.#board.goesOn(nodeId, keyOf(digest), nowMs);
+  }
+
+  #tell(turns: readonly Turn[]): void {
+    for (const { wish, from } of turns) {
+      const stream = this.#streams.get(wish.nodeId);
+      const giver = from === undefined ? undefined : this.#streams.get(from);
+      if (giver !== undefined) {
+        giver.grants.push(LayerGrant.create({ nodeId: wish.nodeId, image: bytesOf(wish.image) }));
+        giver.wake();
+      }
+      const { nodeId, address } = giver ?? { nodeId: "", address: "" };
+      stream?.sources.push(LayerSource.create({ digest: bytesOf(wish.blob), nodeId, address }));
+      stream?.wake();
+    }
+  }
+
+  #end(stream: Stream | undefined): void {
+    if (stream === undefined || stream.isOver) return;
+    stream.isOver = true;
+    stream.wake();
+    if (this.#streams.get(stream.nodeId) === stream) this.#streams.delete(stream.nodeId);
+    this.#tell(this.#board.leave(stream.nodeId, this.#clock.monotonic()));
+    if (this.#streams.size > 0) return;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #watchSilence(): void {
+    this.#timer ??= this.#clock.setTimer(expiryPeriodMs, () => {
+      this.#timer = undefined;
+      this.#tell(this.#board.expire(this.#clock.monotonic()));
+      if (this.#streams.size > 0) this.#watchSilence();
+    });
+  }
+
+  #addressOf(nodeId: string, port: number): string {
+    const host = this.#store.view((tx) => tx.nodes.get(nodeId))?.status.addr ?? "";
+    if (host === "") return "";
+    return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+  }
+
+  /** Whether a task that the node runs, or is to run, names the image by that digest. */
+  #mayHave(nodeId: string, image: Wish["image"]): boolean {
+    const tasks = this.#store.view((tx) => tx.tasks.find(byNode(nodeId)));
+    return tasks.some(({ desiredState, spec }) => {
+      const reference = spec.container?.image ?? "";
+      return desiredState <= TaskState.COMPLETE && isPinned(reference) && reference.endsWith(`@sha256:${image}`);
+    });
+  }
+}
+
+function isDigest(bytes: Uint8Array): boolean {
+  return bytes.length === 32;
+}
+
+/** Hexadecimal digits of a digest. */
+function keyOf(digest: Uint8Array): string {
+  return Buffer.from(digest).toString("hex");
+}
+
+function bytesOf(key: string): Uint8Array {
+  return Buffer.from(key, "hex");
+}
