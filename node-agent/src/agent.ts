@@ -11,6 +11,8 @@ import {
 } from "@starling/api";
 import type { RpcClient } from "@starling/api/rpc";
 import { type Clock, type Logger, type Millis, type Random, SwarmError, Wakeup } from "@starling/base";
+import { answerCalls } from "./calls/answer-calls.ts";
+import type { NodeMethod } from "./calls/node-service.ts";
 import type { Executor } from "./exec/controller.ts";
 import { publishLogs } from "./log-publisher.ts";
 import { Remotes } from "./remotes.ts";
@@ -42,6 +44,8 @@ export interface AgentOptions {
   readonly log: Logger;
   /** Everything that managers tell of the cluster: the own node object, managers, root certificate, network keys. */
   readonly onSessionMessage?: (message: SessionMessage) => void;
+  /** What managers may ask of this node. Default: nothing. */
+  readonly methods?: readonly NodeMethod[];
   /** Why the agent's run ends, when its signal aborts. Default: swarmd is restarted. */
   readonly leaving?: () => Promise<"restart" | "shutdown">;
   /** The node was removed from the cluster, and nothing of its tasks is left. */
@@ -171,12 +175,13 @@ export class Agent {
   }
 
   #begin(session: Session, address: string): () => void {
-    const { nodeId, clock, log, onSession } = this.#options;
+    const { nodeId, clock, log, onSession, methods = [] } = this.#options;
     this.#sessionId = session.id;
     this.remotes.answered(address);
     log.info("session with managers", { address, "session.id": session.id });
     const detach = this.#reporter.attach(session.sendStatuses);
     this.#worker.reportAll();
+    void answerCalls({ session, methods, clock, log });
     void publishLogs({ session, nodeId, tasks: () => this.#worker.tasks, clock, log });
     onSession?.(session);
     return detach;

@@ -3,7 +3,7 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import * as grpc from "@grpc/grpc-js";
-import { BlacklistedCertificate, Health, HealthCheckRequest, registry, Unlock } from "@starling/api";
+import { BlacklistedCertificate, Health, HealthCheckRequest, NodeImages, registry, Unlock } from "@starling/api";
 import { addService, managerRole, workerRole } from "@starling/api/rpc";
 import { newId, nullLogger, systemClock, systemRandom } from "@starling/base";
 import { bootstrapIdentity, type NodeIdentity, newCertificateRequest, RootCA, serverCredentials } from "@starling/ca";
@@ -50,9 +50,10 @@ function methods(): Method[] {
       roles: access ?? roles ?? [],
     })),
   );
-  // Unlock is served on the local socket only.
+  // Unlock is served on the local socket only, what nodes are asked by no port at all.
+  const elsewhere: readonly string[] = [Unlock.name, NodeImages.name];
   const ours = Object.values(registry.services).filter(
-    ({ name }) => name.startsWith("starling.v1.") && name !== Unlock.name,
+    ({ name }) => name.startsWith("starling.v1.") && !elsewhere.includes(name),
   );
   return [...swarms, ...ours.flatMap((service) => Object.values(service.methods))];
 }

@@ -10,7 +10,9 @@ import {
   Logs,
   NetworkDiagnosis,
   NetworkState,
+  NodeAccess,
   NodeCA,
+  NodeCalls,
   NodeLife,
   NodeReturn,
   Raft,
@@ -43,6 +45,7 @@ import {
   createDispatcher,
   createLayerSharingHandlers,
   createNetworkStateHandlers,
+  createNodeCalls,
   hostAnswers,
   isOwnHost,
   weightedPeers,
@@ -266,6 +269,7 @@ export class Manager {
       rootCa: { next: (cluster, wanted) => nextRootCa(cluster, wanted, { identity, clock }) },
     });
     const network = createNetworkStateHandlers(shared);
+    const nodes = createNodeCalls(shared);
     const health = createHealthHandlers({
       Raft: () => (this.#serving ? "serving" : "not-serving"),
       ControlAPI: () => (this.#serving ? "serving" : "not-serving"),
@@ -281,6 +285,8 @@ export class Manager {
         ResourceAllocator,
         forwardToLeader(ResourceAllocator, createResourceAllocatorHandlers(shared), this.#route),
       ),
+      serve(NodeAccess, forwardToLeader(NodeAccess, nodes.access, this.#route)),
+      serve(NodeCalls, forwardToLeader(NodeCalls, nodes.nodeCalls, this.#route)),
       serve(NetworkDiagnosis, forwardToLeader(NetworkDiagnosis, network.diagnosis, this.#route)),
     ];
     const answeredHere = [serve(Watch, createWatchHandlers(shared)), serve(Health, health)];

@@ -140,6 +140,30 @@ export const nouns: readonly NounEntry[] = [
     ],
   },
   {
+    name: "image",
+    summary: "Manage images on nodes",
+    verbs: [
+      { name: "inspect", summary: "Show an image", load: async () => (await import("./image/inspect.ts")).inspect },
+      {
+        name: "load",
+        summary: "Load images from an archive onto nodes",
+        load: async () => (await import("./image/load.ts")).load,
+      },
+      { name: "ls", aliases: ls, summary: "List images", load: async () => (await import("./image/ls.ts")).list },
+      {
+        name: "prune",
+        summary: "Remove images that no task uses",
+        load: async () => (await import("./image/prune.ts")).prune,
+      },
+      { name: "rm", aliases: rm, summary: "Remove images", load: async () => (await import("./image/rm.ts")).remove },
+      {
+        name: "save",
+        summary: "Save images to an archive",
+        load: async () => (await import("./image/save.ts")).save,
+      },
+    ],
+  },
+  {
     name: "registry",
     summary: "Manage credentials for registries",
     verbs: [

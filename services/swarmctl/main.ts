@@ -20,12 +20,16 @@ async function main(): Promise<number> {
     columns: process.stdout.isTTY ? process.stdout.columns || 80 : undefined,
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
+    outBytes: (bytes) =>
+      new Promise((resolve, reject) => process.stdout.write(bytes, (error) => (error ? reject(error) : resolve()))),
+    inputStream: () => (process.stdin.isTTY ? undefined : process.stdin),
     async readInput() {
       const chunks: Uint8Array[] = [];
       for await (const chunk of process.stdin) chunks.push(chunk as Uint8Array);
       return Buffer.concat(chunks);
     },
-    readSecret: async (prompt) => (await import("./read-secret.ts")).readSecret(prompt, interrupted.signal),
+    readSecret: async (prompt) => (await import("./read-line.ts")).readSecret(prompt, interrupted.signal),
+    readLine: async (prompt) => (await import("./read-line.ts")).readLine(prompt, interrupted.signal),
   });
 }
 

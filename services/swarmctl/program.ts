@@ -10,7 +10,7 @@ import { UsageError } from "./usage-error.ts";
 import { version } from "./version.ts";
 
 /** What the process gives; tests give their own. */
-export interface Surroundings extends Pick<Context, "out" | "err" | "readInput" | "readSecret" | "columns" | "signal"> {
+export interface Surroundings extends Omit<Context, "client" | "clock" | "resolveNames"> {
   readonly env: Readonly<Record<string, string | undefined>>;
 }
 

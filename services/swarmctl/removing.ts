@@ -28,11 +28,21 @@ export async function forEach(
   references: readonly string[],
   act: (reference: string) => Promise<void>,
 ): Promise<void> {
+  await forEachQuietly(references, async (reference) => {
+    await act(reference);
+    context.out(`${reference}\n`);
+  });
+}
+
+/** As forEach, leaving it to `act` what is printed. */
+export async function forEachQuietly(
+  references: readonly string[],
+  act: (reference: string) => Promise<void>,
+): Promise<void> {
   const failures: SwarmError[] = [];
   for (const reference of references) {
     try {
       await act(reference);
-      context.out(`${reference}\n`);
     } catch (thrown) {
       failures.push(SwarmError.from(thrown));
     }

@@ -18,6 +18,8 @@ describe("swarmd's flags", () => {
     [["--log-level", "loud"], /--log-level "loud": give one of debug/],
     [["--election-tick", "0"], /--election-tick "0": give a whole number/],
     [["--unlock-key", "SWMKEY-1-short"], /--unlock-key: invalid unlock key: expected SWMKEY-1-… /],
+    [["--image-gc-age", "30d"], /--image-gc-age "30d": give a duration/],
+    [["--image-gc-free", "95"], /--image-gc-free "95": give a percentage from 0 to 90/],
     [["--nonsense"], /Unknown option '--nonsense' \(see swarmd --help\)/],
   ])("refuses %j", (args, message) => {
     expect(() => parseCommand(args)).toThrow(message);

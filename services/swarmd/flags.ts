@@ -1,7 +1,7 @@
 /** What `swarmd` is told on its command line, as SwarmKit's swarmd, and a few of ours. */
 import { isIP } from "node:net";
 import { parseArgs } from "node:util";
-import { parseUnlockKey } from "@starling/api";
+import { durationMs, parseDuration, parseUnlockKey } from "@starling/api";
 import { type LogLevel, parseLogLevel, SwarmError } from "@starling/base";
 
 export interface NodeOptions {
@@ -30,6 +30,10 @@ export interface NodeOptions {
   readonly insecureRegistries: readonly string[];
   readonly cgroupParent: string | undefined;
   readonly runDir: string;
+  /** When images that no task uses are removed: not wanted for so long, in milliseconds (0: never)… */
+  readonly imageGcAgeMs: number;
+  /** …or less than this share of their disk is free, from 0 (only when it is full) to 0.9. */
+  readonly imageGcFreeShare: number;
 }
 
 export type Command =
@@ -51,6 +55,8 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --force-new-cluster                makes this manager the only one again, when the others are lost for ever
       --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 3)
       --hostname NAME                    name of this node (default: the host's)
+      --image-gc-age DURATION            images not used for so long are removed, 0: never (default 720h)
+      --image-gc-free PERCENT            unused images make room when less of their disk is free, 0: when it is full (default 15)
       --insecure-registry HOST[:PORT]    registry or CIDR that is spoken to without TLS (repeatable)
       --join-addr HOST:PORT              a manager of the swarm to join
       --join-token TOKEN                 token of the role to join as
@@ -127,6 +133,8 @@ export function parseCommand(args: readonly string[]): Command {
       insecureRegistries: values["insecure-registry"],
       cgroupParent: values["cgroup-parent"],
       runDir: values["run-dir"],
+      imageGcAgeMs: age("image-gc-age", values["image-gc-age"]),
+      imageGcFreeShare: share("image-gc-free", values["image-gc-free"]),
     },
   };
 }
@@ -147,6 +155,8 @@ function parseFlags(args: readonly string[]) {
         "heartbeat-tick": { type: "string", default: "3" },
         help: { type: "boolean", short: "h", default: false },
         hostname: { type: "string" },
+        "image-gc-age": { type: "string", default: "720h" },
+        "image-gc-free": { type: "string", default: "15" },
         "insecure-registry": { type: "string", multiple: true, default: [] },
         "join-addr": { type: "string" },
         "join-token": { type: "string" },
@@ -197,6 +207,18 @@ function ticks(flag: string, text: string): number {
     throw invalid(flag, text, "give a whole number of ticks from 1 to 10000");
   }
   return value;
+}
+
+function age(flag: string, text: string): number {
+  const ms = durationMs(parseDuration(text), Number.NaN);
+  if (!(ms >= 0)) throw invalid(flag, text, "give a duration, e.g. 168h, or 0");
+  return ms;
+}
+
+function share(flag: string, text: string): number {
+  const percent = /^\d{1,3}(\.\d+)?%?$/.test(text) ? Number.parseFloat(text) : Number.NaN;
+  if (!(percent <= 90)) throw invalid(flag, text, "give a percentage from 0 to 90");
+  return percent / 100;
 }
 
 function invalid(flag: string, value: string, remedy: string): SwarmError {

@@ -80,6 +80,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     registries,
     sharing: options.listenImages === undefined ? undefined : { address: { host, port }, tls: peerTls(identity) },
     cgroupParent: options.cgroupParent,
+    imageCollection: { ageMs: options.imageGcAgeMs, freeShare: options.imageGcFreeShare },
     ...surroundings,
   });
   const initial = new Set([...remembered.managers, ...(options.joinAddr ? [options.joinAddr] : [])]);
@@ -92,6 +93,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     managers: [...initial],
     stateDir,
     dependencies,
+    methods: executor.methods,
     tlsInfo: () => identity.tlsInfo,
     onSessionMessage: (message) => hear(message),
     leaving: whyWeEnd,

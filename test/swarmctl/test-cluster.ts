@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import {
   Annotations,
@@ -127,6 +128,11 @@ export class TestCluster {
       },
       readInput: async () => Buffer.from(given.input ?? ""),
       readSecret: async () => given.input ?? "",
+      readLine: async () => given.input ?? "",
+      inputStream: () => Readable.from([Buffer.from(given.input ?? "")]),
+      outBytes: async (bytes) => {
+        out += Buffer.from(bytes).toString("latin1");
+      },
     });
     return { code, out, err };
   }

@@ -1,5 +1,5 @@
 import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import {
   ContainerStatus,
   drainTimeMs,
@@ -7,6 +7,7 @@ import {
   type LogSubscriptionOptions,
   PortStatus,
   type Task,
+  taskName,
 } from "@starling/api";
 import type { Clock, Logger, Millis } from "@starling/base";
 import {
@@ -21,14 +22,17 @@ import {
   startProgram,
 } from "@starling/native";
 import type { Dependencies } from "../dependencies/dependencies.ts";
-import { type Controller, ExitError, FatalTaskError, type LogChunk } from "../exec/controller.ts";
+import { type Controller, ExitError, FatalTaskError, type LogChunk, TemporaryError } from "../exec/controller.ts";
 import type { NetworkAttacher } from "../exec/network-attacher.ts";
 import { volumesOf, withBundle } from "./bundle.ts";
 import { type ContainerFolders, hostHosts, hostResolvConf, makeFolders, removeFolders } from "./bundle-files.ts";
 import { ContainerProcess, ignoreEnded } from "./container-process.ts";
 import { type HealthCheck, healthCheckOf, watchHealth } from "./health.ts";
 import { checkHostPorts } from "./host-ports.ts";
+import { describeFullDisk, isDiskFull } from "./image/disk-space.ts";
+import type { ImageGuard } from "./image/image-guard.ts";
 import type { StoredImage } from "./image/image-store.ts";
+import { writeUsage } from "./image/image-usage.ts";
 import type { ImagePuller } from "./image/puller.ts";
 import { readLog } from "./log-reader.ts";
 import { signalNumber } from "./signals.ts";
@@ -43,6 +47,8 @@ const sigterm = "SIGTERM";
 /** What all controllers of a node share. */
 export interface ContainerHost {
   readonly images: ImagePuller;
+  /** Told when a container's folder says what it was made from. */
+  readonly imageGuard: ImageGuard;
   readonly network: NetworkAttacher;
   readonly dependencies: Dependencies;
   readonly clock: Clock;
@@ -94,8 +100,20 @@ export class ContainerController implements Controller {
     await checkHostPorts(this.#task);
     await this.#host.open();
     await this.#removeContainer();
+    try {
+      await this.#prepareContainer(signal);
+    } catch (error) {
+      throw await this.#saidOfDisk(error);
+    } finally {
+      // From here on its folder tells what it uses.
+      this.#host.imageGuard.unuse(this.#task.id);
+    }
+  }
+
+  async #prepareContainer(signal: AbortSignal): Promise<void> {
     const image = await this.#pull(signal);
     await makeFolders(this.#folders);
+    await writeUsage(this.#folders.data, { taskName: taskName(this.#task), digest: image.digest });
     try {
       const { pid } = await withBundle(
         { task: this.#task, image, folders: this.#folders, log: this.#logFile },
@@ -239,9 +257,19 @@ export class ContainerController implements Controller {
     this.#image = await this.#host.images.pull(image, {
       registryAuth: pullOptions?.registryAuth ?? "",
       signal,
+      user: { taskId: this.#task.id, taskName: taskName(this.#task) },
       onProgress: (message) => this.onProgress?.(message),
     });
     return this.#image;
+  }
+
+  /** A full disk is no fault of the task: it waits for room. */
+  async #saidOfDisk(error: unknown): Promise<unknown> {
+    if (!isDiskFull(error) || error instanceof TemporaryError) return error;
+    const path = (error as NodeJS.ErrnoException).path ?? "";
+    const folder = path.startsWith(this.#folders.bundle) ? dirname(this.#folders.bundle) : dirname(this.#folders.data);
+    const remedy = "free space on that disk, e.g. by removing ended tasks, volumes or images that nothing uses";
+    return new TemporaryError(`${await describeFullDisk(folder)}: ${remedy}`, { cause: error });
   }
 
   async #create(): Promise<{ readonly pid: number }> {

@@ -1,8 +1,9 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import type { Node, NodeDescription, Task } from "@starling/api";
+import { type Node, type NodeDescription, NodeImages, type Task } from "@starling/api";
 import type { Clock, Logger } from "@starling/base";
 import { defaultRegistrySettings, RegistryClient, type RegistrySettings } from "@starling/registry";
+import { type NodeMethod, nodeMethods } from "../calls/node-service.ts";
 import type { Dependencies } from "../dependencies/dependencies.ts";
 import type { Executor } from "../exec/controller.ts";
 import type { NetworkAttacher } from "../exec/network-attacher.ts";
@@ -12,7 +13,10 @@ import { type ContainerFolders, removeFolders } from "./bundle-files.ts";
 import { ContainerController, type ContainerHost } from "./container-controller.ts";
 import { ContainerProcess } from "./container-process.ts";
 import { describeNode, goArchitecture } from "./describe.ts";
+import { type CollectorSettings, defaultCollectorSettings, ImageCollector } from "./image/image-collector.ts";
 import { ImageStore } from "./image/image-store.ts";
+import { readUsage } from "./image/image-usage.ts";
+import { nodeImagesHandlers } from "./image/node-images.ts";
 import { ImagePuller } from "./image/puller.ts";
 import { LayerSharing, type LayerSharingOptions } from "./image/sharing/layer-sharing.ts";
 import { VolumeStore } from "./volumes.ts";
@@ -30,6 +34,8 @@ export interface ContainerExecutorOptions {
   readonly registries?: RegistrySettings;
   /** How images are shared with other nodes; absent: not at all. */
   readonly sharing?: LayerSharingOptions | undefined;
+  /** When images that nothing uses are removed. */
+  readonly imageCollection?: CollectorSettings;
   /** Engine labels: `node.platform` constraints' `engine.labels.*`. */
   readonly labels?: Readonly<Record<string, string>>;
   /**
@@ -49,10 +55,14 @@ export class ContainerExecutor implements Executor {
   readonly volumes: VolumeStore;
   /** To be told of managers; undefined when images are not shared. */
   readonly sharing: LayerSharing | undefined;
+  /** What managers may ask of this node's containers and images. */
+  readonly methods: readonly NodeMethod[];
   readonly #options: ContainerExecutorOptions;
   readonly #registry: RegistryClient;
   readonly #store: ImageStore;
   readonly #images: ImagePuller;
+  readonly #collector: ImageCollector;
+  readonly #closed = new AbortController();
   readonly #host: ContainerHost;
   #opened: Promise<void> | undefined;
   #nodeId = "";
@@ -67,12 +77,24 @@ export class ContainerExecutor implements Executor {
     });
     this.#store = new ImageStore(join(stateDir, "images"));
     const platform = { os: "linux", architecture: goArchitecture() };
-    const { blobs } = this.#store;
+    const store = this.#store;
+    const { blobs } = store;
     this.sharing = options.sharing && new LayerSharing({ ...options.sharing, blobs, clock, log });
     const { sharing } = this;
-    this.#images = new ImagePuller({ store: this.#store, registry: this.#registry, sharing, platform, clock, log });
+    this.#collector = new ImageCollector({
+      ...{ store, clock, log },
+      usage: () => readUsage(stateDir, options.runDir),
+      settings: options.imageCollection ?? defaultCollectorSettings,
+    });
+    const makeRoom = () => this.#collector.makeRoom();
+    this.#images = new ImagePuller({ store, registry: this.#registry, sharing, platform, clock, log, makeRoom });
+    const { layers } = this.#images;
+    const loading = { store, layers, platform, clock, log, makeRoom };
+    const handlers = nodeImagesHandlers({ ...loading, collector: this.#collector, open: () => this.open() });
+    this.methods = nodeMethods(NodeImages, handlers);
     this.#host = {
       images: this.#images,
+      imageGuard: store.guard,
       network: options.network,
       dependencies: options.dependencies,
       clock,
@@ -95,12 +117,14 @@ export class ContainerExecutor implements Executor {
       await mkdir(join(this.#options.stateDir, "containers"), { recursive: true, mode: 0o700 });
       await Promise.all([this.#store.open(), this.volumes.open()]);
       await this.sharing?.open();
+      void this.#collector.run(this.#closed.signal);
     })();
     return this.#opened;
   }
 
   /** Ends downloads and connections. Containers go on. */
   async close(): Promise<void> {
+    this.#closed.abort();
     this.#images.close();
     await this.sharing?.close();
     this.#registry.close();

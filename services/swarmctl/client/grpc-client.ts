@@ -17,7 +17,7 @@ export interface CallOptions {
 const callTimeoutMs = 30_000;
 
 /**
- * gRPC over HTTP/2 on swarmd's local socket, as far as a command line needs it: unary and server-streaming calls.
+ * gRPC over HTTP/2 on swarmd's local socket, as far as a command line needs it: calls of one request or of many.
  * Written on node:http2 because a command lives for a tenth of a second and loading a full gRPC library takes half of that.
  */
 export class GrpcClient {
@@ -47,7 +47,7 @@ export class GrpcClient {
     signal: AbortSignal,
     metadata: CallOptions["metadata"],
   ): Promise<Res> {
-    for await (const response of this.#run(method, request, signal, metadata)) return response;
+    for await (const response of this.#run(method, only(request), signal, metadata)) return response;
     throw new SwarmError("Internal", `${method.path}: the manager sent no answer`);
   }
 
@@ -57,7 +57,19 @@ export class GrpcClient {
     request: Req,
     options: CallOptions = {},
   ): AsyncIterable<Res> {
-    return this.#run(method, request, options.signal, options.metadata);
+    return this.#run(method, only(request), options.signal, options.metadata);
+  }
+
+  /**
+   * A call that streams both ways: requests are taken as fast as the manager takes them. Leaving the loop cancels it. Throws
+   * SwarmError, or what `requests` throws.
+   */
+  duplex<Req, Res>(
+    method: MethodTable<Req, Res, true, true>,
+    requests: AsyncIterable<Req>,
+    options: CallOptions = {},
+  ): AsyncIterable<Res> {
+    return this.#run(method, requests, options.signal, options.metadata);
   }
 
   /** Ends the connection; calls under way fail. */
@@ -70,8 +82,8 @@ export class GrpcClient {
   }
 
   async *#run<Req, Res>(
-    method: MethodTable<Req, Res, false, boolean>,
-    request: Req,
+    method: MethodTable<Req, Res, boolean, boolean>,
+    requests: AsyncIterable<Req>,
     signal: AbortSignal | undefined,
     metadata: CallOptions["metadata"],
   ): AsyncGenerator<Res> {
@@ -82,8 +94,12 @@ export class GrpcClient {
     const status = statusOf(stream);
     // Awaited below unless the loop is left early; the stream's end is then no news.
     status.catch(() => undefined);
+    let unsent: unknown;
+    const sending = sendAll(stream, method, requests).catch((thrown) => {
+      unsent = thrown;
+      stream.close(constants.NGHTTP2_CANCEL);
+    });
     try {
-      stream.end(frame(method.request.encode(request)));
       const unframer = new Unframer();
       for await (const chunk of stream as AsyncIterable<Uint8Array>) {
         for (const message of unframer.push(chunk)) yield method.response.decode(message);
@@ -91,10 +107,12 @@ export class GrpcClient {
       await status;
     } catch (thrown) {
       if (signal?.aborted) throw aborted(signal, this.socket);
+      if (unsent !== undefined) throw unsent;
       throw thrown instanceof SwarmError ? thrown : await connectionLost(status, this.socket, thrown);
     } finally {
       signal?.removeEventListener("abort", abort);
       stream.close(constants.NGHTTP2_CANCEL);
+      await sending;
     }
     if (signal?.aborted) throw aborted(signal, this.socket);
   }
@@ -113,6 +131,34 @@ export class GrpcClient {
       "content-type": "application/grpc",
       te: "trailers",
     });
+  }
+}
+
+async function* only<T>(value: T): AsyncGenerator<T> {
+  yield value;
+}
+
+/** Sends the requests one by one, waiting when the peer is slow; ends early when the stream does. */
+async function sendAll<Req>(
+  stream: ClientHttp2Stream,
+  { request }: MethodTable<Req, unknown, boolean, boolean>,
+  requests: AsyncIterable<Req>,
+): Promise<void> {
+  const closed = new Promise<"closed">((resolve) => stream.once("close", () => resolve("closed")));
+  const iterator = requests[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const next = await Promise.race([iterator.next(), closed]);
+      if (next === "closed") return;
+      if (next.done) break;
+      if (stream.write(frame(request.encode(next.value)))) continue;
+      const drained = new Promise<"drained">((resolve) => stream.once("drain", () => resolve("drained")));
+      if ((await Promise.race([drained, closed])) === "closed") return;
+    }
+    stream.end();
+  } finally {
+    // Not awaited: it may wait for input that does not come.
+    void Promise.resolve(iterator.return?.()).catch(() => undefined);
   }
 }
 

@@ -31,9 +31,11 @@ async function candidates(before: readonly string[], last: string, start: Start)
   if (flag === "--format") return ["json", "table"];
   const subject = flag.startsWith("--network")
     ? "network"
-    : verb.name !== "create" && takesObjects(command)
-      ? noun.name
-      : undefined;
+    : flag === "--node"
+      ? "node"
+      : verb.name !== "create" && takesObjects(command)
+        ? noun.name
+        : undefined;
   if (subject === undefined) return [];
   const at = before.findIndex((word) => word === "-s" || word === "--socket");
   const context = start(at >= 0 && before[at + 1] ? { socket: before[at + 1]! } : {});
@@ -47,5 +49,5 @@ function flagNames({ flags }: AnyCommand): string[] {
 
 /** Arguments of `create` are new names; those of other verbs are objects there are. */
 function takesObjects({ arguments: text = "" }: AnyCommand): boolean {
-  return /^[<[](service|node|task|network|secret|config|cluster)/.test(text);
+  return /^[<[](service|node|task|network|secret|config|cluster|image)/.test(text);
 }

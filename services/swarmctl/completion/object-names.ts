@@ -8,10 +8,21 @@ import {
   ListTasksRequest,
 } from "@starling/api";
 import type { GrpcClient } from "../client/grpc-client.ts";
+import { listImages, merge } from "../image/gather.ts";
 
 const named = ({ spec }: { readonly spec: { readonly annotations: { readonly name: string } } }) =>
   spec.annotations.name;
 const { methods } = Control;
+/** A node that does not answer must not hold up a shell. */
+const imagesTimeoutMs = 2_000;
+
+/** Names of the images of all nodes that answer. */
+async function imageNames(client: GrpcClient): Promise<string[]> {
+  const { nodes } = await client.call(methods.listNodes, ListNodesRequest.create());
+  const context = { client, signal: AbortSignal.timeout(imagesTimeoutMs) };
+  const outcomes = await listImages(context, nodes);
+  return [...new Set(merge(outcomes).flatMap(({ references }) => references))];
+}
 
 const lists: Readonly<Record<string, (client: GrpcClient) => Promise<string[]>>> = {
   service: async (client) =>
@@ -21,6 +32,7 @@ const lists: Readonly<Record<string, (client: GrpcClient) => Promise<string[]>>>
   secret: async (client) => (await client.call(methods.listSecrets, ListSecretsRequest.create())).secrets.map(named),
   config: async (client) => (await client.call(methods.listConfigs, ListConfigsRequest.create())).configs.map(named),
   task: async (client) => (await client.call(methods.listTasks, ListTasksRequest.create())).tasks.map(({ id }) => id),
+  image: imageNames,
   node: async (client) =>
     (await client.call(methods.listNodes, ListNodesRequest.create())).nodes.map(
       ({ id, description }) => description?.hostname || id,

@@ -76,8 +76,25 @@ export class BlobStore {
     await rm(this.path(digest), { force: true });
   }
 
+  /** A whole file of `tmp` whose digest the caller has checked becomes this blob. */
+  async adopt(digest: string, file: string): Promise<void> {
+    if (await this.has(digest)) return;
+    await rename(file, this.path(digest));
+    await syncFolder(join(this.#folder, "blobs/sha256"));
+  }
+
+  /** Bytes of a blob; undefined when it is not here. */
+  size(digest: string): Promise<number | undefined> {
+    return sizeOf(this.path(digest));
+  }
+
   async list(): Promise<readonly string[]> {
     return (await readdir(join(this.#folder, "blobs/sha256"))).map((name) => `sha256:${name}`);
+  }
+
+  /** Digests of blobs whose download has begun. */
+  async listIngest(): Promise<readonly string[]> {
+    return (await readdir(join(this.#folder, "ingest"))).map((name) => `sha256:${name}`);
   }
 }
 

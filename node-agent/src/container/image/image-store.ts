@@ -1,8 +1,9 @@
-import { mkdir, readdir, readFile, rm, utimes } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, stat, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { digestOf, hexOf, type ImageConfig, parseImageConfig } from "@starling/registry";
 import { BlobStore } from "./blob-store.ts";
-import { writeDurably } from "./durable.ts";
+import { syncFolder, writeDurably } from "./durable.ts";
+import { ImageGuard } from "./image-guard.ts";
 import { LayerStore } from "./layer-store.ts";
 
 /** An image that is wholly on this host. */
@@ -23,10 +24,12 @@ export interface ImageRecord {
 }
 
 /** What refs/<digest of the reference>.json holds. */
-interface ReferenceRecord {
+export interface ReferenceRecord {
   readonly version: 1;
   readonly reference: string;
   readonly digest: string;
+  /** An archive gave it: it means this image until it is removed, and no registry is asked. */
+  readonly loaded?: boolean;
 }
 
 /**
@@ -38,17 +41,19 @@ interface ReferenceRecord {
 export class ImageStore {
   readonly blobs: BlobStore;
   readonly layers: LayerStore;
-  readonly #folder: string;
+  /** Between those who use images and those who remove them. */
+  readonly guard = new ImageGuard();
+  readonly folder: string;
 
   constructor(folder: string) {
-    this.#folder = folder;
+    this.folder = folder;
     this.blobs = new BlobStore(folder);
     this.layers = new LayerStore(folder);
   }
 
   async open(): Promise<void> {
-    await rm(this.#tmp, { recursive: true, force: true });
-    for (const name of ["images", "refs", "tmp"]) await mkdir(join(this.#folder, name), { recursive: true });
+    await rm(this.tmp, { recursive: true, force: true });
+    for (const name of ["images", "refs", "tmp"]) await mkdir(join(this.folder, name), { recursive: true });
     await this.blobs.open();
     await this.layers.open();
   }
@@ -77,7 +82,7 @@ export class ImageStore {
 
   /** The image is whole from here on. */
   async putImage(digest: string, record: ImageRecord): Promise<void> {
-    await writeDurably(this.#image(digest), JSON.stringify(record), this.#tmp);
+    await writeDurably(this.#image(digest), JSON.stringify(record), this.tmp);
   }
 
   /** The image is wanted now: what was wanted long ago is removed first. */
@@ -85,36 +90,70 @@ export class ImageStore {
     await utimes(this.#image(digest), nowMs / 1000, nowMs / 1000);
   }
 
-  /** What `reference` was last resolved to. */
-  async resolved(reference: string): Promise<string | undefined> {
-    try {
-      return (JSON.parse(await readFile(this.#ref(reference), "utf8")) as ReferenceRecord).digest;
-    } catch {
-      return undefined;
-    }
+  /** When the image was last wanted; 0 when it is not here. */
+  async usedAtMs(digest: string): Promise<number> {
+    return await stat(this.#image(digest)).then(
+      ({ mtimeMs }) => mtimeMs,
+      () => 0,
+    );
   }
 
-  async setResolved(reference: string, digest: string): Promise<void> {
-    const record: ReferenceRecord = { version: 1, reference, digest };
-    await writeDurably(this.#ref(reference), JSON.stringify(record), this.#tmp);
+  /** What `reference` was last resolved to. */
+  async resolved(reference: string): Promise<string | undefined> {
+    return (await this.reference(reference))?.digest;
+  }
+
+  async reference(reference: string): Promise<ReferenceRecord | undefined> {
+    return readReference(this.#ref(reference));
+  }
+
+  async setResolved(reference: string, digest: string, options: { readonly loaded?: boolean } = {}): Promise<void> {
+    const record: ReferenceRecord = { version: 1, reference, digest, ...(options.loaded ? { loaded: true } : {}) };
+    await writeDurably(this.#ref(reference), JSON.stringify(record), this.tmp);
+  }
+
+  /** All references that mean something here. */
+  async references(): Promise<readonly ReferenceRecord[]> {
+    const names = await readdir(join(this.folder, "refs"));
+    const records = await Promise.all(names.map((name) => readReference(join(this.folder, "refs", name))));
+    return records.filter((record) => record !== undefined);
+  }
+
+  /** Forgets references, then images; on the disk when it resolves. What they name is nobody's then. */
+  async forget(references: readonly string[], digests: readonly string[]): Promise<void> {
+    for (const reference of references) await rm(this.#ref(reference), { force: true });
+    if (references.length > 0) await syncFolder(join(this.folder, "refs"));
+    for (const digest of digests) await rm(this.#image(digest), { force: true });
+    if (digests.length > 0) await syncFolder(join(this.folder, "images"));
   }
 
   /** Digests of all images here. */
   async list(): Promise<readonly string[]> {
-    const names = await readdir(join(this.#folder, "images"));
+    const names = await readdir(join(this.folder, "images"));
     return names.filter((name) => name.endsWith(".json")).map((name) => `sha256:${name.slice(0, -".json".length)}`);
   }
 
-  get #tmp(): string {
-    return join(this.#folder, "tmp");
+  /** For what is being made, on the same file system. */
+  get tmp(): string {
+    return join(this.folder, "tmp");
   }
 
   #image(digest: string): string {
-    return join(this.#folder, "images", `${hexOf(digest)}.json`);
+    return join(this.folder, "images", `${hexOf(digest)}.json`);
   }
 
   #ref(reference: string): string {
     // References may be longer than file names.
-    return join(this.#folder, "refs", `${hexOf(digestOf(Buffer.from(reference)))}.json`);
+    return join(this.folder, "refs", `${hexOf(digestOf(Buffer.from(reference)))}.json`);
+  }
+}
+
+async function readReference(path: string): Promise<ReferenceRecord | undefined> {
+  try {
+    const record = JSON.parse(await readFile(path, "utf8")) as ReferenceRecord;
+    return record.version === 1 ? record : undefined;
+  } catch {
+    // Absent or torn: resolved anew.
+    return undefined;
   }
 }

@@ -15,10 +15,13 @@ const layersAtOnce = 3;
 const received = metrics.counter("starling_image_bytes_received_total", "Bytes of layers downloaded.", ["from"]);
 
 interface Source {
-  readonly image: ImageReference;
+  /** Undefined: only blobs that are here already are used, e.g. an archive's. */
+  readonly image: ImageReference | undefined;
   readonly credentials: RegistryCredentials | undefined;
   readonly progress: PullProgress;
 }
+
+type RemoteSource = Source & { readonly image: ImageReference };
 
 /**
  * Downloads layers and unpacks them on the way; each once, whoever wants it. A download that ended in the middle goes on
@@ -51,7 +54,7 @@ export class LayerPuller {
 
   /** Names of the layers' folders, lowest first. Throws when one cannot be had, after the others have ended. */
   async pull(
-    image: ImageReference,
+    image: ImageReference | undefined,
     options: {
       readonly layers: readonly Descriptor[];
       readonly diffIds: readonly string[];
@@ -105,12 +108,15 @@ export class LayerPuller {
       } catch (error) {
         if (!(error instanceof BadImageError)) throw error;
         await this.#store.blobs.remove(layer.digest);
+        if (source.image === undefined) throw error;
         source.progress.add(-layer.size);
       }
     }
-    const peers = this.#sharing?.download(layer.digest, source.image.digest);
+    const { image } = source;
+    if (image === undefined) throw new BadImageError(`layer ${layer.digest}: its content is missing`);
+    const peers = this.#sharing?.download(layer.digest, image.digest);
     try {
-      return await this.#fetch(layer, source, peers);
+      return await this.#fetch(layer, { ...source, image }, peers);
     } catch (error) {
       peers?.end();
       throw error;
@@ -118,7 +124,7 @@ export class LayerPuller {
   }
 
   /** Downloads until what comes is what it should be, or is not although all of it was the registry's. */
-  async #fetch(layer: WantedLayer, source: Source, peers: PeerDownload | undefined): Promise<string | undefined> {
+  async #fetch(layer: WantedLayer, source: RemoteSource, peers: PeerDownload | undefined): Promise<string | undefined> {
     for (;;) {
       const kept = await this.#store.blobs.ingested(layer.digest);
       try {
@@ -139,7 +145,11 @@ export class LayerPuller {
     return (await this.#store.layers.put(layer, { blob, feed: undefined, signal: this.#signal })).name;
   }
 
-  async #download(layer: WantedLayer, source: Source, peers: PeerDownload | undefined): Promise<string | undefined> {
+  async #download(
+    layer: WantedLayer,
+    source: RemoteSource,
+    peers: PeerDownload | undefined,
+  ): Promise<string | undefined> {
     const { blobs, layers } = this.#store;
     const offset = await blobs.ingested(layer.digest);
     if (offset > layer.size) {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type Feed, UnpackError, type UnpackedLayer, unpackLayer } from "@starling/native";
 import { BadImageError, chainIdOf, hexOf } from "@starling/registry";
 import { hostBootId } from "../boot.ts";
-import { writeDurably } from "./durable.ts";
+import { syncFolder, writeDurably } from "./durable.ts";
 
 /** A layer's uncompressed size at most: against archives that explode. */
 const contentMax = 64 * 2 ** 30;
@@ -65,7 +65,7 @@ export class LayerStore {
 
   /** The folder of the layer, if it was unpacked before. */
   async find(diffIds: readonly string[]): Promise<string | undefined> {
-    for (const name of [aloneName(diffIds), chainName(diffIds)]) if (await this.has(name)) return name;
+    for (const name of layerNames(diffIds)) if (await this.has(name)) return name;
     return undefined;
   }
 
@@ -73,12 +73,20 @@ export class LayerStore {
     return readdir(join(this.#folder, "layers"));
   }
 
-  /** Makes the layer's folder unfindable in one step, then removes it. */
-  async remove(name: string): Promise<void> {
-    const temporary = join(this.#folder, "tmp", randomUUID());
-    await rename(this.path(name), temporary).catch(ignoreAbsent);
-    await rm(this.#mark(name), { force: true });
-    await rm(temporary, { recursive: true, force: true });
+  /** Makes layers unfindable, each in one step, on the disk when it resolves. Gives what is left to remove, below tmp/. */
+  async retire(names: readonly string[]): Promise<readonly string[]> {
+    const left: string[] = [];
+    for (const name of names) {
+      const temporary = join(this.#folder, "tmp", randomUUID());
+      await rename(this.path(name), temporary).catch(ignoreAbsent);
+      left.push(temporary);
+    }
+    if (names.length > 0) await syncFolder(join(this.#folder, "layers"));
+    for (const name of names) {
+      this.#unsynced.delete(name);
+      await rm(this.#mark(name), { force: true });
+    }
+    return left;
   }
 
   /**
@@ -165,6 +173,11 @@ function checkDigests(layer: UnpackedLayer, wanted: WantedLayer): void {
   if (layer.diffId !== diffId) {
     throw new BadImageError(`layer ${wanted.digest}: unpacks to ${layer.diffId}, its image says ${diffId}`);
   }
+}
+
+/** Names that a layer's folder may have. */
+export function layerNames(diffIds: readonly string[]): readonly string[] {
+  return [aloneName(diffIds), chainName(diffIds)];
 }
 
 function aloneName(diffIds: readonly string[]): string {

@@ -15,8 +15,11 @@ import {
   readLimited,
 } from "@starling/registry";
 import { FatalTaskError, TemporaryError } from "../../exec/controller.ts";
+import { describeFullDisk, isDiskFull } from "./disk-space.ts";
+import { type ImageUser, PinHold } from "./image-guard.ts";
 import type { ImageStore, StoredImage } from "./image-store.ts";
 import { LayerPuller } from "./layer-puller.ts";
+import { layerNames } from "./layer-store.ts";
 import { type OnProgress, PullProgress } from "./progress.ts";
 import type { LayerSharing } from "./sharing/layer-sharing.ts";
 import { withRetries } from "./transfer.ts";
@@ -27,6 +30,9 @@ const smallBlobMaxBytes = 4 << 20;
 interface Pull {
   readonly image: Promise<StoredImage>;
   readonly progress: PullProgress;
+  /** What it relies on, kept from being removed until all who wait for it have taken it. */
+  readonly hold: PinHold;
+  waiting: number;
 }
 
 /** Brings images onto the host. Two tasks that want one image, or one layer, share one download. */
@@ -38,6 +44,7 @@ export class ImagePuller {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #layers: LayerPuller;
+  readonly #makeRoom: () => Promise<boolean>;
   readonly #pulls = new Map<string, Pull>();
   readonly #closed = new AbortController();
 
@@ -49,8 +56,11 @@ export class ImagePuller {
     readonly platform: Platform;
     readonly clock: Clock;
     readonly log: Logger;
+    /** Called when the disk is full: removes what nobody uses, and says whether that freed anything. */
+    readonly makeRoom?: () => Promise<boolean>;
   }) {
     this.#store = options.store;
+    this.#makeRoom = options.makeRoom ?? (async () => false);
     this.#registry = options.registry;
     this.#sharing = options.sharing;
     this.#platform = options.platform;
@@ -59,19 +69,30 @@ export class ImagePuller {
     this.#layers = new LayerPuller({ ...options, signal: this.#closed.signal });
   }
 
+  /** Layers of archives are unpacked like those that are pulled. */
+  get layers(): LayerPuller {
+    return this.#layers;
+  }
+
   /** Ends what is being pulled. */
   close(): void {
     this.#closed.abort(new SwarmError("Cancelled", "images: closed"));
   }
 
   /**
-   * The image that `reference` names, all of it on this host. A reference with a digest that is here asks nobody; a tag
-   * asks its registry what it means now, and means what it meant before when the registry is away or refuses. Throws FatalTaskError
-   * (no such image, access denied, damaged) or TemporaryError.
+   * The image that `reference` names, all of it on this host. A reference with a digest that is here asks nobody, and so does
+   * a tag that an archive gave; any other tag asks its registry what it means now, and means what it meant before when the
+   * registry is away or refuses. Nothing of it is removed until `store.guard.unuse(user.taskId)`. Throws FatalTaskError (no
+   * such image, access denied, damaged) or TemporaryError.
    */
   async pull(
     reference: string,
-    options: { readonly registryAuth: string; readonly signal: AbortSignal; readonly onProgress?: OnProgress },
+    options: {
+      readonly registryAuth: string;
+      readonly signal: AbortSignal;
+      readonly onProgress?: OnProgress;
+      readonly user?: ImageUser;
+    },
   ): Promise<StoredImage> {
     let image: ImageReference;
     try {
@@ -83,17 +104,29 @@ export class ImagePuller {
     let pull = this.#pulls.get(key);
     if (pull === undefined) {
       const progress = new PullProgress(this.#clock);
-      const pulled = this.#pull(image, parseRegistryAuth(options.registryAuth), progress);
-      pull = { image: pulled.finally(() => this.#pulls.delete(key)), progress };
+      const hold = new PinHold(this.#store.guard);
+      const pulled = this.#pull(image, { credentials: parseRegistryAuth(options.registryAuth), progress, hold });
+      pull = { image: pulled.finally(() => this.#pulls.delete(key)), progress, hold, waiting: 0 };
       // Waiters may all have gone when it fails.
       pull.image.catch(() => {});
       this.#pulls.set(key, pull);
     }
     const unlisten = pull.progress.listen(options.onProgress ?? (() => {}));
+    pull.waiting++;
     try {
-      return await withSignal(pull.image, options.signal);
+      const stored = await withSignal(pull.image, options.signal);
+      if (options.user !== undefined) this.#store.guard.use(options.user, stored.digest);
+      return stored;
     } finally {
       unlisten();
+      pull.waiting--;
+      const { image: settled, hold } = pull;
+      const current = pull;
+      const release = () => {
+        if (current.waiting === 0) hold.release();
+      };
+      // Who waits is counted, so the last one to leave lets go; a pull that all have left goes on by itself.
+      settled.then(release, release);
     }
   }
 
@@ -103,24 +136,18 @@ export class ImagePuller {
     return digest === undefined ? undefined : this.#store.image(digest);
   }
 
-  async #pull(
-    image: ImageReference,
-    credentials: RegistryCredentials | undefined,
-    progress: PullProgress,
-  ): Promise<StoredImage> {
+  async #pull(image: ImageReference, source: PullSource): Promise<StoredImage> {
     const name = displayName(image);
     try {
-      return await this.#pullFresh(image, credentials, progress);
+      return await this.#pullWithRoom(image, source);
     } catch (error) {
       if (error instanceof BadImageError) throw new FatalTaskError(`image ${name}: ${error.message}`);
-      if (/\b(ENOSPC|EDQUOT)\b/.test((error as Error).message)) {
-        throw new TemporaryError(
-          `image ${name}: no space left on this node's disk for images: ${(error as Error).message}`,
-        );
+      if (isDiskFull(error)) {
+        const remedy = "free space on that disk, or remove images that nothing uses: swarmctl image prune --all";
+        throw new TemporaryError(`image ${name}: ${await describeFullDisk(this.#store.folder)}: ${remedy}`);
       }
       this.#closed.signal.throwIfAborted();
-      const digest = await this.#store.resolved(name);
-      const known = digest === undefined ? undefined : await this.#store.image(digest);
+      const known = await this.#known(name, source.hold);
       if (known === undefined) throw asTaskError(error);
       // As Docker does: what is here is used when the registry is away, or takes these credentials no more.
       this.#log.warn("not pulled, using the image as pulled before", { image: name, error });
@@ -128,25 +155,35 @@ export class ImagePuller {
     }
   }
 
-  async #pullFresh(
-    image: ImageReference,
-    credentials: RegistryCredentials | undefined,
-    progress: PullProgress,
-  ): Promise<StoredImage> {
+  /** On a full disk what nobody uses makes way, once. */
+  async #pullWithRoom(image: ImageReference, source: PullSource): Promise<StoredImage> {
+    try {
+      return await this.#pullFresh(image, source);
+    } catch (error) {
+      if (!isDiskFull(error) || !(await this.#makeRoom())) throw error;
+      this.#log.info("disk was full, pulling again", { image: displayName(image) });
+      return this.#pullFresh(image, source);
+    }
+  }
+
+  async #pullFresh(image: ImageReference, source: PullSource): Promise<StoredImage> {
+    const { credentials, progress, hold } = source;
     const name = displayName(image);
-    const here = image.digest === "" ? undefined : await this.#byDigest(image);
+    const here = image.digest === "" ? await this.#loaded(name, hold) : await this.#byDigest(image, hold);
     if (here !== undefined) return this.#remember(name, here);
-    const { digest, text } = await this.#manifest(image, image.digest || image.tag || "latest", credentials);
+    const { digest, text } = await this.#manifest(image, image.digest || image.tag || "latest", source);
     const manifest = parseManifest(text);
-    const chosen = manifest.kind === "image" ? { digest, manifest } : await this.#ofIndex(image, manifest, credentials);
+    const chosen = manifest.kind === "image" ? { digest, manifest } : await this.#ofIndex(image, manifest, source);
+    const { config: configBlob, layers } = chosen.manifest;
+    await hold.pin([chosen.digest, configBlob.digest, ...layers.map((layer) => layer.digest)]);
     const known = await this.#store.image(chosen.digest);
     if (known !== undefined) return this.#remember(name, known);
-    const { config: configBlob, layers } = chosen.manifest;
     const configText = await this.#config(image, configBlob, credentials);
     const { diffIds } = parseImageConfig(configText);
     if (diffIds.length !== layers.length) {
       throw new BadImageError(`manifest has ${layers.length} layers, its config ${diffIds.length}`);
     }
+    await hold.pin(diffIds.flatMap((_id, i) => layerNames(diffIds.slice(0, i + 1))));
     this.#log.info("pulling image", { image: name, digest: chosen.digest, layers: layers.length });
     const folders = await this.#layers.pull(image, { layers, diffIds, credentials, progress });
     await this.#store.putImage(chosen.digest, {
@@ -159,35 +196,54 @@ export class ImagePuller {
     return this.#remember(name, stored);
   }
 
+  /** What `name` meant when it was last resolved. */
+  async #known(name: string, hold: PinHold): Promise<StoredImage | undefined> {
+    const digest = await this.#store.resolved(name);
+    return digest === undefined ? undefined : this.#pinned(digest, hold);
+  }
+
+  /** The image that an archive gave this name. */
+  async #loaded(name: string, hold: PinHold): Promise<StoredImage | undefined> {
+    const reference = await this.#store.reference(name);
+    return reference?.loaded ? this.#pinned(reference.digest, hold) : undefined;
+  }
+
   /** The image that a digest names, or the one for this platform of an index, when they are here. */
-  async #byDigest(image: ImageReference): Promise<StoredImage | undefined> {
-    const direct = await this.#store.image(image.digest);
+  async #byDigest(image: ImageReference, hold: PinHold): Promise<StoredImage | undefined> {
+    const direct = await this.#pinned(image.digest, hold);
     if (direct !== undefined) return direct;
     const bytes = await this.#store.blobs.read(image.digest);
     if (bytes === undefined) return undefined;
     const manifest = parseManifest(bytes.toString("utf8"));
     const entry = manifest.kind === "index" ? choosePlatform(manifest.manifests, this.#platform) : undefined;
-    return entry === undefined ? undefined : this.#store.image(entry.digest);
+    return entry === undefined ? undefined : this.#pinned(entry.digest, hold);
+  }
+
+  /** The image, pinned before it is looked for. */
+  async #pinned(digest: string, hold: PinHold): Promise<StoredImage | undefined> {
+    await hold.pin([digest]);
+    return this.#store.image(digest);
   }
 
   async #ofIndex(
     image: ImageReference,
     index: ReturnType<typeof parseManifest> & { readonly kind: "index" },
-    credentials: RegistryCredentials | undefined,
+    source: PullSource,
   ) {
     const entry = choosePlatform(index.manifests, this.#platform);
     if (entry === undefined) {
       const own = `${this.#platform.os}/${this.#platform.architecture}`;
       throw new BadImageError(`no manifest for ${own} (it has: ${platformNames(index.manifests)})`);
     }
-    const { text } = await this.#manifest(image, entry.digest, credentials);
+    const { text } = await this.#manifest(image, entry.digest, source);
     const manifest = parseManifest(text);
     if (manifest.kind === "index") throw new BadImageError("an index within an index");
     return { digest: entry.digest, manifest };
   }
 
   /** A manifest or index, kept: by its digest it is asked for once. */
-  async #manifest(image: ImageReference, tagOrDigest: string, credentials: RegistryCredentials | undefined) {
+  async #manifest(image: ImageReference, tagOrDigest: string, { credentials, hold }: PullSource) {
+    if (tagOrDigest.includes(":")) await hold.pin([tagOrDigest]);
     const kept = tagOrDigest.includes(":") ? await this.#store.blobs.read(tagOrDigest) : undefined;
     if (kept !== undefined) return { digest: tagOrDigest, text: kept.toString("utf8") };
     const { signal } = this.#closed;
@@ -196,6 +252,7 @@ export class ImagePuller {
         clock: this.#clock,
         signal,
       });
+      await hold.pin([named.digest]);
       await this.#store.blobs.put(named.digest, Buffer.from(named.text));
       return named;
     };
@@ -248,6 +305,12 @@ export class ImagePuller {
     await this.#store.touch(image.digest, this.#clock.now());
     return image;
   }
+}
+
+interface PullSource {
+  readonly credentials: RegistryCredentials | undefined;
+  readonly progress: PullProgress;
+  readonly hold: PinHold;
 }
 
 /** What a registry's refusal, or its absence, means for a task. */

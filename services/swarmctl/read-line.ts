@@ -7,9 +7,17 @@ import { Writable } from "node:stream";
  * the signal aborts.
  */
 export async function readSecret(prompt: string, signal: AbortSignal): Promise<string> {
-  const mute = new Writable({ write: (_chunk, _encoding, done) => done() });
+  return await read(prompt, new Writable({ write: (_chunk, _encoding, done) => done() }), signal);
+}
+
+/** As readSecret, showing what is typed. */
+export async function readLine(prompt: string, signal: AbortSignal): Promise<string> {
+  return await read(prompt, stderr, signal);
+}
+
+async function read(prompt: string, echo: NodeJS.WritableStream, signal: AbortSignal): Promise<string> {
   if (stdin.isTTY) stderr.write(prompt);
-  const lines = createInterface({ input: stdin, output: mute, terminal: stdin.isTTY ?? false, signal });
+  const lines = createInterface({ input: stdin, output: echo, terminal: stdin.isTTY ?? false, signal });
   // A terminal in raw mode hands Ctrl-C to its reader.
   lines.once("SIGINT", () => process.kill(process.pid, "SIGINT"));
   try {
@@ -19,6 +27,6 @@ export async function readSecret(prompt: string, signal: AbortSignal): Promise<s
     });
   } finally {
     lines.close();
-    if (stdin.isTTY) stderr.write("\n");
+    if (stdin.isTTY && echo !== stderr) stderr.write("\n");
   }
 }

@@ -1,0 +1,1 @@
+export { createNodeCalls, type NodeCallsOptions } from "./node-calls.ts";
