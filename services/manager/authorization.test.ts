@@ -3,7 +3,15 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import * as grpc from "@grpc/grpc-js";
-import { BlacklistedCertificate, Health, HealthCheckRequest, NodeImages, registry, Unlock } from "@starling/api";
+import {
+  BlacklistedCertificate,
+  Health,
+  HealthCheckRequest,
+  NodeImages,
+  NodeVolumes,
+  registry,
+  Unlock,
+} from "@starling/api";
 import { addService, managerRole, workerRole } from "@starling/api/rpc";
 import { newId, nullLogger, systemClock, systemRandom } from "@starling/base";
 import { bootstrapIdentity, type NodeIdentity, newCertificateRequest, RootCA, serverCredentials } from "@starling/ca";
@@ -51,7 +59,7 @@ function methods(): Method[] {
     })),
   );
   // Unlock is served on the local socket only, what nodes are asked by no port at all.
-  const elsewhere: readonly string[] = [Unlock.name, NodeImages.name];
+  const elsewhere: readonly string[] = [Unlock.name, NodeImages.name, NodeVolumes.name];
   const ours = Object.values(registry.services).filter(
     ({ name }) => name.startsWith("starling.v1.") && !elsewhere.includes(name),
   );

@@ -164,6 +164,20 @@ export const nouns: readonly NounEntry[] = [
     ],
   },
   {
+    name: "volume",
+    summary: "Manage volumes of nodes",
+    verbs: [
+      { name: "inspect", summary: "Show a volume", load: async () => (await import("./volume/inspect.ts")).inspect },
+      { name: "ls", aliases: ls, summary: "List volumes", load: async () => (await import("./volume/ls.ts")).list },
+      {
+        name: "prune",
+        summary: "Remove volumes that no container has mounted",
+        load: async () => (await import("./volume/prune.ts")).prune,
+      },
+      { name: "rm", aliases: rm, summary: "Remove volumes", load: async () => (await import("./volume/rm.ts")).remove },
+    ],
+  },
+  {
     name: "registry",
     summary: "Manage credentials for registries",
     verbs: [

@@ -20,23 +20,29 @@ describe("a named volume", () => {
   afterAll(() => stage?.close());
   beforeEach(() => stage.showLogsOnFailure());
 
-  /** What the one task of the service, which runs, has in its volume. */
-  async function log(): Promise<{ readonly node: string; readonly lines: readonly string[] }> {
+  /** Once the one task of the service runs and its volume has so many lines: what they are. */
+  async function log(count: number): Promise<{ readonly node: string; readonly lines: readonly string[] }> {
     const [row] = await stage.running("db", 1, { on: m1 });
     const pid = await stage.pidOf(row!.id, { on: m1 });
-    const { stdout } = await stage.host(row!.node).exec(`cat /proc/${pid}/root/data/log`);
-    return { node: row!.node, lines: stdout.trim().split("\n") };
+    const { node } = row!;
+    const lines = await until(`${count} lines in the volume`, async () => {
+      const { stdout } = await stage.host(node).exec(`cat /proc/${pid}/root/data/log`);
+      const found = stdout.split("\n").slice(0, -1);
+      return found.length >= count ? found : undefined;
+    });
+    return { node, lines };
   }
 
   it("keeps what was written, and its task where that is, when the service is updated", async () => {
-    const first = await log();
+    const first = await log(1);
     expect(first.lines).toEqual([first.node]);
-    await stage.ctl(["service", "update", "--force", "db"]);
-    expect(await log()).toEqual({ node: first.node, lines: [first.node, first.node] });
+    await stage.ctl(["service", "update", "--detach", "--force", "db"]);
+    await until("its next task runs", async () => (await stage.tasks("db", { on: m1 })).length === 2);
+    expect(await log(2)).toEqual({ node: first.node, lines: [first.node, first.node] });
   });
 
   it("is waited for while its node is lost: no task begins with an empty one elsewhere", async () => {
-    const { node, lines } = await log();
+    const { node, lines } = await log(2);
     const host = stage.host(node);
     await host.kill();
     const waiting = await stage.task("db", "waits for its volume", (row) => row.error.includes('volume "data"'), {
@@ -48,11 +54,11 @@ describe("a named volume", () => {
     );
     await host.start();
     await stage.swarm.startNode(host);
-    expect(await log()).toEqual({ node, lines: [...lines, node] });
+    expect(await log(3)).toEqual({ node, lines: [...lines, node] });
   });
 
   it("is left behind when the service says so", async () => {
-    const { node } = await log();
+    const { node } = await log(3);
     await stage.ctl(["node", "update", "--availability", "drain", node]);
     await stage.task("db", "waits for its volume", (row) => row.error.includes('volume "data"'));
     await stage.ctl(["service", "update", "--detach", "--volume-placement", "anywhere", "db"]);
@@ -60,8 +66,32 @@ describe("a named volume", () => {
       const rows = await stage.tasks("db", { on: m1 });
       return rows.some((row) => row.currentState === "RUNNING" && row.node !== node && row.node !== "");
     });
-    const { node: other, lines } = await log();
+    const { node: other, lines } = await log(1);
     expect(other).not.toBe(node);
     expect(lines).toEqual([other]);
+  });
+
+  it("is listed with its node and its users, and removed where nobody uses it", async () => {
+    const { node } = await log(1);
+    const left = node === "w1" ? "w2" : "w1";
+    const [row] = await stage.running("db", 1);
+    const volumes = () =>
+      stage.json<{ name: string; node: string; usedBy: string[] }[]>(["volume", "ls", "--filter", "name=data"]);
+    const [user] = (await volumes()).find((volume) => volume.node === node)!.usedBy;
+    expect(user).toContain(row!.id);
+    expect(await volumes()).toMatchObject([
+      { name: "data", node: "w1", usedBy: node === "w1" ? [user] : [] },
+      { name: "data", node: "w2", usedBy: node === "w2" ? [user] : [] },
+    ]);
+    expect(await stage.ctl(["volume", "inspect", "data", "--node", left])).toContain(`"Node": "${left}"`);
+    expect(await stage.refusal(["volume", "rm", "data"])).toContain("each with its own content: name them by --node");
+    expect(await stage.refusal(["volume", "rm", "data", "--node", node])).toContain(`volume data is in use by ${user}`);
+    await stage.ctl(["volume", "rm", "data", "--node", left]);
+    expect((await volumes()).map((volume) => volume.node)).toEqual([node]);
+    await stage.ctl(["service", "rm", "db"]);
+    await until("nothing uses it", async () => (await volumes())[0]!.usedBy.length === 0);
+    expect(await stage.ctl(["volume", "prune", "--force"])).not.toContain("data");
+    expect(await stage.ctl(["volume", "prune", "--all", "--force"])).toContain(`${node}: data\n`);
+    expect(await volumes()).toEqual([]);
   });
 });

@@ -1,7 +1,7 @@
 import { lookup } from "node:dns/promises";
 import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import type { Task } from "@starling/api";
+import { type Task, taskName } from "@starling/api";
 import type { Clock } from "@starling/base";
 import type { Dependencies } from "../dependencies/dependencies.ts";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
@@ -29,6 +29,8 @@ export interface BundleContext {
 /** Of a container's data folder: names of the volumes it uses, of its own first. */
 interface VolumesFile {
   readonly version: 1;
+  /** Absent in files of an earlier swarmd. */
+  readonly taskName?: string;
   readonly anonymous: readonly string[];
   readonly named: readonly string[];
 }
@@ -60,6 +62,7 @@ export async function withBundle<T>(
   ]);
   await writeVolumesFile(data, {
     version: 1,
+    taskName: taskName(task),
     anonymous: wanted.volumes.filter(({ anonymous }) => anonymous).map(({ name }) => name),
     named: wanted.volumes.filter(({ anonymous }) => !anonymous).map(({ name }) => name),
   });
@@ -106,9 +109,7 @@ export async function withBundle<T>(
 }
 
 /** Volumes that a container with this data folder uses; its own, and those that outlive it. */
-export async function volumesOf(
-  dataFolder: string,
-): Promise<{ readonly anonymous: readonly string[]; readonly named: readonly string[] }> {
+export async function volumesOf(dataFolder: string): Promise<Pick<VolumesFile, "taskName" | "anonymous" | "named">> {
   const text = await readFile(join(dataFolder, "volumes.json"), "utf8").catch(() => undefined);
   if (text === undefined) return { anonymous: [], named: [] };
   return JSON.parse(text) as VolumesFile;

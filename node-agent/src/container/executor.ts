@@ -1,6 +1,6 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Node, type NodeDescription, NodeImages, type Task } from "@starling/api";
+import { type Node, type NodeDescription, NodeImages, NodeVolumes, type Task } from "@starling/api";
 import type { Clock, Logger } from "@starling/base";
 import { defaultRegistrySettings, RegistryClient, type RegistrySettings } from "@starling/registry";
 import { type NodeMethod, nodeMethods } from "../calls/node-service.ts";
@@ -19,6 +19,7 @@ import { readUsage } from "./image/image-usage.ts";
 import { nodeImagesHandlers } from "./image/node-images.ts";
 import { ImagePuller } from "./image/puller.ts";
 import { LayerSharing, type LayerSharingOptions } from "./image/sharing/layer-sharing.ts";
+import { nodeVolumesHandlers } from "./node-volumes.ts";
 import { VolumeStore } from "./volumes.ts";
 
 export interface ContainerExecutorOptions {
@@ -91,7 +92,12 @@ export class ContainerExecutor implements Executor {
     const { layers } = this.#images;
     const loading = { store, layers, platform, clock, log, makeRoom };
     const handlers = nodeImagesHandlers({ ...loading, collector: this.#collector, open: () => this.open() });
-    this.methods = nodeMethods(NodeImages, handlers);
+    const ofVolumes = nodeVolumesHandlers({
+      volumes: this.volumes,
+      users: () => this.#volumeUsers(),
+      open: () => this.open(),
+    });
+    this.methods = [...nodeMethods(NodeImages, handlers), ...nodeMethods(NodeVolumes, ofVolumes)];
     this.#host = {
       images: this.#images,
       imageGuard: store.guard,
@@ -154,18 +160,18 @@ export class ContainerExecutor implements Executor {
     return [...found];
   }
 
-  /** Ids of the tasks whose containers have a volume mounted, by the volume's name. */
-  async volumeUsers(): Promise<ReadonlyMap<string, readonly string[]>> {
+  /** Names of the tasks whose containers have a volume mounted, by the volume's name. */
+  async #volumeUsers(): Promise<ReadonlyMap<string, readonly string[]>> {
     const users = new Map<string, string[]>();
     for (const id of await readdir(join(this.#options.stateDir, "containers")).catch(() => [])) {
       const { bundle, data } = this.#folders(id);
-      const { anonymous, named } = await volumesOf(data);
+      const { taskName = id, anonymous, named } = await volumesOf(data);
       if (anonymous.length + named.length === 0) continue;
       const container = new ContainerProcess(bundle);
       const { t } = await container.state();
       container.close();
       if (t !== "created" && t !== "running") continue;
-      for (const name of [...anonymous, ...named]) users.set(name, [...(users.get(name) ?? []), id]);
+      for (const name of [...anonymous, ...named]) users.set(name, [...(users.get(name) ?? []), taskName]);
     }
     return users;
   }

@@ -26,6 +26,10 @@ interface VolumeFile extends LocalVolume {
 const removedPrefix = ".removed-";
 const namePattern = /^[A-Za-z0-9][\w.-]{1,254}$/;
 
+export function isVolumeName(name: string): boolean {
+  return namePattern.test(name);
+}
+
 /**
  * Volumes on disk: `<name>/_data` and `<name>/volume.json`. One process owns them. A volume whose filling was cut short
  * by a crash is emptied before it is filled again: no container had it by then.

@@ -49,5 +49,5 @@ function flagNames({ flags }: AnyCommand): string[] {
 
 /** Arguments of `create` are new names; those of other verbs are objects there are. */
 function takesObjects({ arguments: text = "" }: AnyCommand): boolean {
-  return /^[<[](service|node|task|network|secret|config|cluster|image)/.test(text);
+  return /^[<[](service|node|task|network|secret|config|cluster|image|volume)/.test(text);
 }
