@@ -60,6 +60,7 @@ import { firstManagerNode } from "./first-objects.ts";
 import { RegistryResolver } from "./image-resolver.ts";
 import { ManagerRoute } from "./leader-route.ts";
 import { Leadership } from "./leadership.ts";
+import { LoadedImagesResolver } from "./loaded-images.ts";
 import { unlockedHandlers } from "./locked.ts";
 import { StoreGauges } from "./metrics.ts";
 import { followRaftConfig } from "./raft-config.ts";
@@ -260,16 +261,16 @@ export class Manager {
       },
     });
     const logBroker = createLogBroker(shared);
+    const nodes = createNodeCalls(shared);
     const control = createControlHandlers({
       store,
       clock,
       log,
-      images: this.#images,
+      images: new LoadedImagesResolver({ registry: this.#images, nodes: nodes.asker, clock }),
       raft: { members: () => this.#raftMembers(), canRemoveMember: (raftId) => this.#raft.canRemoveMember(raftId) },
       rootCa: { next: (cluster, wanted) => nextRootCa(cluster, wanted, { identity, clock }) },
     });
     const network = createNetworkStateHandlers(shared);
-    const nodes = createNodeCalls(shared);
     const health = createHealthHandlers({
       Raft: () => (this.#serving ? "serving" : "not-serving"),
       ControlAPI: () => (this.#serving ? "serving" : "not-serving"),

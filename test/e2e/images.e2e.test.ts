@@ -16,6 +16,7 @@ interface ImageRow {
 }
 
 const app = "app.internal/app:1";
+const sleep = ["sleep", "infinity"];
 
 let stage: Stage;
 let folder: string;
@@ -24,15 +25,16 @@ let archive: string;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), "starling-images-"));
-  stage = await Stage.open("images", ["m1", "w1", "w2"]);
+  stage = await Stage.open("images", ["m1", "m2", "w1"]);
   await stage.create(
     "source",
-    ["--stop-grace-period", "1s", "--constraint", "node.hostname==w1"],
-    stage.image("tools"),
+    ["--stop-grace-period", "1s", "--constraint", "node.hostname==m2"],
+    stage.image("busybox"),
+    ...sleep,
   );
   await stage.running("source", 1);
   const saved = join(folder, "source.tar");
-  await stage.ctl(["image", "save", "--output", saved, stage.image("tools")]);
+  await stage.ctl(["image", "save", "--output", saved, stage.image("busybox")]);
   archive = join(folder, "app.tar");
   execFileSync("skopeo", [
     "copy",
@@ -54,32 +56,45 @@ const images = async (...args: string[]) =>
 
 describe("images of nodes", () => {
   it("are loaded onto one node, and its tasks start without a registry", async () => {
-    expect(await stage.ctl(["image", "load", "--input", archive, "--node", "w2"])).toBe(
-      `Loaded image: ${app} (node w2)\n`,
+    expect(await stage.ctl(["image", "load", "--input", archive, "--node", "w1"])).toBe(
+      `Loaded image: ${app} (node w1)\n`,
     );
-    expect(await images()).toMatchObject([{ tag: "1", nodes: ["w2"], usedBy: [] }]);
-    await stage.create("web", ["--stop-grace-period", "1s", "--constraint", "node.hostname==w2"], app);
+    expect(await images()).toMatchObject([{ tag: "1", nodes: ["w1"], usedBy: [] }]);
+    await stage.create("web", ["--stop-grace-period", "1s", "--constraint", "node.hostname==w1"], app, ...sleep);
     const [task] = await stage.running("web", 1);
-    expect((await images("--node", "w2"))[0]!.usedBy).toEqual([`${task!.name}.${task!.id}`]);
+    expect((await images("--node", "w1"))[0]!.usedBy).toEqual([`${task!.name}.${task!.id}`]);
   });
 
-  it("are loaded onto all nodes from a compressed stream", async () => {
+  it("run on nodes that were not given them, which get them from one that was", async () => {
+    await stage.create("every", ["--stop-grace-period", "1s", "--mode", "global"], app, ...sleep);
+    await stage.running("every", 3);
+    expect((await images())[0]!.nodes).toEqual(["m1", "m2", "w1"]);
+    await stage.ctl(["service", "rm", "every"]);
+    await until("only the node that was given it has it", async () => {
+      await stage.ctl(["image", "prune", "--all", "--force", "--node", "m1", "--node", "m2"]);
+      return (await images())[0]!.nodes.length === 1;
+    });
+  });
+
+  it("are loaded onto all nodes from a compressed stream, by a manager that does not lead", async () => {
     const packed = join(folder, "app.tar.gz");
     writeFileSync(packed, gzipSync(readFileSync(archive)));
-    expect(await stage.ctl(["image", "load", "--quiet"], { input: readFileSync(packed) })).toBe(`${app}\n`);
-    expect((await images())[0]!.nodes).toEqual(["m1", "w1", "w2"]);
+    expect(await stage.ctl(["image", "load", "--quiet"], { input: readFileSync(packed), on: stage.host("m2") })).toBe(
+      `${app}\n`,
+    );
+    expect((await images())[0]!.nodes).toEqual(["m1", "m2", "w1"]);
   });
 
   it("are not removed while a task uses them", async () => {
     const refused = await stage.swarm.ctl(["image", "rm", app]);
     expect(refused.code).toBe(1);
     expect(refused.stderr).toMatch(
-      /^Error: node w2: image app\.internal\/app:1 is in use by task web\.1\.\w+: remove or scale/,
+      /^Error: node w1: image app\.internal\/app:1 is in use by task web\.1\.\w+: remove or scale/,
     );
     // The other nodes have removed it.
-    expect((await images())[0]!.nodes).toEqual(["w2"]);
+    expect((await images())[0]!.nodes).toEqual(["w1"]);
     await stage.ctl(["image", "prune", "--all", "--force"]);
-    expect((await images())[0]!.nodes).toEqual(["w2"]);
+    expect((await images())[0]!.nodes).toEqual(["w1"]);
   });
 
   it("are saved as an archive that others read", async () => {

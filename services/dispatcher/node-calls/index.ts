@@ -1,1 +1,1 @@
-export { createNodeCalls, type NodeCallsOptions } from "./node-calls.ts";
+export { createNodeCalls, type NodeAsker, type NodeCallsOptions } from "./node-calls.ts";

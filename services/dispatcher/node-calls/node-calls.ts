@@ -1,4 +1,12 @@
-import { type NodeAccess, NodeCallEnd, NodeCallFrame, NodeCallNotice, type NodeCalls } from "@starling/api";
+import {
+  type MethodTable,
+  type NodeAccess,
+  NodeCallEnd,
+  NodeCallFrame,
+  NodeCallNotice,
+  NodeCallStart,
+  type NodeCalls,
+} from "@starling/api";
 import type { CallContext, Handlers } from "@starling/api/rpc";
 import { type Clock, codeName, type Millis, newId, SwarmError } from "@starling/base";
 import type { MemoryStore } from "@starling/store";
@@ -27,6 +35,19 @@ interface Call {
   isDone: boolean;
 }
 
+/** Asks connected nodes from within the leader. */
+export interface NodeAsker {
+  /** Ids of the nodes that can be asked now. */
+  readonly connected: readonly string[];
+  /** The node's answers to one request. Throws as NodeAccess.Call does. */
+  ask<Req, Res>(
+    nodeId: string,
+    method: MethodTable<Req, Res, boolean, boolean>,
+    request: Req,
+    signal: AbortSignal,
+  ): AsyncIterable<Res>;
+}
+
 export interface NodeCallsOptions {
   readonly store: MemoryStore;
   readonly clock: Clock;
@@ -40,6 +61,7 @@ export interface NodeCallsOptions {
 export function createNodeCalls({ store, clock }: NodeCallsOptions): {
   readonly access: Handlers<typeof NodeAccess>;
   readonly nodeCalls: Handlers<typeof NodeCalls>;
+  readonly asker: NodeAsker;
 } {
   const calls = new Map<string, Call>();
   /** The newest listening stream of each node. */
@@ -96,15 +118,29 @@ export function createNodeCalls({ store, clock }: NodeCallsOptions): {
     }
   }
 
+  async function* serve(requests: AsyncIterable<NodeCallFrame>, signal: AbortSignal): AsyncGenerator<NodeCallFrame> {
+    const call = await open(requests[Symbol.asyncIterator](), signal);
+    try {
+      yield* relay(call, signal);
+    } finally {
+      calls.delete(call.id);
+      call.over.abort(new SwarmError("Cancelled", "the caller went away"));
+    }
+  }
+
   return {
-    access: {
-      async *call(requests, { signal }) {
-        const call = await open(requests[Symbol.asyncIterator](), signal);
-        try {
-          yield* relay(call, signal);
-        } finally {
-          calls.delete(call.id);
-          call.over.abort(new SwarmError("Cancelled", "the caller went away"));
+    access: { call: (requests, { signal }) => serve(requests, signal) },
+    asker: {
+      get connected() {
+        return [...listeners.keys()];
+      },
+      async *ask(nodeId, method, request, signal) {
+        async function* requests() {
+          yield NodeCallFrame.create({ start: NodeCallStart.create({ nodeId, method: method.path }) });
+          yield NodeCallFrame.create({ message: method.request.encode(request) });
+        }
+        for await (const { message } of serve(requests(), signal)) {
+          if (message !== undefined) yield method.response.decode(message);
         }
       },
     },

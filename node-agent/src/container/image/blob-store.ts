@@ -81,6 +81,7 @@ export class BlobStore {
     if (await this.has(digest)) return;
     await rename(file, this.path(digest));
     await syncFolder(join(this.#folder, "blobs/sha256"));
+    this.onAdded?.(digest);
   }
 
   /** Bytes of a blob; undefined when it is not here. */
