@@ -86,6 +86,7 @@ it("whatever happens, one download of a blob is from the registry at most, and n
           expect(wish.notFrom).not.toContain(from);
           downloads.set(wish.nodeId, from);
         }
+        expect(board.downloads).toBe(downloads.size);
         const atRegistry = [...downloads.values()].filter((from) => from === undefined).length;
         expect(atRegistry).toBeLessThanOrEqual(1);
         if (waiting.size > 0) expect(downloads.size).toBeGreaterThan(0);

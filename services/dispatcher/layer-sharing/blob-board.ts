@@ -49,6 +49,12 @@ export class BlobBoard {
   readonly #entries = new Map<string, Entry>();
   /** Blobs in whose entries a node is. */
   readonly #ofNode = new Map<string, Set<string>>();
+  #downloads = 0;
+
+  /** Downloads under way. */
+  get downloads(): number {
+    return this.#downloads;
+  }
 
   /** The node has the blob; its download, if it had one, is over. */
   hold(nodeId: string, blob: string, nowMs: number): readonly Turn[] {
@@ -118,6 +124,7 @@ export class BlobBoard {
       const from = free?.[0];
       entry.waiting.delete(wish.nodeId);
       entry.downloads.set(wish.nodeId, { from, heardAtMs: nowMs });
+      this.#downloads++;
       if (free !== undefined) entry.holders.set(free[0], free[1] + 1);
       turns.push({ wish, from });
     }
@@ -129,7 +136,7 @@ export class BlobBoard {
   #release(entry: Entry, nodeId: string): void {
     entry.waiting.delete(nodeId);
     const from = entry.downloads.get(nodeId)?.from;
-    entry.downloads.delete(nodeId);
+    if (entry.downloads.delete(nodeId)) this.#downloads--;
     const uploads = from === undefined ? undefined : entry.holders.get(from);
     if (from !== undefined && uploads !== undefined) entry.holders.set(from, Math.max(0, uploads - 1));
   }

@@ -5,6 +5,7 @@ import {
   LayerWish,
   Node,
   NodeStatus,
+  NodeStatus_State,
   Task,
   TaskSpec,
   TaskState,
@@ -30,7 +31,7 @@ beforeEach(async () => {
       ["n2", "fd00::2"],
       ["n3", "10.0.0.3"],
     ] as const) {
-      tx.nodes.create(Node.create({ id, status: NodeStatus.create({ addr }) }));
+      tx.nodes.create(Node.create({ id, status: NodeStatus.create({ addr, state: NodeStatus_State.READY }) }));
       if (id === "n3") continue;
       const container = ContainerSpec.create({ image: `web:1@sha256:${image.toString("hex")}` });
       const spec = TaskSpec.create({ container });
@@ -103,6 +104,22 @@ it("the registry's turn passes on when the node that has it goes away", async ()
   second.send({ port: 4243, wishes: [wish] });
   const ended = first.next();
   first.leave();
+  expect(await ended).toBeUndefined();
+  expect((await next).sources).toMatchObject([{ nodeId: "" }]);
+});
+
+it("a node that counts as lost is nobody's source, and its turn passes on", async () => {
+  const [first, second] = [join("n1"), join("n2")];
+  const turn = first.next();
+  first.send({ port: 4243, wishes: [wish] });
+  await turn;
+  const next = second.next();
+  second.send({ port: 4243, wishes: [wish] });
+  const ended = first.next();
+  await store.update((tx) => {
+    const node = tx.nodes.get("n1")!;
+    tx.nodes.update({ ...node, status: { ...node.status, state: NodeStatus_State.DOWN } });
+  });
   expect(await ended).toBeUndefined();
   expect((await next).sources).toMatchObject([{ nodeId: "" }]);
 });

@@ -5,6 +5,7 @@ import {
   type LayerSharingRequest,
   LayerSharingResponse,
   LayerSource,
+  NodeStatus_State,
   TaskState,
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
@@ -56,6 +57,8 @@ class Sharing {
   readonly #board = new BlobBoard();
   readonly #streams = new Map<string, Stream>();
   #timer: Timer | undefined;
+  /** Ends the watch of the nodes; undefined without streams. */
+  #following: AbortController | undefined;
 
   constructor({ store, clock, log }: { readonly store: MemoryStore; readonly clock: Clock; readonly log: Logger }) {
     this.#store = store;
@@ -71,7 +74,7 @@ class Sharing {
     this.#end(this.#streams.get(nodeId));
     const stream: Stream = { nodeId, sources: [], grants: [], address: "", held: 0, isOver: false, wake: () => {} };
     this.#streams.set(nodeId, stream);
-    this.#watchSilence();
+    this.#following ??= this.#followNodes();
     const onAbort = () => this.#end(stream);
     signal.addEventListener("abort", onAbort, { once: true });
     void this.#read(stream, requests);
@@ -128,6 +131,7 @@ class Sharing {
 
   #tell(turns: readonly Turn[]): void {
     for (const { wish, from } of turns) {
+      this.#watchSilence();
       const stream = this.#streams.get(wish.nodeId);
       const giver = from === undefined ? undefined : this.#streams.get(from);
       if (giver !== undefined) {
@@ -147,15 +151,33 @@ class Sharing {
     if (this.#streams.get(stream.nodeId) === stream) this.#streams.delete(stream.nodeId);
     this.#tell(this.#board.leave(stream.nodeId, this.#clock.monotonic()));
     if (this.#streams.size > 0) return;
-    this.#timer?.cancel();
-    this.#timer = undefined;
+    this.#following?.abort();
+    this.#following = undefined;
+  }
+
+  /** A host that dies doesn't end its stream: what it had and fetched is had elsewhere as soon as its node counts as lost. */
+  #followNodes(): AbortController {
+    const abort = new AbortController();
+    const events = this.#store.watch({ kinds: ["node"], signal: abort.signal });
+    void (async () => {
+      for await (const event of events) {
+        if (event.kind !== "node" || event.action === "create") continue;
+        const isLost = event.action === "remove" || event.object.status.state !== NodeStatus_State.READY;
+        if (isLost) this.#end(this.#streams.get(event.object.id));
+      }
+    })().catch((error) => {
+      // Nodes that are lost are found out by their silence then.
+      if (!abort.signal.aborted)
+        this.#log.warn("layer sharing lost the store", { error: SwarmError.from(error).message });
+    });
+    return abort;
   }
 
   #watchSilence(): void {
     this.#timer ??= this.#clock.setTimer(expiryPeriodMs, () => {
       this.#timer = undefined;
       this.#tell(this.#board.expire(this.#clock.monotonic()));
-      if (this.#streams.size > 0) this.#watchSilence();
+      if (this.#board.downloads > 0) this.#watchSilence();
     });
   }
 

@@ -45,6 +45,8 @@ export class Conversation {
   readonly #moving = new Map<string, boolean>();
   #outbox: LayerSharingRequest[] = [];
   #wake = () => {};
+  /** While something is downloaded. */
+  #tick: Timer | undefined;
   #isConnected = false;
   /** Since when there is no manager to talk to. */
   #lostAtMs: Millis;
@@ -83,6 +85,7 @@ export class Conversation {
     try {
       const source = await promise;
       this.#moving.set(blob, true);
+      this.#tick ??= this.#clock.setTimer(tickMs, () => this.#tellMoving());
       return source;
     } finally {
       others.delete(asking);
@@ -118,7 +121,6 @@ export class Conversation {
       const ended = new AbortController();
       const onAbort = () => ended.abort(signal.reason);
       signal.addEventListener("abort", onAbort, { once: true });
-      const tick = this.#tick();
       try {
         this.#outbox = [];
         this.#isConnected = true;
@@ -133,7 +135,6 @@ export class Conversation {
       } finally {
         this.#isConnected = false;
         this.#lostAtMs = this.#clock.monotonic();
-        tick.cancel();
         ended.abort();
         this.#wake();
         signal.removeEventListener("abort", onAbort);
@@ -181,16 +182,11 @@ export class Conversation {
     this.#wake();
   }
 
-  #tick(): Timer {
-    let timer: Timer;
-    const again = () => {
-      const goingOn = [...this.#moving].filter(([, moved]) => moved).map(([blob]) => bytesOf(blob));
-      for (const blob of this.#moving.keys()) this.#moving.set(blob, false);
-      if (goingOn.length > 0) this.#send({ goingOn });
-      timer = this.#clock.setTimer(tickMs, again);
-    };
-    timer = this.#clock.setTimer(tickMs, again);
-    return { cancel: () => timer.cancel() };
+  #tellMoving(): void {
+    const goingOn = [...this.#moving].filter(([, moved]) => moved).map(([blob]) => bytesOf(blob));
+    for (const blob of this.#moving.keys()) this.#moving.set(blob, false);
+    if (goingOn.length > 0) this.#send({ goingOn });
+    this.#tick = this.#moving.size === 0 ? undefined : this.#clock.setTimer(tickMs, () => this.#tellMoving());
   }
 
   /** Those who ask wait for the next stream, for a while. */
