@@ -44,12 +44,17 @@ describe("an image that five hosts run", () => {
     await stage.host("w1").mustExec("tc qdisc add dev eth0 root tbf rate 4mbit burst 32kb latency 400ms");
     const flags = ["--constraint-rm", "node.hostname==w1", "--replicas-max-per-node", "1", "--replicas", "2"];
     await stage.ctl(["service", "update", "--detach", ...flags, "web"]);
+    // Some of nginx's layer of 4 MB; the others are small, or there.
     const takes = (host: string) =>
-      existsSync(ingest(host)) && readdirSync(ingest(host)).some((name) => statSync(join(ingest(host), name)).size > 0);
+      existsSync(ingest(host)) &&
+      readdirSync(ingest(host)).some(
+        (name) => (statSync(join(ingest(host), name), { throwIfNoEntry: false })?.size ?? 0) > 100_000,
+      );
     await until("a node takes a layer from w1", () => ["m1", "w2", "w3", "w4"].some(takes), { periodMs: 5 });
     await stage.host("w1").kill();
     await stage.running("web", 2);
-    expect([...blobRequests("web").values()].flat()).toContain("206");
+    // The layer that was on its way came from the registry again, or its rest; once, for both nodes that lacked it.
+    expect(Math.max(...[...blobRequests("web").values()].map((statuses) => statuses.length))).toBe(2);
     await stage.ctl(["service", "rm", "web"]);
   });
 
