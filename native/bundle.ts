@@ -22,6 +22,9 @@ export interface ProcessSpec {
   /** -1: unlimited. */
   readonly rlimits?: readonly { readonly name: string; readonly soft: number; readonly hard: number }[];
   readonly tty?: boolean;
+  /** Of the terminal when the program starts; both, 1 to 9999. */
+  readonly rows?: number;
+  readonly columns?: number;
   /** Of a container without a terminal: stdin stays open until an attached client ends it. */
   readonly openStdin?: boolean;
 }

@@ -72,7 +72,7 @@ Result<InitState> SetUp(const Spec& spec, const cgroup::Cgroup& cgroup) {
   state.process = std::move(process);
   state.process.under_init = spec.init;
   if (spec.process.tty) {
-    STARLING_ASSIGN(terminal, OpenTerminal());
+    STARLING_ASSIGN(terminal, OpenTerminal(spec.process.rows, spec.process.columns));
     state.terminal = std::move(terminal);
   }
   return state;
@@ -118,7 +118,7 @@ Result<Message> Expect(int sync, std::string_view wanted) {
   if (!process.ok()) FailChild(sync, process.error());
   Terminal terminal;
   if (spec.tty) {
-    auto opened = OpenTerminal();
+    auto opened = OpenTerminal(spec.rows, spec.columns);
     if (!opened.ok()) FailChild(sync, opened.error());
     terminal = std::move(*opened);
     if (!SendMessage(sync, "T", terminal.master.get()).ok()) _exit(kChildFailed);

@@ -174,7 +174,7 @@ Result<PreparedProcess> PrepareProcess(const ProcessSpec& spec) {
   return prepared;
 }
 
-Result<Terminal> OpenTerminal() {
+Result<Terminal> OpenTerminal(unsigned short rows, unsigned short columns) {
   Terminal terminal;
   terminal.master.reset(open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC));
   if (!terminal.master) return Error::Errno("open", "/dev/pts/ptmx");
@@ -182,6 +182,10 @@ Result<Terminal> OpenTerminal() {
   if (ioctl(terminal.master.get(), TIOCSPTLCK, &unlock) != 0) return Error::Errno("unlock", "terminal");
   terminal.slave.reset(ioctl(terminal.master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
   if (!terminal.slave) return Error::Errno("open", "terminal");
+  if (rows > 0 && columns > 0) {
+    winsize size = {rows, columns, 0, 0};
+    if (ioctl(terminal.master.get(), TIOCSWINSZ, &size) != 0) return Error::Errno("resize", "terminal");
+  }
   return terminal;
 }
 

@@ -33,12 +33,13 @@ Result<PreparedProcess> PrepareProcess(const ProcessSpec& spec);
 // Path for execve of args[0], looked up in PATH of `env` when it has no slash. REQUIRES: the container's root is ours.
 Result<std::string> FindProgram(const ProcessSpec& spec);
 
-// Opens a pseudo terminal of the container: the master, for whoever keeps the terminal, and the slave for the program.
+// Opens a pseudo terminal of the container: the master, for whoever keeps the terminal, and the slave for the program. With rows
+// and columns it has that size.
 struct Terminal {
   UniqueFd master;
   UniqueFd slave;
 };
-Result<Terminal> OpenTerminal();
+Result<Terminal> OpenTerminal(unsigned short rows = 0, unsigned short columns = 0);
 
 // Becomes the program. Returns only on failure; the message says what a user did wrong where it is his fault.
 // Every descriptor above 2 is closed by the execve.

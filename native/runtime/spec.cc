@@ -86,6 +86,8 @@ void ReadProcess(const json::Reader& reader, const ProcessSpec& fallback, Proces
   out.apparmor_profile = reader.String("appArmorProfile", fallback.apparmor_profile);
   out.selinux_label = reader.String("selinuxLabel", fallback.selinux_label);
   out.tty = reader.Bool("tty", fallback.tty);
+  out.rows = static_cast<unsigned short>(reader.Int("rows", fallback.rows, 0, 9999));
+  out.columns = static_cast<unsigned short>(reader.Int("columns", fallback.columns, 0, 9999));
   out.open_stdin = reader.Bool("openStdin", fallback.open_stdin);
   if (reader.Has("rlimits")) {
     out.rlimits.clear();

@@ -44,6 +44,9 @@ struct ProcessSpec {
   std::string selinux_label;
   std::vector<Rlimit> rlimits;
   bool tty = false;
+  // Of the terminal when the program starts; 0: as the kernel makes it.
+  unsigned short rows = 0;
+  unsigned short columns = 0;
   // Of a container without a terminal: standard input is a pipe that stays open until an attached client ends it.
   bool open_stdin = false;
 };

@@ -7,6 +7,7 @@ import {
   BlacklistedCertificate,
   Health,
   HealthCheckRequest,
+  NodeExec,
   NodeImages,
   NodeVolumes,
   registry,
@@ -45,6 +46,9 @@ if (missing) {
   console.error(`SKIPPED: ${text}`);
 }
 
+/** Unlock is served on the local socket only, what nodes are asked by no port at all. */
+const elsewhere: readonly string[] = [Unlock.name, NodeExec.name, NodeImages.name, NodeVolumes.name];
+
 /** Swarm's methods as the reference has them, and our own. */
 function methods(): Method[] {
   const wire = JSON.parse(readFileSync(reference, "utf8")) as {
@@ -58,8 +62,6 @@ function methods(): Method[] {
       roles: access ?? roles ?? [],
     })),
   );
-  // Unlock is served on the local socket only, what nodes are asked by no port at all.
-  const elsewhere: readonly string[] = [Unlock.name, NodeImages.name, NodeVolumes.name];
   const ours = Object.values(registry.services).filter(
     ({ name }) => name.startsWith("starling.v1.") && !elsewhere.includes(name),
   );
@@ -235,6 +237,18 @@ describe.skipIf(missing)("who may call what on a manager's remote API", () => {
       tx.clusters.update({ ...cluster, blacklistedCertificates });
     });
     expect(await wrongAnswers(address, callers[caller]!, methods())).toEqual([]);
+  });
+
+  it("what is served elsewhere, not even with a manager's certificate", async () => {
+    const services = Object.values(registry.services).filter(({ name }) => elsewhere.includes(name));
+    expect(services).toHaveLength(elsewhere.length);
+    const { credentials } = callers["manager"]!;
+    const options = { "grpc.use_local_subchannel_pool": 1, "grpc.ssl_target_name_override": managerRole };
+    const client = new grpc.Client(address, credentials, options);
+    for (const method of services.flatMap((service) => Object.values<Method>(service.methods))) {
+      expect(await answerOf(client, { ...method, responseStream: false }, new grpc.Metadata())).toBe("UNIMPLEMENTED");
+    }
+    client.close();
   });
 
   it("notices a service that checks no roles", async () => {

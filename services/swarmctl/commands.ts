@@ -25,6 +25,11 @@ export const nouns: readonly NounEntry[] = [
     summary: "Manage services",
     verbs: [
       { name: "create", summary: "Create a service", load: async () => (await import("./service/create.ts")).create },
+      {
+        name: "exec",
+        summary: "Run a command in a container of a service",
+        load: async () => (await import("./service/exec.ts")).exec,
+      },
       { name: "inspect", summary: "Show a service", load: async () => (await import("./service/inspect.ts")).inspect },
       {
         name: "logs",
@@ -114,6 +119,11 @@ export const nouns: readonly NounEntry[] = [
     name: "task",
     summary: "Manage tasks",
     verbs: [
+      {
+        name: "exec",
+        summary: "Run a command in a task's container",
+        load: async () => (await import("./task/exec.ts")).exec,
+      },
       { name: "inspect", summary: "Show a task", load: async () => (await import("./task/inspect.ts")).inspect },
       { name: "ls", aliases: ls, summary: "List tasks", load: async () => (await import("./task/ls.ts")).list },
       { name: "rm", aliases: rm, summary: "Remove tasks", load: async () => (await import("./task/rm.ts")).remove },

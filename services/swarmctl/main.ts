@@ -20,8 +20,11 @@ async function main(): Promise<number> {
     columns: process.stdout.isTTY ? process.stdout.columns || 80 : undefined,
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
-    outBytes: (bytes) =>
-      new Promise((resolve, reject) => process.stdout.write(bytes, (error) => (error ? reject(error) : resolve()))),
+    outBytes: (bytes, to = "stdout") =>
+      new Promise((resolve, reject) => process[to].write(bytes, (error) => (error ? reject(error) : resolve()))),
+    terminal: async () =>
+      process.stdin.isTTY && process.stdout.isTTY ? (await import("./terminal.ts")).ownTerminal : undefined,
+    onSignal: async (listener) => (await import("./terminal.ts")).listenToSignals(listener),
     inputStream: () => (process.stdin.isTTY ? undefined : process.stdin),
     async readInput() {
       const chunks: Uint8Array[] = [];

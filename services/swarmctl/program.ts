@@ -5,6 +5,7 @@ import { GrpcClient } from "./client/grpc-client.ts";
 import type { AnyCommand } from "./command.ts";
 import { type NounEntry, namedCommand, nouns } from "./commands.ts";
 import type { Context } from "./context.ts";
+import { ExitStatus } from "./exit-status.ts";
 import { configure, givenFlags, plainBooleans } from "./parse-flags.ts";
 import { UsageError } from "./usage-error.ts";
 import { version } from "./version.ts";
@@ -132,6 +133,10 @@ function report(thrown: unknown, { err, signal }: Surroundings): number {
   if (thrown instanceof UsageError) {
     err(`Error: ${thrown.message}\n`);
     return exitCodes.usage;
+  }
+  if (thrown instanceof ExitStatus) {
+    if (thrown.message !== "") err(`Error: ${thrown.message}\n`);
+    return thrown.code;
   }
   if (signal.aborted) return exitCodes.interrupted;
   err(`Error: ${SwarmError.from(thrown).message.replace(/\s*\n\s*/g, " ")}\n`);

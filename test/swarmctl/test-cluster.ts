@@ -129,6 +129,8 @@ export class TestCluster {
       readInput: async () => Buffer.from(given.input ?? ""),
       readSecret: async () => given.input ?? "",
       readLine: async () => given.input ?? "",
+      terminal: async () => undefined,
+      onSignal: async () => () => undefined,
       inputStream: () => Readable.from([Buffer.from(given.input ?? "")]),
       outBytes: async (bytes) => {
         out += Buffer.from(bytes).toString("latin1");

@@ -1,5 +1,14 @@
 import { readFileSync } from "node:fs";
-import { ContainerSpec, LogSubscriptionOptions, Task, TaskSpec } from "@starling/api";
+import {
+  ContainerSpec,
+  ExecRequest,
+  ExecResponse,
+  ExecStart,
+  LogSubscriptionOptions,
+  NodeExec,
+  Task,
+  TaskSpec,
+} from "@starling/api";
 import { newId } from "@starling/base";
 import { ShimError, type ShimStream } from "@starling/native";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -8,18 +17,19 @@ import { ContainerStage } from "./test-stage.ts";
 
 const { signal } = new AbortController();
 let stage: ContainerStage;
+const idleId = newId();
 let idle: ContainerController;
 
 beforeAll(async () => {
   stage = await ContainerStage.open();
-  idle = await started("sleep 1000");
+  idle = await started("sleep 1000", {}, idleId);
 });
 
 afterAll(() => stage?.close());
 
-async function started(script: string, spec: Partial<ContainerSpec> = {}): Promise<ContainerController> {
+async function started(script: string, spec: Partial<ContainerSpec> = {}, id = newId()): Promise<ContainerController> {
   const container = ContainerSpec.create({ image: stage.registry.image, command: ["sh", "-c", script], ...spec });
-  const of = Task.create({ id: newId(), nodeId: "n1", slot: 1, spec: TaskSpec.create({ container }) });
+  const of = Task.create({ id, nodeId: "n1", slot: 1, spec: TaskSpec.create({ container }) });
   const controller = stage.executor.controller(of);
   await controller.prepare(signal);
   await controller.start(signal);
@@ -73,7 +83,7 @@ describe("a program run in a container", () => {
 
   it("has a terminal that takes input, its size, and its keys", async () => {
     const script =
-      "trap 'echo interrupted; exit 130' INT; echo up; read line; stty size; tty; echo got $line; cat; sleep 1000";
+      "trap 'echo interrupted; exit 130' INT; echo up; read line; stty size; tty; echo got $line; cat; echo ended; while :; do sleep 0.02; done";
     const stream = await idle.exec({ args: ["sh", "-c", script], tty: true });
     await until(stream, "up");
     await stream.resize({ rows: 33, columns: 99 });
@@ -82,6 +92,7 @@ describe("a program run in a container", () => {
     expect(text).toContain("33 99\r\n/dev/pts/0\r\n");
     // End of file ends cat, the interrupt key the shell.
     await stream.end();
+    await until(stream, "ended");
     await stream.write(Buffer.from("\x03"));
     expect(await until(stream, "interrupted")).toContain("interrupted");
     expect(await stream.exitCode).toBe(130);
@@ -159,5 +170,62 @@ describe("a running container", () => {
     await controller.setPaused(false);
     await controller.terminate(signal);
     expect(await controller.stats()).toBeUndefined();
+  });
+});
+
+describe("a node that is asked to run a program", () => {
+  const method = () => stage.executor.methods.find(({ path }) => path === NodeExec.methods.exec.path)!;
+
+  /** Asks with these requests; what comes back is decoded. */
+  async function* ask(
+    requests: AsyncIterable<Partial<ExecRequest>> | readonly Partial<ExecRequest>[],
+    leaving = new AbortController().signal,
+  ): AsyncGenerator<ExecResponse> {
+    async function* encoded() {
+      for await (const each of requests) yield ExecRequest.encode(ExecRequest.create(each));
+    }
+    for await (const answer of method().answer(encoded(), leaving)) yield ExecResponse.decode(answer);
+  }
+  const start = (init: Partial<ExecStart>) => ({ start: ExecStart.create({ taskId: idleId, ...init }) });
+
+  it("gives the terminal each size that it is told", async () => {
+    const { readable, writable } = new TransformStream<Partial<ExecRequest>, Partial<ExecRequest>>(
+      undefined,
+      undefined,
+      {
+        highWaterMark: 10,
+      },
+    );
+    const sender = writable.getWriter();
+    const script = "trap 'stty size; exit 0' WINCH; stty size; while :; do sleep 0.02; done";
+    void sender.write(start({ args: ["sh", "-c", script], tty: true, size: { rows: 10, columns: 20 } }));
+    let text = "";
+    for await (const { stdout, exitCode } of ask(readable as unknown as AsyncIterable<Partial<ExecRequest>>)) {
+      text += Buffer.from(stdout ?? []).toString();
+      if (text === "10 20\r\n") void sender.write({ resize: { rows: 33, columns: 99 } });
+      if (exitCode !== undefined) expect(exitCode).toBe(0);
+    }
+    expect(text).toBe("10 20\r\n33 99\r\n");
+  });
+
+  it("takes the program's streams away when the asking one leaves", async () => {
+    const leaving = new AbortController();
+    const before = (await idle.top()).length;
+    const answers = ask([start({ args: ["sh", "-c", "while echo x; do sleep 0.02; done"] })], leaving.signal);
+    for await (const { stdout } of answers) if (stdout) leaving.abort();
+    await expect.poll(async () => (await idle.top()).length).toBe(before);
+  });
+
+  it.each<[string, Partial<ExecRequest>[], string]>([
+    ["nothing", [], "the first request must be a start"],
+    ["input before the start", [{ stdin: new Uint8Array(1) }], "the first request must be a start"],
+    ["a task whose id is a path", [start({ taskId: "../x", args: ["true"] })], "task_id"],
+    ["a task that is not here", [start({ taskId: "nosuch", args: ["true"] })], "no container on this node"],
+    ["no program", [start({})], "name a program"],
+    ["a variable without a name", [start({ args: ["true"], env: ["=x"] })], "write NAME=value"],
+    ["more than a kernel takes", [start({ args: ["echo", "x".repeat(200_000)] })], "over 131072 bytes"],
+    ["a NUL byte", [start({ args: ["true", "a\0b"] })], "a NUL byte"],
+  ])("refuses %s", async (_what, requests, message) => {
+    await expect(ask(requests).next()).rejects.toThrow(message);
   });
 });

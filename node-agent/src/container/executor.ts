@@ -1,6 +1,6 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Node, type NodeDescription, NodeImages, NodeVolumes, type Task } from "@starling/api";
+import { type Node, type NodeDescription, NodeExec, NodeImages, NodeVolumes, type Task } from "@starling/api";
 import type { Clock, Logger } from "@starling/base";
 import { defaultRegistrySettings, RegistryClient, type RegistrySettings } from "@starling/registry";
 import { type NodeMethod, nodeMethods } from "../calls/node-service.ts";
@@ -19,6 +19,7 @@ import { readUsage } from "./image/image-usage.ts";
 import { nodeImagesHandlers } from "./image/node-images.ts";
 import { ImagePuller } from "./image/puller.ts";
 import { LayerSharing, type LayerSharingOptions } from "./image/sharing/layer-sharing.ts";
+import { nodeExecHandlers, startInContainer } from "./node-exec.ts";
 import { nodeVolumesHandlers } from "./node-volumes.ts";
 import { VolumeStore } from "./volumes.ts";
 
@@ -97,7 +98,14 @@ export class ContainerExecutor implements Executor {
       users: () => this.#volumeUsers(),
       open: () => this.open(),
     });
-    this.methods = [...nodeMethods(NodeImages, handlers), ...nodeMethods(NodeVolumes, ofVolumes)];
+    const ofPrograms = nodeExecHandlers((taskId, process, how) =>
+      startInContainer(this.#folders(taskId).bundle, process, how),
+    );
+    this.methods = [
+      ...nodeMethods(NodeImages, handlers),
+      ...nodeMethods(NodeVolumes, ofVolumes),
+      ...nodeMethods(NodeExec, ofPrograms),
+    ];
     this.#host = {
       images: this.#images,
       imageGuard: store.guard,
