@@ -5,6 +5,7 @@ import { type Config, type Message, RawNode } from "raft-ts";
 import { type Files, nodeFiles } from "./disk.ts";
 import { checkHealth, joinCluster } from "./membership/join.ts";
 import { machineTurn, type NextTurn } from "./next-turn.ts";
+import { grpcDial } from "./transport/channel.ts";
 import type { PeerEvents } from "./transport/peer.ts";
 import { Transport } from "./transport/transport.ts";
 
@@ -52,7 +53,7 @@ export function machineHost(credentials: () => ChannelCredentials): RaftHost {
   return {
     files: nodeFiles,
     network: {
-      connect: (options) => new Transport({ ...options, credentials }),
+      connect: (options) => new Transport({ ...options, dial: grpcDial(credentials), nextTurn: machineTurn }),
       join: (options) => joinCluster({ ...options, credentials: credentials() }),
       checkHealth: (addr) => checkHealth(addr, credentials()),
     },

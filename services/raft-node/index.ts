@@ -8,5 +8,8 @@ export type { MemberStatus, RaftHandlers, RaftNodeOptions, RaftStatus } from "./
 export { RaftNode } from "./raft-node.ts";
 export { aesSealer, type RaftKeys } from "./seal.ts";
 export { defaultSnapshotPolicy, type SnapshotPolicy } from "./snapshotter.ts";
+export type { Dial, PeerChannel } from "./transport/channel.ts";
 export { toWire } from "./transport/message-codec.ts";
 export type { PeerEvents } from "./transport/peer.ts";
+export { snapshotMessages } from "./transport/snapshot-messages.ts";
+export { Transport } from "./transport/transport.ts";

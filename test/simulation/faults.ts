@@ -355,8 +355,8 @@ export class Faults {
 
   #resetStream(): void {
     const host = this.#anyUp();
-    const peer = this.#chance.pick(host?.transport?.streamPeers ?? []);
-    if (peer !== undefined && host?.transport?.reset(peer)) this.#world.trace.strike("stream reset", host.name);
+    const stream = this.#chance.pick(host?.transport?.streams ?? []);
+    if (stream !== undefined && host?.transport?.reset(stream)) this.#world.trace.strike("stream reset", host.name);
   }
 
   #rotateKey(): void {

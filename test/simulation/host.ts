@@ -2,7 +2,7 @@ import type { JoinResponse } from "@starling/api";
 import { SwarmError } from "@starling/base";
 import { aesSealer, type Files, type RaftHandlers, RaftNode } from "@starling/raft-node";
 import { MemoryStore } from "@starling/store";
-import { type Config, RawNode } from "raft-ts";
+import { type Config, type Message, RawNode } from "raft-ts";
 import { type Raft, raftOf } from "raft-ts/testing";
 import type { Chance } from "./chance.ts";
 import type { Checkers } from "./checkers/index.ts";
@@ -12,8 +12,9 @@ import type { Mutant } from "./mutants.ts";
 import type { SimNetwork } from "./network.ts";
 import { Process, type Schedule, SimClock } from "./schedule.ts";
 import { observed } from "./state-machine.ts";
+import { StreamTransport } from "./streams.ts";
 import type { Trace } from "./trace.ts";
-import { context, type RaftEndpoint, SimTransport } from "./transport.ts";
+import { type BreakableTransport, context, type RaftEndpoint, SimTransport } from "./transport.ts";
 
 /**
  * - down: its process does not run; it may be started
@@ -33,6 +34,8 @@ export interface Surroundings {
   readonly checkers: Checkers;
   readonly mutant: Mutant | undefined;
   readonly raftConfig: Partial<Config>;
+  /** Peers are reached by production's streams; else each message goes by itself, and may be doubled and overtaken. */
+  readonly streams: boolean;
   /** Logs begin unsealed. */
   readonly clear: boolean;
   readonly find: (addr: string) => Host | undefined;
@@ -58,7 +61,7 @@ export class Host implements RaftEndpoint {
   clock: SimClock | undefined;
   raft: RaftNode | undefined;
   store: MemoryStore | undefined;
-  transport: SimTransport | undefined;
+  transport: BreakableTransport | undefined;
   raw: Raft | undefined;
   /** How many processes it has had. */
   life = 0;
@@ -85,7 +88,7 @@ export class Host implements RaftEndpoint {
 
   /** Starts the process: goes on from the disk; with an empty one, makes the group or joins it. */
   start(first: boolean): void {
-    const { schedule, checkers, trace, mutant, net, find } = this.#world;
+    const { schedule, checkers, trace, mutant, net, find, streams } = this.#world;
     const process = new Process();
     const clock = new SimClock(schedule, process, this.#chance.between(0.9, 1.1));
     const store = new MemoryStore({ clock });
@@ -98,6 +101,7 @@ export class Host implements RaftEndpoint {
     this.life++;
     const witness = checkers.hostStarts(this, store);
     const { keys } = this.#keyring;
+    const nextTurn = (run: () => void) => void schedule.after(0, process, run);
     const raft = new RaftNode({
       stateDir,
       nodeId: this.name,
@@ -119,16 +123,16 @@ export class Host implements RaftEndpoint {
       host: {
         files: this.#files(process),
         network: {
-          connect: ({ ownId, events }) => {
-            const sent = (message: Parameters<SimTransport["send"]>[0]) => checkers.sent(this, message);
-            const transport = new SimTransport({ self: this, process, ownId, events, net, schedule, find, sent });
-            this.transport = transport;
-            return transport;
+          connect: (options) => {
+            const sent = (message: Message) => checkers.sent(this, message);
+            const wire = { ...options, self: this, process, net, schedule, find, sent };
+            this.transport = streams ? new StreamTransport({ ...wire, nextTurn }) : new SimTransport(wire);
+            return this.transport;
           },
           join: () => this.#join(process),
           checkHealth: (addr) => this.#checkHealth(addr, process),
         },
-        nextTurn: (run) => void schedule.after(0, process, run),
+        nextTurn,
         newRawNode: (config) => this.#newRawNode(config),
       },
     });
@@ -148,7 +152,7 @@ export class Host implements RaftEndpoint {
   crash(power: boolean): void {
     if (this.process === undefined) return;
     this.process.alive = false;
-    void this.transport?.stop();
+    void this.transport?.stop(0);
     this.#forgetProcess();
     if (power) this.disk.powerCut();
     else this.disk.settle();

@@ -1,3 +1,4 @@
+import type { Millis } from "@starling/base";
 import type { Chance } from "./chance.ts";
 import type { Process, Schedule } from "./schedule.ts";
 import type { Trace } from "./trace.ts";
@@ -69,6 +70,22 @@ export class SimNetwork {
     if (!this.#chance.happens(duplication)) return;
     this.#trace.strike("message doubled");
     this.#carry(from, to, deliver, undefined);
+  }
+
+  /** How long a packet of a connection takes; undefined when it is lost or the path is cut. */
+  delayOf(from: string, to: string): Millis | undefined {
+    const { loss, late, lateMs } = this.weather;
+    if (!this.reaches(from, to)) {
+      this.#trace.strike(this.reaches(to, from) ? "one-way cut" : "partition");
+      return undefined;
+    }
+    if (this.#chance.happens(loss)) {
+      this.#trace.strike("message lost");
+      return undefined;
+    }
+    if (!this.#chance.happens(late)) return this.#chance.between(0.2, 1.5);
+    this.#trace.strike("message late");
+    return this.#chance.between(1, lateMs);
   }
 
   #carry(from: Endpoint, to: Endpoint, deliver: () => void, refused: (() => void) | undefined): void {

@@ -1,8 +1,8 @@
 import { Metadata } from "@grpc/grpc-js";
-import { type RaftBatch, StreamRaftMessageRequest } from "@starling/api";
+import type { RaftBatch } from "@starling/api";
 import type { CallContext } from "@starling/api/rpc";
 import { type Millis, SwarmError } from "@starling/base";
-import { type PeerEvents, type PeerTransport, type RaftHandlers, toWire } from "@starling/raft-node";
+import { type PeerEvents, type PeerTransport, type RaftHandlers, snapshotMessages, toWire } from "@starling/raft-node";
 import { type Message, MessageType, SnapshotStatus } from "raft-ts";
 import type { SimNetwork } from "./network.ts";
 import type { Process, Schedule } from "./schedule.ts";
@@ -14,6 +14,17 @@ export interface RaftEndpoint {
   readonly process: Process | undefined;
   readonly handlers: RaftHandlers | undefined;
 }
+
+/** A transport of which a test can break the streams. */
+export interface BreakableTransport extends PeerTransport {
+  /** Names of the open ones. */
+  readonly streams: readonly string[];
+  /** The stream breaks; the next message makes it anew. False when it is not open. */
+  reset(stream: string): boolean;
+}
+
+/** Snapshots of the simulation are small, and go in several parts all the same. */
+export const snapshotPartBytes = 400;
 
 interface Peer {
   addr: string;
@@ -34,7 +45,7 @@ const silenceMs = 3_000;
  * One node's sending side in the simulated network. Messages go one by one to the receiver's own handlers, so each may be
  * lost, doubled and overtaken; snapshots go in parts. Beside them a stream per peer tells the receiver who is connected.
  */
-export class SimTransport implements PeerTransport {
+export class SimTransport implements BreakableTransport {
   readonly #self: RaftEndpoint;
   readonly #process: Process;
   readonly #ownId: bigint;
@@ -123,13 +134,12 @@ export class SimTransport implements PeerTransport {
     this.#peers.clear();
   }
 
-  /** The connection breaks; the next message makes it anew. */
-  reset(raftId: bigint): boolean {
-    return this.#endStream(raftId);
+  reset(stream: string): boolean {
+    return this.#endStream(BigInt(stream));
   }
 
-  get streamPeers(): bigint[] {
-    return [...this.#streams.keys()];
+  get streams(): readonly string[] {
+    return [...this.#streams.keys()].map(String);
   }
 
   /** A message reached `target`: it is connected, and answers if the way back is open. */
@@ -188,14 +198,17 @@ export class SimTransport implements PeerTransport {
   async #sendSnapshot(message: Message, target: RaftEndpoint): Promise<void> {
     const index = message.snapshot!.metadata.index;
     const done = (status: SnapshotStatus) => this.#events.snapshotSent(message.to, status);
-    let data: Buffer;
+    let chunks: readonly Uint8Array[];
     try {
-      data = Buffer.concat(await this.#events.loadSnapshot(index));
+      chunks = await this.#events.loadSnapshot(index);
     } catch {
       return done(SnapshotStatus.SnapshotFailure);
     }
     const call = async () => {
-      await target.handlers?.raft.streamRaftMessage(parts(message, data), context(this.#self.name));
+      await target.handlers?.raft.streamRaftMessage(
+        snapshotMessages(message, chunks, snapshotPartBytes),
+        context(this.#self.name),
+      );
     };
     let settled = false;
     const settle = (status: SnapshotStatus) => {
@@ -213,15 +226,6 @@ export class SimTransport implements PeerTransport {
       () => settle(SnapshotStatus.SnapshotFailure),
     );
     this.#schedule.after(silenceMs, this.#process, () => settle(SnapshotStatus.SnapshotFailure));
-  }
-}
-
-/** The message twice, each with a half of the data. */
-async function* parts(message: Message, data: Uint8Array): AsyncGenerator<StreamRaftMessageRequest> {
-  const { metadata } = message.snapshot!;
-  const half = data.length >> 1;
-  for (const part of [data.subarray(0, half), data.subarray(half)]) {
-    yield StreamRaftMessageRequest.create({ message: toWire({ ...message, snapshot: { data: part, metadata } }) });
   }
 }
 

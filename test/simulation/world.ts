@@ -79,6 +79,7 @@ class World implements FaultyWorld {
       trace: this.trace,
       checkers: this.#checkers,
       mutant,
+      streams: this.chance.happens(0.5),
       clear: this.chance.happens(0.2),
       raftConfig: elections ? oneEntryAtATime : raftConfig(this.chance),
       find: (addr) => this.hosts.find((host) => host.addr === addr),
@@ -253,6 +254,7 @@ const oneEntryAtATime: Partial<Config> = {
   maxCommittedSizePerReady: 2_000,
   preVote: false,
   electionTick: 3,
+  heartbeatTick: 1,
 };
 
 /**
@@ -263,5 +265,5 @@ function raftConfig(chance: Chance): Partial<Config> {
   if (chance.happens(0.5)) return {};
   const maxSizePerMsg = chance.pick([0, 200, 4_000])!;
   const limits = { maxSizePerMsg, maxInflightMsgs: 1 + chance.below(8), maxCommittedSizePerReady: 2_000 };
-  return { ...limits, electionTick: 3 + chance.below(6) };
+  return { ...limits, electionTick: 3 + chance.below(6), heartbeatTick: 1 };
 }

@@ -4,7 +4,9 @@ import { addService } from "@starling/api/rpc";
 import { FakeClock, nullLogger, SwarmError } from "@starling/base";
 import { type Message, MessageType, newMessage, SnapshotStatus } from "raft-ts";
 import { afterEach, describe, expect, it } from "vitest";
+import { machineTurn } from "../next-turn.ts";
 import { until } from "../testing.ts";
+import { grpcDial } from "./channel.ts";
 import { Peer } from "./peer.ts";
 import { memberRemovedText } from "./receiver.ts";
 
@@ -114,7 +116,8 @@ async function connected(snapshot: readonly Uint8Array[] = []) {
     ownAddr: "10.0.0.1:4242",
     raftId: other,
     addr: there.addr,
-    credentials: () => grpc.credentials.createInsecure(),
+    dial: grpcDial(() => grpc.credentials.createInsecure()),
+    nextTurn: machineTurn,
     clock,
     log: nullLogger,
     events: {

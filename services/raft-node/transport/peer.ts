@@ -1,12 +1,12 @@
-import type { ChannelCredentials } from "@grpc/grpc-js";
-import { Raft, type RaftBatch, RaftPeer, StreamRaftMessageRequest } from "@starling/api";
-import { RpcClient, withoutPings } from "@starling/api/rpc";
+import type { RaftBatch } from "@starling/api";
 import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@starling/base";
 import { type Message, MessageType, SnapshotStatus } from "raft-ts";
+import type { NextTurn } from "../next-turn.ts";
 import { sentBatches, sentMessages } from "../raft-metrics.ts";
+import type { Dial, PeerChannel } from "./channel.ts";
 import { approximateBytes, toWire } from "./message-codec.ts";
 import { memberRemovedText } from "./receiver.ts";
-import { recut } from "./snapshot-parts.ts";
+import { snapshotMessages } from "./snapshot-messages.ts";
 
 /** What a peer's connection tells and asks its node. */
 export interface PeerEvents {
@@ -25,7 +25,10 @@ export interface PeerOptions {
   readonly ownAddr: string;
   readonly raftId: bigint;
   readonly addr: string;
-  readonly credentials: () => ChannelCredentials;
+  readonly dial: Dial;
+  readonly nextTurn: NextTurn;
+  /** Bytes of a snapshot that go in one message. */
+  readonly snapshotPartBytes?: number | undefined;
   readonly clock: Clock;
   readonly log: Logger;
   readonly events: PeerEvents;
@@ -36,7 +39,7 @@ const batchBytesMax = 512 * 1024;
 const inflightBytesMax = 8 * 1024 * 1024;
 /** Waiting; beyond it messages are dropped, which raft is told. */
 const queueBytesMax = 32 * 1024 * 1024;
-const snapshotChunkBytes = 1024 * 1024;
+const snapshotPartBytes = 1024 * 1024;
 const connectTimeoutMs = 2_000;
 /** A batch not acknowledged for so long means that the peer hangs or the path is cut. */
 const ackTimeoutMs = 3_000;
@@ -68,7 +71,7 @@ export class Peer {
   #hello = false;
   #wake: (() => void) | undefined;
   #lazy: Timer | undefined;
-  #client: RpcClient | undefined;
+  #channel: PeerChannel | undefined;
   #attempt = new AbortController();
   #pause = new AbortController();
   #activeSince: Millis | undefined;
@@ -136,8 +139,8 @@ export class Peer {
     let backoffMs = firstBackoffMs;
     while (!this.#stop.signal.aborted) {
       this.#attempt = new AbortController();
-      const client = new RpcClient(this.#addr, this.#options.credentials(), withoutPings);
-      const wasActive = await this.#connect(client).then(
+      const channel = this.#options.dial(this.#addr);
+      const wasActive = await this.#connect(channel).then(
         () => true,
         (thrown: unknown) => {
           const error = SwarmError.from(thrown);
@@ -149,8 +152,8 @@ export class Peer {
           return active;
         },
       );
-      this.#client = undefined;
-      client.close();
+      this.#channel = undefined;
+      channel.close();
       // Its generator may still wait for something to send: it must not take what is meant for the next stream.
       this.#attempt.abort(new SwarmError("Cancelled", "the stream has ended"));
       this.#drop();
@@ -165,11 +168,11 @@ export class Peer {
   }
 
   /** One stream from its start to its end. */
-  async #connect(client: RpcClient): Promise<void> {
+  async #connect(channel: PeerChannel): Promise<void> {
     const { clock, log, raftId } = this.#options;
     const { signal } = this.#attempt;
-    await Promise.race([client.waitReady(connectTimeoutMs), rejectOnAbort(signal)]);
-    this.#client = client;
+    await Promise.race([channel.waitReady(connectTimeoutMs), rejectOnAbort(signal)]);
+    this.#channel = channel;
     let timer: Timer | undefined;
     const watch = () => {
       const oldest = this.#inflight[0];
@@ -184,7 +187,7 @@ export class Peer {
     };
     watch();
     try {
-      for await (const { batches } of client.duplex(RaftPeer.methods.messages, this.#batches(signal), { signal })) {
+      for await (const { batches } of channel.messages(this.#batches(signal), signal)) {
         this.#acknowledged(batches);
         if (this.#activeSince !== undefined) continue;
         this.#activeSince = clock.monotonic();
@@ -232,7 +235,7 @@ export class Peer {
       const wake = () => {
         this.#wake = undefined;
         signal.removeEventListener("abort", wake);
-        setImmediate(resolve);
+        this.#options.nextTurn(resolve);
       };
       this.#wake = wake;
       signal.addEventListener("abort", wake, { once: true });
@@ -265,32 +268,20 @@ export class Peer {
   async #sendSnapshot(message: Message): Promise<void> {
     const { events, raftId, log } = this.#options;
     const index = message.snapshot!.metadata.index;
-    const client = this.#client;
+    const channel = this.#channel;
     try {
-      if (client === undefined) throw new SwarmError("Unavailable", "the peer is not connected");
+      if (channel === undefined) throw new SwarmError("Unavailable", "the peer is not connected");
       const chunks = await events.loadSnapshot(index);
       const bytes = chunks.reduce((sum, { length }) => sum + length, 0);
       log.info("raft snapshot: sending", { "raft.peer": raftId.toString(16), index, bytes });
-      await client.upload(Raft.methods.streamRaftMessage, snapshotMessages(message, chunks), {
-        signal: this.#attempt.signal,
-      });
+      const partBytes = this.#options.snapshotPartBytes ?? snapshotPartBytes;
+      await channel.snapshot(snapshotMessages(message, chunks, partBytes), this.#attempt.signal);
       events.snapshotSent(raftId, SnapshotStatus.SnapshotFinish);
     } catch (thrown) {
       if (this.#stop.signal.aborted) return;
       log.warn("raft snapshot: sending failed", { "raft.peer": raftId.toString(16), index, error: thrown });
       events.snapshotSent(raftId, SnapshotStatus.SnapshotFailure);
     }
-  }
-}
-
-/** The message once per part of the data, at least once. */
-async function* snapshotMessages(
-  message: Message,
-  chunks: readonly Uint8Array[],
-): AsyncGenerator<StreamRaftMessageRequest> {
-  const { metadata } = message.snapshot!;
-  for (const data of recut(chunks, snapshotChunkBytes)) {
-    yield StreamRaftMessageRequest.create({ message: toWire({ ...message, snapshot: { data, metadata } }) });
   }
 }
 

@@ -1,17 +1,9 @@
-import type { ChannelCredentials } from "@grpc/grpc-js";
-import type { Clock, Logger, Millis } from "@starling/base";
+import type { Millis } from "@starling/base";
 import type { Message } from "raft-ts";
 import type { PeerTransport } from "../host.ts";
-import { Peer, type PeerEvents } from "./peer.ts";
+import { Peer, type PeerOptions } from "./peer.ts";
 
-export interface TransportOptions {
-  readonly ownId: bigint;
-  readonly ownAddr: string;
-  readonly credentials: () => ChannelCredentials;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly events: PeerEvents;
-}
+export type TransportOptions = Omit<PeerOptions, "raftId" | "addr">;
 
 /** The streams to all peers. */
 export class Transport implements PeerTransport {
