@@ -1,5 +1,5 @@
 import { rm, stat } from "node:fs/promises";
-import { type Clock, type Logger, type Millis, metrics } from "@starling/base";
+import { assert, type Clock, type Logger, type Millis, metrics } from "@starling/base";
 import { type ImageConfig, parseImageConfig, parseManifest } from "@starling/registry";
 import { diskSpace } from "./disk-space.ts";
 import type { ImageRecord, ImageStore } from "./image-store.ts";
@@ -117,14 +117,15 @@ export class ImageCollector {
         loaded: own.some(({ loaded }) => loaded === true),
         running: [...new Set([...(tasks?.running ?? []), ...uses])],
         ended: tasks?.ended ?? [],
+        pinned: store.guard.isPinned(digest),
       });
     }
     return images;
   }
 
   /**
-   * Removes what `decide` says of the present images, except what is being prepared, and what then nothing names. What it
-   * throws is thrown; then nothing was removed.
+   * Removes what `decide` says of the present images, and what then nothing names. What it throws is thrown; then nothing was
+   * removed.
    */
   async remove(
     decide: (images: readonly ListedImage[]) => RemovalPlan,
@@ -134,11 +135,8 @@ export class ImageCollector {
     const before = await diskSpace(store.folder);
     const { plan, left } = await store.guard.removing(async () => {
       const images = await this.images();
-      const decided = decide(images);
-      const digests = decided.digests.filter((digest) => !store.guard.isPinned(digest));
-      const kept = new Set(decided.digests.filter((digest) => !digests.includes(digest)));
-      const spared = images.filter(({ digest }) => kept.has(digest)).flatMap(({ references }) => references);
-      const references = decided.references.filter((reference) => !spared.includes(reference));
+      const { digests, references } = decide(images);
+      for (const digest of digests) assert(!store.guard.isPinned(digest), () => `image ${digest} is in use`);
       await store.forget(references, digests);
       const remaining = images.filter(({ digest }) => !digests.includes(digest));
       const orphans = await this.#retireOrphans(remaining, options.orphanAgeMs ?? 0);

@@ -18,6 +18,8 @@ export interface ImageFacts {
   /** Tasks whose containers live or are being prepared, and those that have ended and are kept. */
   readonly running: readonly string[];
   readonly ended: readonly string[];
+  /** A pull, load or save relies on it. */
+  readonly pinned: boolean;
 }
 
 export interface RemovalPlan {
@@ -73,10 +75,14 @@ export function planRemoval(
   return { references: image.references, digests: [image.digest] };
 }
 
-function refuseUsed({ running, ended }: ImageFacts, word: string, force: boolean): void {
+function refuseUsed(image: ImageFacts, word: string, force: boolean): void {
+  const { running, ended } = image;
   if (running.length > 0) {
     const remedy = "remove or scale down its service first";
     throw new SwarmError("FailedPrecondition", `image ${word} is in use by ${tasks(running)}: ${remedy}`);
+  }
+  if (image.pinned) {
+    throw new SwarmError("FailedPrecondition", `image ${word} is being pulled, loaded or saved: try again`);
   }
   if (ended.length > 0 && !force) {
     throw new SwarmError("FailedPrecondition", `image ${word} was used by ${tasks(ended)}, ended: use --force`);
@@ -92,7 +98,7 @@ function tasks(names: readonly string[]): string {
 export function planPrune(images: readonly ImageFacts[], filter: PruneFilter): RemovalPlan {
   const pruned = images.filter(
     (image) =>
-      image.running.length === 0 &&
+      isFree(image) &&
       (filter.all || image.references.length === 0) &&
       (filter.untilMs === undefined || (image.createdMs !== undefined && image.createdMs < filter.untilMs)) &&
       filter.labels.every((label) => hasLabel(image.labels, label)) &&
@@ -114,8 +120,12 @@ export function planForRoom(images: readonly ImageFacts[], beforeMs: number): Re
   return planOf(oldest.slice(0, 1));
 }
 
-function isCollectable({ running, loaded }: ImageFacts): boolean {
-  return running.length === 0 && !loaded;
+function isFree({ running, pinned }: ImageFacts): boolean {
+  return running.length === 0 && !pinned;
+}
+
+function isCollectable(image: ImageFacts): boolean {
+  return isFree(image) && !image.loaded;
 }
 
 function planOf(images: readonly ImageFacts[]): RemovalPlan {
