@@ -33,6 +33,7 @@ interface Download {
  * Invariant: at most one download is from the registry. A holder's count is that of the downloads from it.
  */
 interface Entry {
+  readonly blob: string;
   /** Uploads under way, by node. */
   readonly holders: Map<string, number>;
   /** By the node that downloads. */
@@ -60,8 +61,10 @@ export class BlobBoard {
   hold(nodeId: string, blob: string, nowMs: number): readonly Turn[] {
     const entry = this.#entry(blob);
     this.#release(entry, nodeId);
-    if (!entry.holders.has(nodeId) && entry.holders.size < holdersMax) entry.holders.set(nodeId, 0);
-    this.#note(nodeId, blob);
+    if (!entry.holders.has(nodeId) && entry.holders.size < holdersMax) {
+      entry.holders.set(nodeId, 0);
+      this.#note(nodeId, entry);
+    }
     return this.#settle(blob, nowMs);
   }
 
@@ -71,7 +74,7 @@ export class BlobBoard {
     // Who asks for it does not have it.
     entry.holders.delete(wish.nodeId);
     entry.waiting.set(wish.nodeId, wish);
-    this.#note(wish.nodeId, wish.blob);
+    this.#note(wish.nodeId, entry);
     return this.#settle(wish.blob, nowMs);
   }
 
@@ -144,13 +147,14 @@ export class BlobBoard {
   #entry(blob: string): Entry {
     let entry = this.#entries.get(blob);
     if (entry === undefined) {
-      entry = { holders: new Map(), downloads: new Map(), waiting: new Map() };
+      entry = { blob, holders: new Map(), downloads: new Map(), waiting: new Map() };
       this.#entries.set(blob, entry);
     }
     return entry;
   }
 
-  #note(nodeId: string, blob: string): void {
+  /** By the entry's own string: there is one for all nodes then. */
+  #note(nodeId: string, { blob }: Entry): void {
     const blobs = this.#ofNode.get(nodeId);
     if (blobs === undefined) this.#ofNode.set(nodeId, new Set([blob]));
     else blobs.add(blob);

@@ -77,7 +77,13 @@ export class LayerSharing {
 
   /** `image` is the digest by which the task names the image, or empty. */
   download(blob: string, image: string): PeerDownload {
-    return new PeerDownload({ conversation: this.#conversation, tls: this.#options.tls, blob, image });
+    return new PeerDownload({
+      conversation: this.#conversation,
+      tls: this.#options.tls,
+      clock: this.#clock,
+      blob,
+      image,
+    });
   }
 
   async close(): Promise<void> {

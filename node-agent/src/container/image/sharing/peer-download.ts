@@ -1,13 +1,14 @@
 import type { IncomingMessage } from "node:http";
 import { request } from "node:https";
 import type { PeerCertificate } from "node:tls";
-import type { Millis } from "@starling/base";
+import type { Clock, Millis } from "@starling/base";
 import { hexOf } from "@starling/registry";
 import type { Conversation, Source } from "./conversation.ts";
 import { nodeOf, type PeerTls } from "./tls.ts";
 
-/** A peer that says nothing for this long is given up. */
-const silenceMs: Millis = 5_000;
+/** A peer that gives less than the bytes below in this time is given up, though not while what it gave is still to be taken. */
+const periodMs: Millis = 5_000;
+const bytesMin = 16 << 10;
 /** Peers that may fail before the registry is asked. */
 const peersMax = 4;
 
@@ -16,6 +17,7 @@ type Peer = Source & { readonly t: "peer" };
 export interface PeerDownloadOptions {
   readonly conversation: Conversation;
   readonly tls: PeerTls;
+  readonly clock: Clock;
   readonly blob: string;
   /** The digest by which the task names the image; empty: by none, then peers are not asked. */
   readonly image: string;
@@ -49,7 +51,7 @@ export class PeerDownload {
 
   /** Bytes from `offset` on, of a peer; undefined when the registry is to be asked. Called again when a peer broke off. */
   async open(offset: number, signal: AbortSignal): Promise<IncomingMessage | undefined> {
-    const { conversation, tls, blob, image } = this.#options;
+    const { conversation, tls, clock, blob, image } = this.#options;
     if (this.#peer !== undefined) this.#notFrom.push(this.#peer.nodeId);
     while (!this.#atRegistry) {
       const source: Source =
@@ -62,7 +64,7 @@ export class PeerDownload {
         break;
       }
       try {
-        const response = await getBlob(source, { tls, path: `/${hexOf(image)}/${hexOf(blob)}`, offset, signal });
+        const response = await getBlob(source, { tls, clock, path: `/${hexOf(image)}/${hexOf(blob)}`, offset, signal });
         this.#peer = source;
         return response;
       } catch {
@@ -96,12 +98,13 @@ function getBlob(
   peer: Peer,
   options: {
     readonly tls: PeerTls;
+    readonly clock: Clock;
     readonly path: string;
     readonly offset: number;
     readonly signal: AbortSignal;
   },
 ): Promise<IncomingMessage> {
-  const { tls, path, offset, signal } = options;
+  const { tls, clock, path, offset, signal } = options;
   const expected = offset === 0 ? 200 : 206;
   return new Promise((resolve, reject) => {
     const call = request(`https://${peer.address}${path}`, {
@@ -110,19 +113,39 @@ function getBlob(
       agent: false,
       headers: offset === 0 ? {} : { range: `bytes=${offset}-` },
       signal,
-      timeout: silenceMs,
       checkServerIdentity: (_host: string, certificate: PeerCertificate) =>
         nodeOf(certificate, tls) === peer.nodeId
           ? undefined
           : new Error(`${peer.address} is not node ${peer.nodeId} of this cluster`),
     });
-    call.once("timeout", () => call.destroy(new Error(`node ${peer.nodeId} said nothing for ${silenceMs} ms`)));
+    const silence = clock.setTimer(periodMs, () => call.destroy(new Error(`node ${peer.nodeId} does not answer`)));
+    call.once("close", () => silence.cancel());
     call.on("error", reject);
     call.once("response", (response) => {
-      if (response.statusCode === expected) return resolve(response);
+      silence.cancel();
+      if (response.statusCode === expected) {
+        leaveWhenSlow(response, clock);
+        return resolve(response);
+      }
       response.resume();
       reject(new Error(`node ${peer.nodeId}: HTTP status ${response.statusCode}`));
     });
     call.end();
   });
+}
+
+function leaveWhenSlow(response: IncomingMessage, clock: Clock): void {
+  const { socket } = response;
+  let before = socket.bytesRead;
+  const look = () => {
+    const isWaitedFor = response.readableLength === 0;
+    if (isWaitedFor && socket.bytesRead - before < bytesMin) {
+      response.destroy(new Error("the node is too slow"));
+      return;
+    }
+    before = socket.bytesRead;
+    timer = clock.setTimer(periodMs, look);
+  };
+  let timer = clock.setTimer(periodMs, look);
+  response.once("close", () => timer.cancel());
 }

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ContainerSpec, LayerSharingRequest, Node, NodeStatus, Task, TaskSpec, TaskState } from "@starling/api";
 import { anonymous, type CallContext } from "@starling/api/rpc";
-import { newId, nullLogger, systemClock } from "@starling/base";
+import { type Clock, newId, nullLogger, systemClock } from "@starling/base";
 import { newCertificateRequest, RootCA } from "@starling/ca";
 import { createLayerSharingHandlers } from "@starling/dispatcher";
 import { defaultRegistrySettings, RegistryClient } from "@starling/registry";
@@ -23,6 +23,8 @@ import type { PeerTls } from "./tls.ts";
 const organization = newId();
 /** Retries at once. */
 const clock = { ...systemClock, sleep: async () => {} };
+/** Whose patience ends fifty times sooner. */
+const hasty: Clock = { ...systemClock, setTimer: (ms, fire) => systemClock.setTimer(ms / 50, fire) };
 const { signal } = new AbortController();
 let root: RootCA;
 let folder: string;
@@ -93,12 +95,15 @@ class TestNode {
     this.puller = new ImagePuller({ store: images, registry: this.#client, sharing, platform, clock, log: nullLogger });
   }
 
-  static async start(id: string, image: string | undefined = registry.pinned): Promise<TestNode> {
+  static async start(
+    id: string,
+    { image = registry.pinned, clock: own = systemClock }: { readonly image?: string; readonly clock?: Clock } = {},
+  ): Promise<TestNode> {
     await admit(id, image);
     const images = new ImageStore(join(folder, id));
     await images.open();
     const address = { host: "127.0.0.1", port: 0 };
-    const options = { blobs: images.blobs, clock: systemClock, log: nullLogger, address, tls: await tlsOf(id) };
+    const options = { blobs: images.blobs, clock: own, log: nullLogger, address, tls: await tlsOf(id) };
     const sharing = new LayerSharing(options);
     await sharing.open();
     const node = new TestNode(id, images, sharing);
@@ -171,7 +176,7 @@ describe("nodes that start one image together", () => {
     await first.committed();
     const { pinned } = registry;
     await registry.stop();
-    const second = await TestNode.start("n2", pinned);
+    const second = await TestNode.start("n2", { image: pinned });
     expect((await second.pull(pinned)).digest).toBe((await first.pull(pinned)).digest);
   });
 
@@ -196,6 +201,24 @@ describe("a node that gives", () => {
     expect(layers).toHaveLength(2);
     expect(rogue.asked.length).toBeGreaterThan(0);
     expect(registry.requests.length).toBeGreaterThan(before);
+  });
+
+  it("next to nothing is left after a while, and the rest comes from elsewhere", async () => {
+    const first = await TestNode.start("n1");
+    await first.pull();
+    await first.committed();
+    await first.close();
+    const begun: ServerResponse[] = [];
+    await startRogue(first, (bytes, response) => {
+      if (bytes.length < 100_000) return void response.end(bytes);
+      begun.push(response);
+      response.writeHead(200, { "content-length": bytes.length });
+      response.write(bytes.subarray(0, 70_000));
+    });
+    const second = await TestNode.start("n2", { clock: hasty });
+    expect((await second.pull()).layers).toHaveLength(2);
+    expect(begun.length).toBeGreaterThan(0);
+    expect(Number(/\d+/.exec(registry.ranges.at(-1)!))).toBeGreaterThan(0);
   });
 
   it("breaks off in the middle: the rest comes from elsewhere", async () => {
