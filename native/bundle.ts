@@ -14,8 +14,9 @@ export interface ProcessSpec {
   /** `CAP_…` */
   readonly capabilities?: readonly string[];
   readonly noNewPrivileges?: boolean;
+  /** False: no filter of system calls. */
   readonly seccomp?: boolean;
-  /** In place of the default filter: BPF instructions (`struct sock_filter`) in hexadecimal, 16 digits each. */
+  /** The filter, which must be there unless `seccomp` is false: BPF instructions (`struct sock_filter`) in hexadecimal, 16 digits each. */
   readonly seccompProgram?: string;
   readonly appArmorProfile?: string;
   readonly selinuxLabel?: string;

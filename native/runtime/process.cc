@@ -82,13 +82,6 @@ Status ChangeUser(const Identity& identity) {
   return {};
 }
 
-std::vector<sock_filter> FilterOf(const ProcessSpec& spec) {
-  if (spec.seccomp_program.empty()) return SeccompProgram(spec.capabilities);
-  std::vector<sock_filter> program(spec.seccomp_program.size() / sizeof(sock_filter));
-  std::memcpy(program.data(), spec.seccomp_program.data(), program.size() * sizeof(sock_filter));
-  return program;
-}
-
 // What execve shall confine the program to, by the security modules' files (proc_pid_attr(5)).
 Status SetLabels(const ProcessSpec& spec) {
   if (!spec.apparmor_profile.empty()) {
@@ -194,7 +187,7 @@ Error Become(const PreparedProcess& process, const Stdio& stdio) {
   std::vector<char*> args = Pointers(spec.args);
   std::vector<char*> env = Pointers(spec.env);
   std::vector<sock_filter> filter;
-  if (spec.seccomp) filter = FilterOf(spec);
+  if (spec.seccomp) filter = SeccompProgram(spec.seccomp_program);
   STARLING_TRY(EnterFolder(spec.cwd));
   STARLING_TRY(PlaceStdio(stdio, process.identity));
   if (spec.tty) ioctl(0, TIOCSCTTY, 0);

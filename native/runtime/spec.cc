@@ -100,6 +100,10 @@ void ReadProcess(const json::Reader& reader, const ProcessSpec& fallback, Proces
       reader.Fault("env", "`" + variable + "` is not NAME=value");
     }
   }
+  // Nobody goes without a filter because he forgot it.
+  if (out.seccomp && out.seccomp_program.empty()) {
+    reader.Fault("seccompProgram", "must be there unless seccomp is false");
+  }
 }
 
 void ReadPropagation(const json::Reader& reader, rootfs::Propagation& out) {

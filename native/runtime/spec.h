@@ -36,7 +36,7 @@ struct ProcessSpec {
   bool no_new_privileges = true;
   // False: no system call filter.
   bool seccomp = true;
-  // A classic BPF program in place of the default filter: `struct sock_filter`s as they lie in memory; empty: none.
+  // The filter, a classic BPF program: `struct sock_filter`s as they lie in memory. Empty only without a filter.
   std::string seccomp_program;
   // Profile and label that the program gets with execve; empty: as the kernel has it. An error where the kernel lacks
   // the security module.

@@ -8,7 +8,9 @@
 namespace starling {
 namespace {
 
-std::string Minimal(const std::string& process = R"({"args":["true"]})", const std::string& more = "") {
+constexpr char kProcess[] = R"({"args":["a"],"seccompProgram":"060000000000ff7f"})";
+
+std::string Minimal(const std::string& process = kProcess, const std::string& more = "") {
   return R"({"version":1,"id":"x","process":)" + process + R"(,"root":{"folder":"/r"},"cgroup":{"name":"x"})" + more + "}";
 }
 
@@ -22,12 +24,13 @@ TEST(spec_has_safe_defaults) {
   CHECK(spec.ok());
   CHECK(spec->process.no_new_privileges);
   CHECK(spec->process.seccomp);
+  CHECK_EQ(spec->process.seccomp_program.size(), size_t{8});
   CHECK_EQ(spec->process.capabilities, uint64_t{0});
   CHECK_EQ(spec->root.masked_paths.size(), rootfs::DefaultMaskedPaths().size());
 }
 
 TEST(spec_reads_capabilities_and_limits) {
-  auto spec = ParseSpec(Minimal(R"({"args":["a"],"capabilities":["CAP_KILL"],"rlimits":[{"name":"nofile","soft":5,"hard":-1}]})"));
+  auto spec = ParseSpec(Minimal(R"({"args":["a"],"seccomp":false,"capabilities":["CAP_KILL"],"rlimits":[{"name":"nofile","soft":5,"hard":-1}]})"));
   CHECK(spec.ok());
   CHECK_EQ(spec->process.capabilities, uint64_t{1} << CAP_KILL);
   CHECK_EQ(spec->process.rlimits[0].hard, ~uint64_t{0});
@@ -42,9 +45,10 @@ TEST(spec_names_what_is_wrong) {
            "spec: process.args: must be an array of strings without zero bytes");
   CHECK_EQ(FaultOf(Minimal(R"({"args":["a"],"capabilities":["CAP_FLY"]})")),
            "spec: process.capabilities: unknown capability `CAP_FLY`");
-  CHECK_EQ(FaultOf(Minimal(R"({"args":["a"]})", R"(,"mounts":[{"type":"bind","source":"/a","target":"/"}])")),
+  CHECK_EQ(FaultOf(Minimal(R"({"args":["a"]})")), "spec: process.seccompProgram: must be there unless seccomp is false");
+  CHECK_EQ(FaultOf(Minimal(kProcess, R"(,"mounts":[{"type":"bind","source":"/a","target":"/"}])")),
            "spec: mounts[0].target: must be an absolute path below /");
-  CHECK_EQ(FaultOf(Minimal(R"({"args":["a"]})", R"(,"resources":{"pids":-1})")),
+  CHECK_EQ(FaultOf(Minimal(kProcess, R"(,"resources":{"pids":-1})")),
            "spec: resources.pids: must be an integer from 0 to 4194304");
 }
 

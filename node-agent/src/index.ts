@@ -5,6 +5,7 @@ export { type CollectorSettings, defaultCollectorSettings } from "./container/im
 export { ImageStore } from "./container/image/image-store.ts";
 export { ImagePuller } from "./container/image/puller.ts";
 export type { PeerTls } from "./container/image/sharing/tls.ts";
+export { defaultSeccompProgram } from "./container/privileges.ts";
 export { Dependencies } from "./dependencies/dependencies.ts";
 export {
   type Controller,

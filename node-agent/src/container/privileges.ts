@@ -125,7 +125,9 @@ function seccompOf(
     case Privileges_SeccompOpts_SeccompMode.UNCONFINED:
       return { seccomp: false };
     default:
-      return machine.privileged ? { seccomp: false } : { seccomp: true, seccompProgram: defaultProgram(machine) };
+      return machine.privileged
+        ? { seccomp: false }
+        : { seccomp: true, seccompProgram: defaultSeccompProgram(machine) };
   }
 }
 
@@ -133,7 +135,8 @@ function seccompOf(
 const defaultPrograms = new Map<string, string>();
 const defaultProgramsMax = 100;
 
-function defaultProgram(machine: Parameters<typeof seccompProgram>[1]): string {
+/** The filter of a container for which nothing else was asked, as a bundle holds it. */
+export function defaultSeccompProgram(machine: Parameters<typeof seccompProgram>[1]): string {
   const key = [machine.architecture, ...machine.capabilities].join();
   const known = defaultPrograms.get(key);
   if (known !== undefined) return known;

@@ -99,6 +99,9 @@ export class KillStage {
     await closed;
     clearTimeout(timer);
     const killedAt = words.find((word) => word.startsWith("killed at"));
+    if (killedAt === undefined && !words.includes("removed")) {
+      return { killedAt, problems: [`it ended by itself; it had said: ${words.join(", ")}`] };
+    }
     const problems = await within(patienceMs, this.#recover(life), ["the swarmd after it hung"]);
     return { killedAt, problems: [...(hangs ? [`it hung; it had said: ${words.join(", ")}`] : []), ...problems] };
   }

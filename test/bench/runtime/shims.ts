@@ -1,6 +1,7 @@
 import { chmodSync, copyFileSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type BundleSpec, createContainer, killLeftovers, Shim } from "@starling/native";
+import { defaultSeccompProgram } from "@starling/node-agent";
 import { type BenchOptions, type BenchRow, rowOf } from "../types.ts";
 
 const SIGKILL = 9;
@@ -23,7 +24,11 @@ function makeBundle(folder: string, id: string, args: readonly string[]): string
     version: 1,
     id,
     hostname: id,
-    process: { args, env: ["PATH=/bin"] },
+    process: {
+      args,
+      env: ["PATH=/bin"],
+      seccompProgram: defaultSeccompProgram({ architecture: process.arch, capabilities: [] }),
+    },
     root: { folder: root },
     cgroup: { name: `bench-${process.pid}-${id}` },
   };
