@@ -57,6 +57,8 @@ export function createCaServer(options: CaServerOptions): CaServer {
       getRootCACertificate: async () =>
         GetRootCACertificateResponse.create({ certificate: mustCluster(options).rootCa.caCert }),
       getUnlockKey: async () => {
+        // A leader that was replaced unnoticed must not give a key that was rotated since.
+        await options.store.read(() => undefined);
         const cluster = mustCluster(options);
         const unlockKey = unlockKeyOf(cluster);
         return GetUnlockKeyResponse.create({ version: cluster.meta.version, ...(unlockKey && { unlockKey }) });
