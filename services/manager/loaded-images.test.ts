@@ -30,7 +30,7 @@ it("it means nothing to all when it was pulled, has another name, or differs by 
   expect(loadedAs(`app:1@${digestOf("a")}`, [held("a")])).toBeUndefined();
 });
 
-it("nodes are asked when the registry does not tell; those that keep silent have no say", async () => {
+it("managers' nodes are asked when the registry does not tell; workers, and who keeps silent, have no say", async () => {
   const clock = new FakeClock();
   const registry = {
     async resolve(): Promise<never> {
@@ -39,16 +39,17 @@ it("nodes are asked when the registry does not tell; those that keep silent have
   };
   const silent = Promise.withResolvers<void>();
   const nodes = {
-    connected: ["n1", "n2"],
+    connected: ["n1", "n2", "worker"],
     async *ask<Res>(nodeId: string, _method: unknown, _request: unknown, until: AbortSignal): AsyncGenerator<Res> {
       if (nodeId === "n1") yield held("a") as Res;
+      else if (nodeId === "worker") yield held("b", { lastUsed: timestampOfMs(9_000) }) as Res;
       else {
         until.addEventListener("abort", () => silent.reject(until.reason), { once: true });
         await silent.promise;
       }
     },
   };
-  const resolver = new LoadedImagesResolver({ registry, nodes, clock });
+  const resolver = new LoadedImagesResolver({ registry, nodes, isManager: (nodeId) => nodeId !== "worker", clock });
   const resolved = resolver.resolve("app:1", { registryAuth: "", signal });
   await clock.advance(2_000);
   expect((await resolved).digest).toBe(digestOf("a"));

@@ -10,17 +10,25 @@ const patienceMs: Millis = 2_000;
 type Resolved = Awaited<ReturnType<ImageResolver["resolve"]>>;
 
 /**
- * Asks the registry, and, where that does not tell, the nodes: an image that was loaded on some of them gets its digest into the
- * spec, and so runs on all, which get it from one another.
+ * Asks the registry, and, where that does not tell, the managers' nodes: an image that was loaded on some of them gets its digest
+ * into the spec, and so runs on all, which get it from one another. Workers have no say: what a name means on all nodes is not
+ * for one of them to decide.
  */
 export class LoadedImagesResolver implements ImageResolver {
   readonly #registry: ImageResolver;
   readonly #nodes: NodeAsker;
+  readonly #isManager: (nodeId: string) => boolean;
   readonly #clock: Clock;
 
-  constructor(options: { readonly registry: ImageResolver; readonly nodes: NodeAsker; readonly clock: Clock }) {
+  constructor(options: {
+    readonly registry: ImageResolver;
+    readonly nodes: NodeAsker;
+    readonly isManager: (nodeId: string) => boolean;
+    readonly clock: Clock;
+  }) {
     this.#registry = options.registry;
     this.#nodes = options.nodes;
+    this.#isManager = options.isManager;
     this.#clock = options.clock;
   }
 
@@ -35,7 +43,7 @@ export class LoadedImagesResolver implements ImageResolver {
     }
   }
 
-  /** Images that nodes hold under the name. Who does not answer in time is left out. */
+  /** Images that managers' nodes hold under the name. Who does not answer in time is left out. */
   async #ask(image: string, signal: AbortSignal): Promise<readonly NodeImage[]> {
     const late = new AbortController();
     const onAbort = () => late.abort(signal.reason);
@@ -45,7 +53,7 @@ export class LoadedImagesResolver implements ImageResolver {
     });
     const request = ListNodeImagesRequest.create({ images: [image] });
     const found: NodeImage[] = [];
-    const asking = this.#nodes.connected.map(async (nodeId) => {
+    const asking = this.#nodes.connected.filter(this.#isManager).map(async (nodeId) => {
       for await (const each of this.#nodes.ask(nodeId, NodeImages.methods.list, request, late.signal)) found.push(each);
     });
     try {

@@ -15,6 +15,7 @@ import {
   NodeCalls,
   NodeLife,
   NodeReturn,
+  NodeRole,
   Raft,
   RaftMember,
   RaftMemberStatus,
@@ -266,7 +267,12 @@ export class Manager {
       store,
       clock,
       log,
-      images: new LoadedImagesResolver({ registry: this.#images, nodes: nodes.asker, clock }),
+      images: new LoadedImagesResolver({
+        registry: this.#images,
+        nodes: nodes.asker,
+        isManager: (nodeId) => store.view((tx) => tx.nodes.get(nodeId)?.role === NodeRole.MANAGER),
+        clock,
+      }),
       raft: { members: () => this.#raftMembers(), canRemoveMember: (raftId) => this.#raft.canRemoveMember(raftId) },
       rootCa: { next: (cluster, wanted) => nextRootCa(cluster, wanted, { identity, clock }) },
     });

@@ -28,7 +28,7 @@ beforeAll(async () => {
   stage = await Stage.open("images", ["m1", "m2", "w1"]);
   await stage.create(
     "source",
-    ["--stop-grace-period", "1s", "--constraint", "node.hostname==m2"],
+    ["--stop-grace-period", "1s", "--constraint", "node.hostname==w1"],
     stage.image("busybox"),
     ...sleep,
   );
@@ -56,22 +56,22 @@ const images = async (...args: string[]) =>
 
 describe("images of nodes", () => {
   it("are loaded onto one node, and its tasks start without a registry", async () => {
-    expect(await stage.ctl(["image", "load", "--input", archive, "--node", "w1"])).toBe(
-      `Loaded image: ${app} (node w1)\n`,
+    expect(await stage.ctl(["image", "load", "--input", archive, "--node", "m2"])).toBe(
+      `Loaded image: ${app} (node m2)\n`,
     );
-    expect(await images()).toMatchObject([{ tag: "1", nodes: ["w1"], usedBy: [] }]);
-    await stage.create("web", ["--stop-grace-period", "1s", "--constraint", "node.hostname==w1"], app, ...sleep);
+    expect(await images()).toMatchObject([{ tag: "1", nodes: ["m2"], usedBy: [] }]);
+    await stage.create("web", ["--stop-grace-period", "1s", "--constraint", "node.hostname==m2"], app, ...sleep);
     const [task] = await stage.running("web", 1);
-    expect((await images("--node", "w1"))[0]!.usedBy).toEqual([`${task!.name}.${task!.id}`]);
+    expect((await images("--node", "m2"))[0]!.usedBy).toEqual([`${task!.name}.${task!.id}`]);
   });
 
-  it("run on nodes that were not given them, which get them from one that was", async () => {
+  it("run on nodes that were not given them, which get them from the manager that was", async () => {
     await stage.create("every", ["--stop-grace-period", "1s", "--mode", "global"], app, ...sleep);
     await stage.running("every", 3);
     expect((await images())[0]!.nodes).toEqual(["m1", "m2", "w1"]);
     await stage.ctl(["service", "rm", "every"]);
     await until("only the node that was given it has it", async () => {
-      await stage.ctl(["image", "prune", "--all", "--force", "--node", "m1", "--node", "m2"]);
+      await stage.ctl(["image", "prune", "--all", "--force", "--node", "m1", "--node", "w1"]);
       return (await images())[0]!.nodes.length === 1;
     });
   });
@@ -89,12 +89,12 @@ describe("images of nodes", () => {
     const refused = await stage.swarm.ctl(["image", "rm", app]);
     expect(refused.code).toBe(1);
     expect(refused.stderr).toMatch(
-      /^Error: node w1: image app\.internal\/app:1 is in use by task web\.1\.\w+: remove or scale/,
+      /^Error: node m2: image app\.internal\/app:1 is in use by task web\.1\.\w+: remove or scale/,
     );
     // The other nodes have removed it.
-    expect((await images())[0]!.nodes).toEqual(["w1"]);
+    expect((await images())[0]!.nodes).toEqual(["m2"]);
     await stage.ctl(["image", "prune", "--all", "--force"]);
-    expect((await images())[0]!.nodes).toEqual(["w1"]);
+    expect((await images())[0]!.nodes).toEqual(["m2"]);
   });
 
   it("are saved as an archive that others read", async () => {
