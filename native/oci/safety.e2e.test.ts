@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
+import { defaultSeccompProgram } from "@starling/node-agent";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createContainer, killLeftovers, Shim } from "../shim.ts";
 import { Bundle, type Config } from "./bundle.fixture.ts";
@@ -137,11 +138,12 @@ describe("more than its share", () => {
 it("unshare of a user namespace needs the shim's filter off", async () => {
   const folder = join(bundle.folder, "shim");
   mkdirSync(folder);
+  const seccompProgram = defaultSeccompProgram({ architecture: process.arch, capabilities: [] });
   const spec = {
     version: 1,
     id: "safety",
     hostname: "safety",
-    process: { args: ["/bin/sleep", "1000"], env: ["PATH=/bin"], capabilities: [] },
+    process: { args: ["/bin/sleep", "1000"], env: ["PATH=/bin"], capabilities: [], seccompProgram },
     root: { folder: join(bundle.folder, "rootfs") },
     cgroup: { name: `starling-safety-${process.pid}` },
   };
@@ -151,7 +153,7 @@ it("unshare of a user namespace needs the shim's filter off", async () => {
   try {
     await shim?.start();
     const attempt = async (seccomp: boolean) =>
-      (await shim?.exec({ args: ["busybox", "unshare", "-U", "echo", "out"], seccomp }))?.output;
+      (await shim?.exec({ args: ["busybox", "unshare", "-U", "echo", "out"], seccomp, seccompProgram }))?.output;
     expect(await attempt(false)).toBe("out\n");
     expect(await attempt(true)).toMatch(/unshare.*Operation not permitted/);
   } finally {
