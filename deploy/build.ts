@@ -69,7 +69,11 @@ function fillCodeCaches(distribution: string): void {
   const own = ["--net", "--mount", "--ipc", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"];
   const asRoot = process.getuid?.() === 0 ? [] : ["--map-root-user"];
   const inNamespaces = (...command: string[]) =>
-    spawnSync("unshare", [...asRoot, ...own, ...command], { encoding: "utf8", timeout: 120_000, killSignal: "SIGKILL" });
+    spawnSync("unshare", [...asRoot, ...own, ...command], {
+      encoding: "utf8",
+      timeout: 120_000,
+      killSignal: "SIGKILL",
+    });
   const { status, stderr: refusal } = inNamespaces("true");
   if (status !== 0) {
     console.error(`build: no namespaces for a trial run, so no code caches: starts take longer: ${refusal.trim()}`);

@@ -27,11 +27,11 @@ interface Node {
 
 function startNode(
   name: string,
-  port: number,
+  ip: string,
   caches: Caches,
   via?: { readonly node: Node; readonly token: string },
 ): Node {
-  const address = `127.0.0.1:${port}`;
+  const address = `${ip}:4242`;
   const socket = join(scratch, `${name}.sock`);
   const flags = {
     "--state-dir": join(scratch, name),
@@ -39,7 +39,7 @@ function startNode(
     "--hostname": name,
     "--listen-remote-api": address,
     "--listen-control-api": socket,
-    "--listen-metrics": `127.0.0.1:${port + 1000}`,
+    "--listen-metrics": `${ip}:9090`,
     ...(via && { "--join-addr": via.node.address, "--join-token": via.token }),
   };
   const log = openSync(join(scratch, `${name}.log`), "w");
@@ -82,10 +82,10 @@ const ready = (on: Node, count: number) =>
 
 /** A swarm of one, a node that joins it, and what operators do most. Of one of the two nodes the caches take over what it called. */
 async function runSwarm(role: "manager" | "worker", writer: "first" | "joiner"): Promise<void> {
-  const first = startNode(`first-${role}`, 4242, writer === "first" ? "write" : "");
+  const first = startNode(`first-${role}`, "127.0.0.1", writer === "first" ? "write" : "");
   await ready(first, 1);
   const token = ctl(first, `cluster join-token ${role} -q`).trim();
-  const joiner = startNode(`joining-${role}`, 4243, writer === "joiner" ? "write" : "", { node: first, token });
+  const joiner = startNode(`joining-${role}`, "127.0.0.2", writer === "joiner" ? "write" : "", { node: first, token });
   await ready(first, 2);
   ctl(first, "network create backend");
   // The image cannot be had: a machine that builds may have no registry.
@@ -107,7 +107,7 @@ async function runSwarm(role: "manager" | "worker", writer: "first" | "joiner"):
 
 /** Both programs take the caches that there are now. */
 async function check(): Promise<void> {
-  const node = startNode("checked", 4242, "check");
+  const node = startNode("checked", "127.0.0.1", "check");
   await until("a node starts with its code caches", () => ctl(node, "node ls", "check").includes("Ready"));
   await endNode(node);
 }
