@@ -23,10 +23,10 @@ const nativeFolders = ["native/build/Release", "native/binding/build/Release", "
 /**
  * `npm run build`: dist/bin/swarmd and dist/bin/swarmctl, which need no npm, no node_modules and no Node of the machine.
  *
- *     dist/bin/PROGRAM           starts lib/node with lib/run.js and the program's name
+ *     dist/bin/PROGRAM           starts lib/node with lib/run.cjs and the program's name
  *     dist/lib/node              Node 24
  *     dist/lib/PROGRAM.js, *.js  bundles; parts that are loaded on demand are files of their own
- *     dist/lib/run.js, cache/    runs them with V8's code caches, filled by a run of both programs
+ *     dist/lib/run.cjs, cache/    runs them with V8's code caches, filled by a run of both programs
  *     dist/lib/build/Release/    addons, shim and helpers
  *     dist/lib/check-host.sh     `swarmd --check`
  *
@@ -103,7 +103,7 @@ function writeStarters(folder: string): void {
   mkdirSync(folder);
   for (const name of programs) {
     const path = join(folder, name);
-    // Node's own compile cache is of no use beside run.js's, and would go to /tmp.
+    // Node's own compile cache is of no use beside run.cjs's, and would go to /tmp.
     const env = { NODE_DISABLE_COMPILE_CACHE: "1", ...(name === "swarmd" ? lean.env : {}) };
     const flags = name === "swarmd" ? `${lean.flags.join(" ")} ` : "";
     const lines = [
@@ -112,7 +112,7 @@ function writeStarters(folder: string): void {
       '[ ! -h "$0" ] || self=$(readlink -f "$0")',
       `lib=\${self%/*}/../lib`,
       ...Object.entries(env).map(([key, value]) => `export ${key}="${value}"`),
-      `exec "$lib/node" ${flags}"$lib/run.js" ${name} "$@"`,
+      `exec "$lib/node" ${flags}"$lib/run.cjs" ${name} "$@"`,
     ];
     writeFileSync(path, `${lines.join("\n")}\n`);
     chmodSync(path, 0o755);

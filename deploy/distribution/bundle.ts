@@ -10,7 +10,7 @@ const smaller = { minifyWhitespace: true, minifySyntax: true, target: "node24", 
 
 /**
  * Writes the program services/NAME/main.ts as lib/NAME.js, with files of their own for the parts that are loaded on demand, and
- * lib/run.js, which runs it. Bundled as ES modules, which esbuild splits, then each made a CommonJS module: only scripts
+ * lib/run.cjs, which runs it. Bundled as ES modules, which esbuild splits, then each made a CommonJS module: only scripts
  * can have a code cache of what a process has called.
  */
 export async function bundleProgram(name: string, lib: string): Promise<void> {
@@ -36,8 +36,9 @@ export async function bundleProgram(name: string, lib: string): Promise<void> {
 export async function bundleLoader(lib: string): Promise<void> {
   await build({
     ...smaller,
-    entryPoints: [{ in: join(root, "deploy/distribution/loader.ts"), out: "run" }],
-    outdir: lib,
+    entryPoints: [join(root, "deploy/distribution/loader.ts")],
+    // By its name CommonJS, whatever a package.json in the folders above says.
+    outfile: join(lib, "run.cjs"),
     bundle: true,
     format: "cjs",
     logLevel: "warning",

@@ -1,5 +1,5 @@
 /**
- * lib/run.js of a distribution: `node run.js PROGRAM ARGUMENTS…` runs PROGRAM.js and what it requires, with V8's code
+ * lib/run.cjs of a distribution: `node run.cjs PROGRAM ARGUMENTS…` runs PROGRAM.js and what it requires, with V8's code
  * caches in cache/. Node's own compile cache holds what is compiled while a file is loaded; these are taken at a
  * process's end and so hold each function that it has called: a third of the CPU time of a start is compilation.
  *
