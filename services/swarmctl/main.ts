@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { enableCompileCache } from "node:module";
+import { join } from "node:path";
 
 const interrupted = new AbortController();
 process.once("SIGINT", () => interrupted.abort());
@@ -11,7 +12,7 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 
 async function main(): Promise<number> {
   // Before anything else is loaded: half of the run time would be compilation.
-  enableCompileCache();
+  enableCompileCache(join(import.meta.dirname, "../../.cache/compiled"));
   const { run } = await import("./program.ts");
   return await run(process.argv.slice(2), {
     env: process.env,

@@ -1,11 +1,12 @@
 #!/usr/bin/env node
 import { spawnSync } from "node:child_process";
 import { enableCompileCache } from "node:module";
+import { join } from "node:path";
 import { createLogger, SwarmError } from "@starling/base";
 import { parseCommand, usage } from "./flags.ts";
 import { hostCheck, version } from "./installation.ts";
 
-enableCompileCache();
+enableCompileCache(join(import.meta.dirname, "../../.cache/compiled"));
 
 async function main(): Promise<number> {
   const command = parseCommand(process.argv.slice(2));

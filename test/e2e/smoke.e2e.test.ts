@@ -10,8 +10,13 @@ import { Stage } from "./stage.ts";
 /** What `npm run build` makes, away from the repository: it must start without npm and node_modules. */
 function buildDistribution(): Programs {
   const folder = mkdtempSync(join(tmpdir(), "starling-dist-"));
-  execFileSync(process.execPath, ["deploy/build.ts", folder], { cwd: repositoryRoot, stdio: "pipe" });
-  return { distribution: folder };
+  try {
+    execFileSync(process.execPath, ["deploy/build.ts", folder], { cwd: repositoryRoot, stdio: "pipe" });
+    return { distribution: folder };
+  } catch (error) {
+    rmSync(folder, { recursive: true });
+    throw error;
+  }
 }
 
 /** The first to fail when something basic breaks: each step builds on the one before. */
