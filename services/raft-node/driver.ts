@@ -24,14 +24,14 @@ import type { OpenedLog } from "./open-log.ts";
 import { owningEntry } from "./owned.ts";
 import type { LoadedSnapshot } from "./snapshot-store/snapshot-store.ts";
 
-/** Raft's timing. Ticks of 100 ms and an election after 10 to 19 of them: a new leader within about a second. */
+/** Raft's timing. Ticks of 100 ms and an election after 9 to 17 of them: a new leader within about a second. */
 export interface RaftTiming {
   readonly tickMs: number;
   readonly electionTicks: number;
   readonly heartbeatTicks: number;
 }
 export type RaftTicks = Pick<RaftTiming, "electionTicks" | "heartbeatTicks">;
-export const defaultTiming: RaftTiming = { tickMs: 100, electionTicks: 10, heartbeatTicks: 4 };
+export const defaultTiming: RaftTiming = { tickMs: 100, electionTicks: 9, heartbeatTicks: 3 };
 
 /** A node that neither leads nor may be elected wakes up so often all the same. */
 const ticksSleptMax = 20;

@@ -51,9 +51,9 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --cgroup-parent PATH               cgroup below which containers run (default: beside swarmd's own group)
       --check                            says what this host lacks, and ends
       --config-file FILE                 registries: mirrors, insecure ones, credential helpers (default /etc/starling/swarmd.json)
-      --election-tick N                  raft ticks without a leader before an election (default 10, of 100 ms each)
+      --election-tick N                  raft ticks without a leader before an election (default 9, of 100 ms each)
       --force-new-cluster                makes this manager the only one again, when the others are lost for ever
-      --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 4)
+      --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 3)
       --hostname NAME                    name of this node (default: the host's)
       --image-gc-age DURATION            images not used for so long are removed, 0: never (default 720h)
       --image-gc-free PERCENT            unused images make room when less of their disk is free, 0: when it is full (default 15)
@@ -150,9 +150,9 @@ function parseFlags(args: readonly string[]) {
         "cgroup-parent": { type: "string" },
         check: { type: "boolean", default: false },
         "config-file": { type: "string" },
-        "election-tick": { type: "string", default: "10" },
+        "election-tick": { type: "string", default: "9" },
         "force-new-cluster": { type: "boolean", default: false },
-        "heartbeat-tick": { type: "string", default: "4" },
+        "heartbeat-tick": { type: "string", default: "3" },
         help: { type: "boolean", short: "h", default: false },
         hostname: { type: "string" },
         "image-gc-age": { type: "string", default: "720h" },
