@@ -8,7 +8,7 @@ const ticksPerSecond = 100;
 /** How long each sample of CPU use takes, milliseconds. */
 const observedMs = 10_000;
 /** A node compiles and optimizes for so long after its start; a fleet's nodes run for months. */
-const settleMs = 30_000;
+const settleMs = 120_000;
 /** Samples of each host: with three managers and two workers, ten values of each role. */
 const samples = 5;
 
