@@ -48,6 +48,8 @@ export class SnapshotStore {
     for (const name of await files.list(options.dir)) {
       if (name.endsWith(".tmp")) await files.remove(join(options.dir, name));
     }
+    // A snapshot that a killed process has just renamed must not lose its name after parts of the log have gone for it.
+    await files.syncDirectory(options.dir);
     return new SnapshotStore(options);
   }
 

@@ -80,6 +80,24 @@ function failing(code: string) {
 const segments = async () => (await readdir(dir)).filter((name) => name.endsWith(".wal")).sort();
 
 describe("Wal", () => {
+  it("makes the name of the newest segment durable before it goes on: a kill may have come before that", async () => {
+    await (await create()).close();
+    const calls: string[] = [];
+    const files = {
+      ...nodeFiles,
+      openSynced: async (path: string) => {
+        calls.push("open for writing");
+        return await nodeFiles.openSynced(path);
+      },
+      syncDirectory: async (path: string) => {
+        calls.push(`sync ${path === dir}`);
+        await nodeFiles.syncDirectory(path);
+      },
+    };
+    await reopened({ files });
+    expect(calls.slice(0, 2)).toEqual(["sync true", "open for writing"]);
+  });
+
   it("knows whose it is when the first frame of a file was torn, and the files before it are released", async () => {
     const wal = await create();
     for (let index = 1; (await segments()).length < 2; index++) await wal.append({ entries: [entry(index)] });

@@ -124,6 +124,8 @@ export class Wal {
   static async open(options: WalOptions): Promise<{ readonly wal: Wal; readonly contents: WalContents } | undefined> {
     const { sealers, files = nodeFiles } = options;
     const names = await segmentNames(files, options.dir);
+    // A process that was killed may have left a segment whose name a power cut would take back, with all that is written to it.
+    if (names.length > 0) await files.syncDirectory(options.dir);
     const replay = new Replay();
     const segments: Segment[] = [];
     let sequence: number | undefined;
