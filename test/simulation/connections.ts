@@ -1,4 +1,4 @@
-import type { RaftBatchAck } from "@starling/api";
+import type { RaftBatch, RaftBatchAck, StreamRaftMessageRequest } from "@starling/api";
 import { type Millis, SwarmError } from "@starling/base";
 import type { PeerChannel } from "@starling/raft-node";
 import type { SimNetwork } from "./network.ts";
@@ -116,14 +116,14 @@ export class SimConnection implements PeerChannel {
   }
 
   async *messages(batches: Parameters<PeerChannel["messages"]>[0], signal: AbortSignal): AsyncGenerator<RaftBatchAck> {
-    yield* this.#call<RaftBatchAck>(batches, signal, async (requests, end, answer) => {
+    yield* this.#call<RaftBatch, RaftBatchAck>(batches, signal, async (requests, end, answer) => {
       const answers = this.#target!.handlers!.peer.messages(requests, context(this.#wire.self.name, end));
       for await (const ack of answers) answer(ack);
     });
   }
 
   async snapshot(parts: Parameters<PeerChannel["snapshot"]>[0], signal: AbortSignal): Promise<void> {
-    const done = this.#call<undefined>(parts, signal, async (requests, end) => {
+    const done = this.#call<StreamRaftMessageRequest, never>(parts, signal, async (requests, end) => {
       await this.#target!.handlers!.raft.streamRaftMessage(requests, context(this.#wire.self.name, end));
     });
     for await (const _ of done) {
@@ -154,11 +154,10 @@ export class SimConnection implements PeerChannel {
   }
 
   /** A call in both directions: `serve` is its far end. */
-  async *#call<Answer, Request = unknown>(
+  async *#call<Request, Answer>(
     requests: AsyncIterable<Request>,
     signal: AbortSignal,
-    // biome-ignore lint/suspicious/noExplicitAny: requests are passed on as they are
-    serve: (requests: AsyncIterable<any>, end: AbortSignal, answer: (answer: Answer) => void) => Promise<void>,
+    serve: (requests: AsyncIterable<Request>, end: AbortSignal, answer: (answer: Answer) => void) => Promise<void>,
   ): AsyncGenerator<Answer> {
     const { self, process, schedule, net } = this.#wire;
     const target = this.#target;
