@@ -25,6 +25,7 @@ describe("generic resources", () => {
 
   it.each([
     [["gpu"], "incorrect term gpu"],
+    [["gpu="], "incorrect term gpu="],
     [["a=b=c"], "incorrect term a=b=c"],
     [["gpu=-1"], "cannot ask for negative resource gpu"],
     [["gpu=1", "gpu=x"], "mixed discrete and named resources"],

@@ -66,13 +66,13 @@ export function consumeGeneric(available: Resources, taken: Resources): Resource
 
 /**
  * Parses `kind=value` terms: one number is a count, words are a set of names (`gpu=2`, `ssd=sda ssd=sdb`). Throws
- * InvalidArgument for a term without one "=", a negative count, or a kind that mixes counts and names.
+ * InvalidArgument for a term without one "=" or without a value, a negative count, or a kind that mixes counts and names.
  */
 export function parseGenericResources(terms: readonly string[]): GenericResource[] {
   const byKind = new Map<string, string[]>();
   for (const term of terms) {
     const [kind = "", value, ...rest] = term.split("=").map((part) => part.trim());
-    if (kind === "" || value === undefined || rest.length > 0) {
+    if (kind === "" || !value || rest.length > 0) {
       throw refusal(`incorrect term ${term}, missing '=' or malformed expression`);
     }
     byKind.set(kind, [...(byKind.get(kind) ?? []), value]);

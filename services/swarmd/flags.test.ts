@@ -1,3 +1,4 @@
+import { discreteResource, namedResource } from "@starling/api";
 import { describe, expect, it } from "vitest";
 import { parseCommand, splitAddress } from "./flags.ts";
 
@@ -20,6 +21,13 @@ describe("swarmd's flags", () => {
     [["--unlock-key", "SWMKEY-1-short"], /--unlock-key: invalid unlock key: expected SWMKEY-1-… /],
     [["--image-gc-age", "30d"], /--image-gc-age "30d": give a duration/],
     [["--image-gc-free", "95"], /--image-gc-free "95": give a percentage from 0 to 90/],
+    [
+      ["--generic-node-resources", "gpu"],
+      /--generic-node-resources: .*incorrect term gpu.*write kind=count or kind=name/,
+    ],
+    [["--generic-node-resources", "gpu="], /incorrect term gpu=/],
+    [["--generic-node-resources", "gpu=1,gpu=a"], /mixed discrete and named resources/],
+    [["--generic-node-resources", "gpu=a,gpu=a"], /--generic-node-resources: gpu=a is named twice: name each once/],
     [["--nonsense"], /Unknown option '--nonsense' \(see swarmd --help\)/],
   ])("refuses %j", (args, message) => {
     expect(() => parseCommand(args)).toThrow(message);
@@ -28,6 +36,16 @@ describe("swarmd's flags", () => {
   it("shares images unless told otherwise", () => {
     expect(parseCommand([])).toMatchObject({ options: { listenImages: "0.0.0.0:4243" } });
     expect(parseCommand(["--listen-images", "off"])).toMatchObject({ options: { listenImages: undefined } });
+  });
+
+  it("offers generic resources by name and by count, in one list or several", () => {
+    const args = ["--generic-node-resources", "gpu=a,gpu=b", "--generic-node-resources", "slots=4"];
+    expect(parseCommand(args)).toMatchObject({
+      options: {
+        genericResources: [namedResource("gpu", "a"), namedResource("gpu", "b"), discreteResource("slots", 4)],
+      },
+    });
+    expect(parseCommand([])).toMatchObject({ options: { genericResources: [] } });
   });
 
   it("splits addresses of both families", () => {

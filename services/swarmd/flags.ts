@@ -1,7 +1,15 @@
 /** What `swarmd` is told on its command line, as SwarmKit's swarmd, and a few of ours. */
 import { isIP } from "node:net";
 import { parseArgs } from "node:util";
-import { durationMs, parseDuration, parseUnlockKey } from "@starling/api";
+import {
+  durationMs,
+  type GenericResource,
+  genericKind,
+  genericValue,
+  parseDuration,
+  parseGenericResources,
+  parseUnlockKey,
+} from "@starling/api";
 import { type LogLevel, parseLogLevel, SwarmError } from "@starling/base";
 
 export interface NodeOptions {
@@ -25,6 +33,8 @@ export interface NodeOptions {
   readonly heartbeatTick: number;
   readonly electionTick: number;
   readonly logLevel: LogLevel;
+  /** What this node offers to tasks beyond CPUs and memory. */
+  readonly genericResources: readonly GenericResource[];
   /** JSON; undefined: the default place, where it need not be. */
   readonly configFile: string | undefined;
   readonly insecureRegistries: readonly string[];
@@ -53,6 +63,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --config-file FILE                 registries: mirrors, insecure ones, credential helpers (default /etc/starling/swarmd.json)
       --election-tick N                  raft ticks without a leader before an election (default 9, of 100 ms each)
       --force-new-cluster                makes this manager the only one again, when the others are lost for ever
+      --generic-node-resources LIST      what tasks may claim here: gpu=a,gpu=b (names) or slots=4 (a count); repeatable
       --heartbeat-tick N                 raft ticks between a leader's heartbeats (default 3)
       --hostname NAME                    name of this node (default: the host's)
       --image-gc-age DURATION            images not used for so long are removed, 0: never (default 720h)
@@ -72,10 +83,9 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
   -v, --version
 `;
 
-/** Flags of SwarmKit's swarmd that this one does not offer yet, each with what to do instead. */
+/** Flags of SwarmKit's swarmd that this one does not offer, each with what to do instead. */
 const notOffered: Readonly<Record<string, string>> = {
-  "generic-node-resources": "generic resources of a node are not available yet",
-  "external-ca": "external certificate authorities are not available yet",
+  "external-ca": "give it to the cluster once swarmd runs: `swarmctl cluster update --external-ca`",
   "engine-addr": "containers are run by swarmd itself, no Docker Engine is needed: leave the flag out",
   "listen-debug": "use --log-level debug and --listen-metrics",
 };
@@ -124,6 +134,7 @@ export function parseCommand(args: readonly string[]): Command {
       joinAddr,
       joinToken,
       forceNewCluster: values["force-new-cluster"],
+      genericResources: genericResources("generic-node-resources", values["generic-node-resources"]),
       autolock: values.autolock,
       unlockKey: unlockKey(values["unlock-key"]),
       heartbeatTick: ticks("heartbeat-tick", values["heartbeat-tick"]),
@@ -152,6 +163,7 @@ function parseFlags(args: readonly string[]) {
         "config-file": { type: "string" },
         "election-tick": { type: "string", default: "9" },
         "force-new-cluster": { type: "boolean", default: false },
+        "generic-node-resources": { type: "string", multiple: true, default: [] },
         "heartbeat-tick": { type: "string", default: "3" },
         help: { type: "boolean", short: "h", default: false },
         hostname: { type: "string" },
@@ -184,6 +196,18 @@ function unlockKey(text: string | undefined): Uint8Array | undefined {
   } catch (cause) {
     // The value is a secret, and stays out of logs.
     throw new SwarmError("InvalidArgument", `--unlock-key: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function genericResources(flag: string, texts: readonly string[]): readonly GenericResource[] {
+  try {
+    const resources = parseGenericResources(texts.flatMap((text) => text.split(",")));
+    const terms = resources.map((resource) => `${genericKind(resource)}=${genericValue(resource)}`);
+    const twice = terms.find((term, i) => terms.indexOf(term) !== i);
+    if (twice !== undefined) throw new SwarmError("InvalidArgument", `${twice} is named twice: name each once`);
+    return resources;
+  } catch (cause) {
+    throw new SwarmError("InvalidArgument", `--${flag}: ${(cause as Error).message}`, { cause });
   }
 }
 

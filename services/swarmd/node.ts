@@ -79,6 +79,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     dependencies,
     registries,
     sharing: options.listenImages === undefined ? undefined : { address: { host, port }, tls: peerTls(identity) },
+    genericResources: options.genericResources,
     cgroupParent: options.cgroupParent,
     imageCollection: { ageMs: options.imageGcAgeMs, freeShare: options.imageGcFreeShare },
     ...surroundings,

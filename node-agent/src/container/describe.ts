@@ -1,5 +1,12 @@
 import { cpus, totalmem } from "node:os";
-import { EngineDescription, NodeDescription, Platform, PluginDescription, Resources } from "@starling/api";
+import {
+  EngineDescription,
+  type GenericResource,
+  NodeDescription,
+  Platform,
+  PluginDescription,
+  Resources,
+} from "@starling/api";
 
 import { logDrivers } from "./log-driver.ts";
 
@@ -25,11 +32,12 @@ const plugins: readonly (readonly [type: string, name: string])[] = [
 export function describeNode(options: {
   readonly hostname: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly generic: readonly GenericResource[];
 }): NodeDescription {
   return NodeDescription.create({
     hostname: options.hostname,
     platform: Platform.create({ os: "linux", architecture: unameArchitecture() }),
-    resources: Resources.create({ nanoCpus: cpus().length * 1e9, memoryBytes: totalmem() }),
+    resources: Resources.create({ nanoCpus: cpus().length * 1e9, memoryBytes: totalmem(), generic: options.generic }),
     engine: EngineDescription.create({
       engineVersion: version,
       labels: options.labels,

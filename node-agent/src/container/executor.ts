@@ -1,6 +1,14 @@
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { type Node, type NodeDescription, NodeExec, NodeImages, NodeVolumes, type Task } from "@starling/api";
+import {
+  type GenericResource,
+  type Node,
+  type NodeDescription,
+  NodeExec,
+  NodeImages,
+  NodeVolumes,
+  type Task,
+} from "@starling/api";
 import type { Clock, Logger } from "@starling/base";
 import { defaultRegistrySettings, RegistryClient, type RegistrySettings } from "@starling/registry";
 import { type NodeMethod, nodeMethods } from "../calls/node-service.ts";
@@ -40,6 +48,8 @@ export interface ContainerExecutorOptions {
   readonly imageCollection?: CollectorSettings;
   /** Engine labels: `node.platform` constraints' `engine.labels.*`. */
   readonly labels?: Readonly<Record<string, string>>;
+  /** What tasks may claim of this node beyond CPUs and memory. */
+  readonly genericResources?: readonly GenericResource[];
   /**
    * Control group of all containers, from the root of each hierarchy. Default: `starling` below swarmd's own group
    * (beside it on pure v2), and `/starling.slice` when that is a systemd unit, which must not take containers along when
@@ -146,7 +156,8 @@ export class ContainerExecutor implements Executor {
 
   async describe(): Promise<NodeDescription> {
     await this.open();
-    return describeNode({ hostname: this.#options.hostname, labels: this.#options.labels ?? {} });
+    const { hostname, labels = {}, genericResources: generic = [] } = this.#options;
+    return describeNode({ hostname, labels, generic });
   }
 
   async configure(node: Node): Promise<void> {

@@ -1,6 +1,9 @@
 /** Pure: no clock, no I/O, no randomness. */
 
 import {
+  type GenericResource,
+  genericKind,
+  genericValue,
   type PortConfig,
   PortConfig_Protocol_names,
   PortConfig_PublishMode,
@@ -31,6 +34,11 @@ export function formatPort({ publishedPort, targetPort, protocol, publishMode }:
   const every = publishMode === PortConfig_PublishMode.INGRESS ? "*" : "";
   const published = publishedPort === 0 ? "" : `${every}:${publishedPort}->`;
   return `${published}${targetPort}/${(PortConfig_Protocol_names[protocol] ?? "").toLowerCase()}`;
+}
+
+/** `gpu=a gpu=b slots=4`; undefined for none. */
+export function formatGeneric(resources: readonly GenericResource[]): string | undefined {
+  return resources.map((resource) => `${genericKind(resource)}=${genericValue(resource)}`).join(" ") || undefined;
 }
 
 /** The ports that a service got, else those it asked for. */

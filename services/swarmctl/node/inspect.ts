@@ -14,7 +14,7 @@ import type { Context } from "../context.ts";
 import { formatFields, formatTable } from "../format/table.ts";
 import { sortTasks, taskView } from "../format/tasks.ts";
 import { formatTimestamp } from "../format/time.ts";
-import { titled } from "../format/words.ts";
+import { formatGeneric, titled } from "../format/words.ts";
 import { inspecting } from "../inspecting.ts";
 import { resolveNodeOrSelf } from "./self.ts";
 
@@ -59,6 +59,7 @@ function describe({ id, meta, spec, description, status, managerStatus, role }: 
     ["Platform", platform && `${platform.os}/${platform.architecture}`],
     ["CPUs", resources && resources.nanoCpus / 1e9],
     ["Memory", resources && `${Math.round(resources.memoryBytes / 2 ** 20)} MiB`],
+    ["Generic Resources", resources && formatGeneric(resources.generic)],
     ["Engine Version", engine?.engineVersion],
   ]);
 }

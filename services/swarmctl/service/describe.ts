@@ -16,7 +16,7 @@ import {
 } from "@starling/api";
 import { type Field, formatFields } from "../format/table.ts";
 import { formatDuration, formatTimestamp } from "../format/time.ts";
-import { formatPort, modeOf, portsOf } from "../format/words.ts";
+import { formatGeneric, formatPort, modeOf, portsOf } from "../format/words.ts";
 
 /** A service for people: what it runs, where, and how it is updated. */
 export function describeService(service: Service): string {
@@ -114,5 +114,5 @@ function resources(amounts: Resources | undefined): string | undefined {
   if (!amounts) return undefined;
   const cpus = amounts.nanoCpus ? `${amounts.nanoCpus / 1e9} CPUs` : "";
   const memory = amounts.memoryBytes ? `${amounts.memoryBytes / 2 ** 20} MiB` : "";
-  return [cpus, memory].filter(Boolean).join(", ") || undefined;
+  return [cpus, memory, formatGeneric(amounts.generic)].filter(Boolean).join(", ") || undefined;
 }
