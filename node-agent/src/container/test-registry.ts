@@ -19,6 +19,8 @@ export class TestRegistry {
   #damaged = false;
   /** The connection breaks after so many bytes of a layer. */
   cutAfter: number | undefined;
+  /** Layers' contents are sent when this resolves. */
+  layersHeld: Promise<void> = Promise.resolve();
   /** What the next requests are refused with. */
   readonly refusals: { readonly status: number; readonly headers?: Record<string, string> }[] = [];
   /** `Range` headers of blob requests. */
@@ -106,8 +108,11 @@ export class TestRegistry {
       "content-range": `bytes ${from}-${body.length - 1}/${body.length}`,
     };
     response.writeHead(range === undefined ? 200 : 206, headers);
-    if (!isLayer || this.cutAfter === undefined || part.length <= this.cutAfter) response.end(part);
-    else response.write(part.subarray(0, this.cutAfter), () => response.destroy());
+    if (!isLayer) return void response.end(part);
+    void this.layersHeld.then(() => {
+      if (this.cutAfter === undefined || part.length <= this.cutAfter) response.end(part);
+      else response.write(part.subarray(0, this.cutAfter), () => response.destroy());
+    });
   }
 
   #build(config: Record<string, unknown>): void {

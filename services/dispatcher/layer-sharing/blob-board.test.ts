@@ -8,6 +8,7 @@ const wishOf = (nodeId: string, blob = "b", notFrom: readonly string[] = []) => 
   blob,
   image: "i",
   notFrom,
+  waited: false,
 });
 
 /** A board whose clock stands, in a log-book's words. */
@@ -61,36 +62,63 @@ describe("a blob that many want", () => {
   });
 });
 
+describe("after a change of leaders", () => {
+  it("nobody goes to the registry for what a node fetches there, though it tells so later than those who wait", () => {
+    const { board, hold } = setUp();
+    const again = (nodeId: string) => words(board.wish({ ...wishOf(nodeId), waited: true }, 0));
+    expect([again("n2"), again("n3")]).toEqual([[], []]);
+    expect(words(board.fetches("n1", "b", 500))).toEqual([]);
+    expect(words(board.expire(10_000))).toEqual([]);
+    expect(hold("n1")).toEqual(["n2 from n1", "n3 from n1"]);
+  });
+
+  it("one of those who wait goes there when nobody fetches it after all", () => {
+    const { board } = setUp();
+    for (const id of ["n2", "n3"]) board.wish({ ...wishOf(id), waited: true }, 0);
+    expect(words(board.expire(1_999))).toEqual([]);
+    expect(words(board.expire(2_000))).toEqual(["n2 from registry"]);
+  });
+});
+
 it("whatever happens, one download of a blob is from the registry at most, and nobody waits for nothing", () => {
   const nodes = fc.constantFrom("n1", "n2", "n3", "n4", "n5");
-  const step = fc.tuple(fc.constantFrom("wish", "hold", "end", "leave"), nodes, fc.array(nodes, { maxLength: 2 }));
+  const step = fc.tuple(
+    fc.constantFrom("wish", "again", "hold", "end", "leave"),
+    nodes,
+    fc.array(nodes, { maxLength: 2 }),
+  );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
       const board = new BlobBoard();
       const waiting = new Set<string>();
       const downloads = new Map<string, string | undefined>();
-      for (const [what, nodeId, notFrom] of steps) {
-        waiting.delete(nodeId);
-        downloads.delete(nodeId);
-        if (what === "wish") waiting.add(nodeId);
-        const turns =
-          what === "wish"
-            ? board.wish(wishOf(nodeId, "b", notFrom), 0)
-            : what === "hold"
-              ? board.hold(nodeId, "b", 0)
-              : what === "end"
-                ? board.end(nodeId, "b", 0)
-                : board.leave(nodeId, 0);
+      const follow = (turns: readonly Turn[]) => {
         for (const { wish, from } of turns) {
           expect(waiting.delete(wish.nodeId)).toBe(true);
           expect(wish.notFrom).not.toContain(from);
           downloads.set(wish.nodeId, from);
         }
-        expect(board.downloads).toBe(downloads.size);
+        expect([board.downloads, board.waiting]).toEqual([downloads.size, waiting.size]);
         const atRegistry = [...downloads.values()].filter((from) => from === undefined).length;
         expect(atRegistry).toBeLessThanOrEqual(1);
-        if (waiting.size > 0) expect(downloads.size).toBeGreaterThan(0);
+      };
+      for (const [what, nodeId, notFrom] of steps) {
+        waiting.delete(nodeId);
+        downloads.delete(nodeId);
+        if (what === "wish" || what === "again") waiting.add(nodeId);
+        const turns =
+          what === "wish" || what === "again"
+            ? board.wish({ ...wishOf(nodeId, "b", notFrom), waited: what === "again" }, 0)
+            : what === "hold"
+              ? board.hold(nodeId, "b", 0)
+              : what === "end"
+                ? board.end(nodeId, "b", 0)
+                : board.leave(nodeId, 0);
+        follow(turns);
       }
+      // Before any download counts as silent.
+      follow(board.expire(2_000));
+      if (waiting.size > 0) expect(downloads.size).toBeGreaterThan(0);
     }),
     { seed: 7, numRuns: 500 },
   );

@@ -4,6 +4,8 @@
 const uploadsMax = 3;
 /** Nodes remembered for each blob. More could not make it faster, and every node has the blobs of a common image. */
 const holdersMax = 64;
+/** How long a wish that another leader knew waits for a node that fetches the blob, before it may go to the registry itself. */
+const rejoinMs = 2_000;
 /** A download that is not told of for this long has ended. */
 const silenceMaxMs = 15_000;
 
@@ -14,6 +16,8 @@ export interface Wish {
   /** The image that it is part of. */
   readonly image: string;
   readonly notFrom: readonly string[];
+  /** Another leader knew it. */
+  readonly waited: boolean;
 }
 
 /** Whose turn it is, and where it shall go. */
@@ -28,9 +32,15 @@ interface Download {
   heardAtMs: number;
 }
 
+interface Waiting {
+  readonly wish: Wish;
+  /** Not before this does it go to the registry. */
+  readonly registryAtMs: number;
+}
+
 /**
  * What is known of one blob.
- * Invariant: at most one download is from the registry. A holder's count is that of the downloads from it.
+ * Invariant: at most one download is sent to the registry. A holder's count is that of the downloads from it.
  */
 interface Entry {
   readonly blob: string;
@@ -39,7 +49,7 @@ interface Entry {
   /** By the node that downloads. */
   readonly downloads: Map<string, Download>;
   /** In the order they came. */
-  readonly waiting: Map<string, Wish>;
+  readonly waiting: Map<string, Waiting>;
 }
 
 /**
@@ -51,10 +61,16 @@ export class BlobBoard {
   /** Blobs in whose entries a node is. */
   readonly #ofNode = new Map<string, Set<string>>();
   #downloads = 0;
+  #waiting = 0;
 
   /** Downloads under way. */
   get downloads(): number {
     return this.#downloads;
+  }
+
+  /** Wishes whose turn has not come. */
+  get waiting(): number {
+    return this.#waiting;
   }
 
   /** The node has the blob; its download, if it had one, is over. */
@@ -73,9 +89,20 @@ export class BlobBoard {
     this.#release(entry, wish.nodeId);
     // Who asks for it does not have it.
     entry.holders.delete(wish.nodeId);
-    entry.waiting.set(wish.nodeId, wish);
+    entry.waiting.set(wish.nodeId, { wish, registryAtMs: wish.waited ? nowMs + rejoinMs : nowMs });
+    this.#waiting++;
     this.#note(wish.nodeId, entry);
     return this.#settle(wish.blob, nowMs);
+  }
+
+  /** The node downloads the blob, by another leader's word; from the registry, for all that is known here. */
+  fetches(nodeId: string, blob: string, nowMs: number): readonly Turn[] {
+    const entry = this.#entry(blob);
+    this.#release(entry, nodeId);
+    entry.downloads.set(nodeId, { from: undefined, heardAtMs: nowMs });
+    this.#downloads++;
+    this.#note(nodeId, entry);
+    return this.#settle(blob, nowMs);
   }
 
   /** The node neither downloads nor wants the blob any more. */
@@ -104,13 +131,13 @@ export class BlobBoard {
     });
   }
 
-  /** Gives up downloads that nothing was heard of. */
+  /** Gives up downloads that nothing was heard of, and lets go to the registry what has waited for others long enough. */
   expire(nowMs: number): readonly Turn[] {
     const turns: Turn[] = [];
     for (const [blob, entry] of [...this.#entries]) {
       const silent = [...entry.downloads].filter(([, { heardAtMs }]) => nowMs - heardAtMs > silenceMaxMs);
       for (const [nodeId] of silent) this.#release(entry, nodeId);
-      if (silent.length > 0) turns.push(...this.#settle(blob, nowMs));
+      if (silent.length + entry.waiting.size > 0) turns.push(...this.#settle(blob, nowMs));
     }
     return turns;
   }
@@ -119,13 +146,14 @@ export class BlobBoard {
     const entry = this.#entries.get(blob);
     if (entry === undefined) return [];
     const turns: Turn[] = [];
-    for (const wish of [...entry.waiting.values()]) {
+    for (const { wish, registryAtMs } of [...entry.waiting.values()]) {
       const able = [...entry.holders].filter(([id]) => !wish.notFrom.includes(id));
       const free = able.filter(([, uploads]) => uploads < uploadsMax).sort(([, a], [, b]) => a - b)[0];
       const isFetched = [...entry.downloads.values()].some(({ from }) => from === undefined);
-      if (free === undefined && (able.length > 0 || isFetched)) continue;
+      if (free === undefined && (able.length > 0 || isFetched || nowMs < registryAtMs)) continue;
       const from = free?.[0];
       entry.waiting.delete(wish.nodeId);
+      this.#waiting--;
       entry.downloads.set(wish.nodeId, { from, heardAtMs: nowMs });
       this.#downloads++;
       if (free !== undefined) entry.holders.set(free[0], free[1] + 1);
@@ -137,7 +165,7 @@ export class BlobBoard {
 
   /** Ends what the node does about the blob; that it has it stays. */
   #release(entry: Entry, nodeId: string): void {
-    entry.waiting.delete(nodeId);
+    if (entry.waiting.delete(nodeId)) this.#waiting--;
     const from = entry.downloads.get(nodeId)?.from;
     if (entry.downloads.delete(nodeId)) this.#downloads--;
     const uploads = from === undefined ? undefined : entry.holders.get(from);

@@ -18,11 +18,12 @@ import { createLayerSharingHandlers } from "./layer-sharing.ts";
 
 const blob = Buffer.alloc(32, 1);
 const image = Buffer.alloc(32, 2);
+let clock: FakeClock;
 let store: MemoryStore;
 let handlers: ReturnType<typeof createLayerSharingHandlers>;
 
 beforeEach(async () => {
-  const clock = new FakeClock();
+  clock = new FakeClock();
   store = new MemoryStore({ clock });
   handlers = createLayerSharingHandlers({ store, clock, log: nullLogger });
   await store.update((tx) => {
@@ -122,6 +123,30 @@ it("a node that counts as lost is nobody's source, and its turn passes on", asyn
   });
   expect(await ended).toBeUndefined();
   expect((await next).sources).toMatchObject([{ nodeId: "" }]);
+});
+
+it("a new leader keeps who waits from the registry while another still fetches there", async () => {
+  const waited = LayerWish.create({ ...wish, waited: true });
+  const [waiting, fetching] = [join("n1"), join("n2")];
+  const turn = waiting.next();
+  waiting.send({ port: 4243, wishes: [waited] });
+  await clock.advance(1_000);
+  const granted = fetching.next();
+  fetching.send({ port: 4243, fetching: [wish] });
+  await clock.advance(5_000);
+  fetching.send({ held: [blob], ended: [blob] });
+  expect((await turn).sources).toMatchObject([{ nodeId: "n2" }]);
+  expect((await granted).grants).toMatchObject([{ nodeId: "n1" }]);
+});
+
+it("a new leader lets who waits go to the registry when nobody fetches there, whatever a stranger says", async () => {
+  const [waiting, stranger] = [join("n1"), join("n3")];
+  void stranger.next();
+  stranger.send({ port: 4243, fetching: [wish] });
+  const turn = waiting.next();
+  waiting.send({ port: 4243, wishes: [LayerWish.create({ ...wish, waited: true })] });
+  await clock.advance(4_000);
+  expect((await turn).sources).toMatchObject([{ nodeId: "" }]);
 });
 
 it("who has no port open is nobody's source", async () => {

@@ -13,8 +13,8 @@ import { type Clock, type Logger, SwarmError, type Timer } from "@starling/base"
 import { byNode, type MemoryStore } from "@starling/store";
 import { BlobBoard, type Turn, type Wish } from "./blob-board.ts";
 
-/** How often downloads are looked at that nothing is heard of. */
-const expiryPeriodMs = 5_000;
+/** How often it is looked whose patience is at its end, while something is downloaded or waited for. */
+const expiryPeriodMs = 2_000;
 /** Of one node: a bound on what one may make the leader remember. */
 const heldMax = 50_000;
 const notFromMax = 16;
@@ -119,19 +119,24 @@ class Sharing {
         this.#tell(this.#board.hold(nodeId, keyOf(digest), nowMs));
       }
     }
-    for (const { digest, image, notFrom } of request.wishes) {
+    for (const { digest, image } of request.fetching) {
+      if (!isDigest(digest) || !this.#mayHave(nodeId, keyOf(image))) continue;
+      this.#tell(this.#board.fetches(nodeId, keyOf(digest), nowMs));
+    }
+    for (const { digest, image, waited, ...rest } of request.wishes) {
       if (!isDigest(digest)) continue;
-      const wish = { nodeId, blob: keyOf(digest), image: keyOf(image), notFrom: notFrom.slice(0, notFromMax) };
+      const notFrom = rest.notFrom.slice(0, notFromMax);
+      const wish = { nodeId, blob: keyOf(digest), image: keyOf(image), notFrom, waited };
       if (this.#mayHave(nodeId, wish.image)) this.#tell(this.#board.wish(wish, nowMs));
       else this.#tell([{ wish, from: undefined }]);
     }
     for (const digest of request.ended) this.#tell(this.#board.end(nodeId, keyOf(digest), nowMs));
     for (const digest of request.goingOn) this.#board.goesOn(nodeId, keyOf(digest), nowMs);
+    if (this.#board.downloads + this.#board.waiting > 0) this.#watchPatience();
   }
 
   #tell(turns: readonly Turn[]): void {
     for (const { wish, from } of turns) {
-      this.#watchSilence();
       const stream = this.#streams.get(wish.nodeId);
       const giver = from === undefined ? undefined : this.#streams.get(from);
       if (giver !== undefined) {
@@ -173,11 +178,11 @@ class Sharing {
     return abort;
   }
 
-  #watchSilence(): void {
+  #watchPatience(): void {
     this.#timer ??= this.#clock.setTimer(expiryPeriodMs, () => {
       this.#timer = undefined;
       this.#tell(this.#board.expire(this.#clock.monotonic()));
-      if (this.#board.downloads > 0) this.#watchSilence();
+      if (this.#board.downloads + this.#board.waiting > 0) this.#watchPatience();
     });
   }
 

@@ -17,8 +17,15 @@ export type Source =
   | { readonly t: "peer"; readonly nodeId: string; readonly address: string };
 
 interface Asking {
-  readonly wish: LayerWish;
+  /** As it is told to the next manager that asks. */
+  wish: LayerWish;
   readonly answer: (source: Source) => void;
+}
+
+interface Moving {
+  readonly wish: LayerWish;
+  /** Bytes came since the last tick. */
+  hasMoved: boolean;
 }
 
 /** What the conversation tells managers of this node, and hears of others. */
@@ -41,8 +48,8 @@ export class Conversation {
   readonly #subject: Subject;
   /** By blob; more than one when pulls with different credentials want it. */
   readonly #asking = new Map<string, Set<Asking>>();
-  /** Blobs that this node downloads, and whether bytes came since the last tick. */
-  readonly #moving = new Map<string, boolean>();
+  /** Blobs that this node downloads. */
+  readonly #moving = new Map<string, Moving>();
   #outbox: LayerSharingRequest[] = [];
   #wake = () => {};
   /** While something is downloaded. */
@@ -81,10 +88,10 @@ export class Conversation {
     const asking: Asking = { wish, answer: resolve };
     const others = this.#asking.get(blob) ?? new Set();
     this.#asking.set(blob, others.add(asking));
-    if (this.#isConnected) this.#send({ wishes: [wish] });
+    if (this.#isConnected) this.#tellWishes([asking]);
     try {
       const source = await promise;
-      this.#moving.set(blob, true);
+      this.#moving.set(blob, { wish, hasMoved: true });
       this.#tick ??= this.#clock.setTimer(tickMs, () => this.#tellMoving());
       return source;
     } finally {
@@ -98,7 +105,8 @@ export class Conversation {
 
   /** Bytes of the blob came. */
   moved(blob: string): void {
-    if (this.#moving.has(blob)) this.#moving.set(blob, true);
+    const moving = this.#moving.get(blob);
+    if (moving !== undefined) moving.hasMoved = true;
   }
 
   /** The blob is here, or this node has given it up. */
@@ -124,6 +132,7 @@ export class Conversation {
       try {
         this.#outbox = [];
         this.#isConnected = true;
+        this.#tellWishes([...this.#asking.values()].flatMap((each) => [...each]));
         for await (const response of open(this.#requests(ended.signal), ended.signal)) {
           backoff = backoffMs.first;
           this.#hear(response);
@@ -149,12 +158,11 @@ export class Conversation {
 
   async *#requests(signal: AbortSignal): AsyncGenerator<LayerSharingRequest> {
     const held = (await this.#subject.held()).map(bytesOf);
-    const wishes = [...this.#asking.values()].flatMap((each) => [...each].map(({ wish }) => wish));
-    yield LayerSharingRequest.create({ port: this.#subject.port, held: held.slice(0, batch) });
+    const fetching = [...this.#moving.values()].map(({ wish }) => wish);
+    yield LayerSharingRequest.create({ port: this.#subject.port, fetching, held: held.slice(0, batch) });
     for (let at = batch; at < held.length; at += batch) {
       yield LayerSharingRequest.create({ held: held.slice(at, at + batch) });
     }
-    if (wishes.length > 0) yield LayerSharingRequest.create({ wishes });
     while (!signal.aborted) {
       const next = this.#outbox.shift();
       if (next !== undefined) yield next;
@@ -175,6 +183,11 @@ export class Conversation {
     }
   }
 
+  #tellWishes(asking: readonly Asking[]): void {
+    if (asking.length > 0) this.#send({ wishes: asking.map(({ wish }) => wish) });
+    for (const each of asking) each.wish = LayerWish.create({ ...each.wish, waited: true });
+  }
+
   #send(fields: Partial<LayerSharingRequest>): void {
     // Whoever answers next is told everything anew.
     if (!this.#isConnected) return;
@@ -183,8 +196,9 @@ export class Conversation {
   }
 
   #tellMoving(): void {
-    const goingOn = [...this.#moving].filter(([, moved]) => moved).map(([blob]) => bytesOf(blob));
-    for (const blob of this.#moving.keys()) this.#moving.set(blob, false);
+    const moved = [...this.#moving.values()].filter(({ hasMoved }) => hasMoved);
+    for (const each of moved) each.hasMoved = false;
+    const goingOn = moved.map(({ wish }) => wish.digest);
     if (goingOn.length > 0) this.#send({ goingOn });
     this.#tick = this.#moving.size === 0 ? undefined : this.#clock.setTimer(tickMs, () => this.#tellMoving());
   }

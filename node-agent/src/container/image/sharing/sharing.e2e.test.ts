@@ -32,6 +32,8 @@ let registry: TestRegistry;
 let store: MemoryStore;
 let leader: ReturnType<typeof createLayerSharingHandlers>;
 let stop: AbortController;
+/** Ends the leader's streams. */
+let term: AbortController;
 const nodes: TestNode[] = [];
 const rogues: Server[] = [];
 
@@ -44,6 +46,7 @@ beforeEach(async () => {
   store = new MemoryStore({ clock });
   leader = createLayerSharingHandlers({ store, clock: systemClock, log: nullLogger });
   stop = new AbortController();
+  term = new AbortController();
 });
 afterEach(async () => {
   stop.abort();
@@ -76,6 +79,28 @@ async function admit(nodeId: string, image: string | undefined): Promise<void> {
 
 function contextOf(nodeId: string, streamSignal: AbortSignal): CallContext {
   return { caller: { ...anonymous, nodeId }, signal: streamSignal } as unknown as CallContext;
+}
+
+/** Nodes that have begun to talk to the present leader. */
+const told = new Set<string>();
+
+async function* noted(requests: AsyncIterable<LayerSharingRequest>, nodeId: string) {
+  for await (const request of requests) {
+    told.add(nodeId);
+    yield request;
+  }
+}
+
+/** All streams end; the nodes come to a leader that knows nothing. */
+function changeLeaders(): void {
+  told.clear();
+  leader = createLayerSharingHandlers({ store, clock: systemClock, log: nullLogger });
+  term.abort();
+  term = new AbortController();
+}
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await new Promise((resolve) => setImmediate(resolve));
 }
 
 /** A node as swarmd has it, talking to the leader without a wire. */
@@ -114,7 +139,7 @@ class TestNode {
 
   follow(): void {
     const open = (requests: AsyncIterable<LayerSharingRequest>, streamSignal: AbortSignal) =>
-      leader.share(requests, contextOf(this.id, streamSignal));
+      leader.share(noted(requests, this.id), contextOf(this.id, AbortSignal.any([streamSignal, term.signal])));
     void this.sharing.follow(open, stop.signal);
   }
 
@@ -124,7 +149,7 @@ class TestNode {
 
   /** All of the image's blobs are told to the leader once they are here: they are synced by then. */
   async committed(): Promise<void> {
-    while ((await this.store.blobs.list()).length < 4) await new Promise((resolve) => setImmediate(resolve));
+    await until(async () => (await this.store.blobs.list()).length === 4);
   }
 
   async close(): Promise<void> {
@@ -138,11 +163,13 @@ class TestNode {
 async function startRogue(
   source: TestNode,
   give: (bytes: Buffer, response: ServerResponse) => void,
+  { certificateOf }: { readonly certificateOf?: string } = {},
 ): Promise<{ readonly asked: string[] }> {
   const id = newId();
   await admit(id, registry.pinned);
   const asked: string[] = [];
-  const server = createServer({ ...(await tlsOf(id)).context(), requestCert: true }, (incoming, response) => {
+  const { context } = await tlsOf(certificateOf ?? id);
+  const server = createServer({ ...context(), requestCert: true }, (incoming, response) => {
     const digest = incoming.url!.split("/").at(-1)!;
     asked.push(digest);
     const from = Number(/\d+/.exec(incoming.headers.range ?? "0")?.[0]);
@@ -164,9 +191,23 @@ async function startRogue(
 
 describe("nodes that start one image together", () => {
   it("ask its registry for each piece once", async () => {
-    const together = await Promise.all(["n1", "n2", "n3", "n4", "n5", "n6"].map((id) => TestNode.start(id)));
+    const together = await Promise.all(Array.from({ length: 50 }, (_, i) => TestNode.start(`n${i}`)));
     const pulled = await Promise.all(together.map((node) => node.pull()));
     for (const { layers } of pulled) expect(layers).toHaveLength(2);
+    expect([...registry.requestsByDigest.values()]).toEqual([1, 1, 1, 1]);
+  });
+
+  it("ask it for each piece once though the leader changes while one of them fetches it", async () => {
+    const together = await Promise.all(["n1", "n2", "n3", "n4", "n5", "n6"].map((id) => TestNode.start(id)));
+    const { promise: held, resolve: release } = Promise.withResolvers<void>();
+    registry.layersHeld = held;
+    const pulls = together.map((node) => node.pull());
+    await until(() => registry.requestsByDigest.size === 4);
+    changeLeaders();
+    // Each has told the new leader what it has and fetches.
+    await until(() => told.size === together.length);
+    release();
+    for (const { layers } of await Promise.all(pulls)) expect(layers).toHaveLength(2);
     expect([...registry.requestsByDigest.values()]).toEqual([1, 1, 1, 1]);
   });
 
@@ -201,6 +242,20 @@ describe("a node that gives", () => {
     expect(layers).toHaveLength(2);
     expect(rogue.asked.length).toBeGreaterThan(0);
     expect(registry.requests.length).toBeGreaterThan(before);
+  });
+
+  it("under another node's name is asked for nothing", async () => {
+    const first = await TestNode.start("n1");
+    await first.pull();
+    await first.committed();
+    await first.close();
+    const give = (bytes: Buffer, response: ServerResponse) => void response.end(bytes);
+    const rogue = await startRogue(first, give, { certificateOf: "n3" });
+    const second = await TestNode.start("n2");
+    expect((await second.pull()).layers).toHaveLength(2);
+    expect(rogue.asked).toEqual([]);
+    // Once by each of the two that pulled.
+    expect([...registry.requestsByDigest.values()]).toEqual([2, 2, 2, 2]);
   });
 
   it("next to nothing is left after a while, and the rest comes from elsewhere", async () => {
