@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { ipv4Text, macText } from "./address.ts";
+import { ipText, macText } from "./address.ts";
 import { decodeAttributes, type Reply, readText, readU32, viewOf } from "./netlink.ts";
 import { Family, Rtm } from "./rtnetlink.ts";
 
@@ -49,11 +49,14 @@ export interface Forwarding {
 }
 
 export interface Rule {
+  readonly family: 4 | 6;
   readonly priority: number;
   readonly mark: number;
   readonly mask: number;
   readonly table: number;
 }
+
+const isInternet = ({ body }: Reply): boolean => body[0] === Family.inet || body[0] === Family.inet6;
 
 const maybe = <T>(bytes: Uint8Array | undefined, read: (bytes: Uint8Array) => T, otherwise: T): T =>
   bytes === undefined ? otherwise : read(bytes);
@@ -83,7 +86,7 @@ function decodeLink({ body }: Reply): Link {
     ...link,
     vxlan: {
       vni: readU32(data.get(1)) ?? 0,
-      local: maybe(data.get(4), ipv4Text, ""),
+      local: maybe(data.get(4) ?? data.get(17), ipText, ""),
       port: maybe(data.get(15), (bytes) => viewOf(bytes).getUint16(0), 0),
       learning: data.get(7)?.[0] === 1,
     },
@@ -92,23 +95,23 @@ function decodeLink({ body }: Reply): Link {
 
 export function decodeAddresses(replies: readonly Reply[]): readonly Address[] {
   return replies
-    .filter((reply) => reply.type === Rtm.newAddress && reply.body[0] === Family.inet)
+    .filter((reply) => reply.type === Rtm.newAddress && isInternet(reply))
     .map(({ body }) => {
       const attributes = decodeAttributes(body, 8);
-      const address = maybe(attributes.get(2) ?? attributes.get(1), ipv4Text, "");
+      const address = maybe(attributes.get(2) ?? attributes.get(1), ipText, "");
       return { index: viewOf(body).getUint32(4, true), address: `${address}/${body[1]}` };
     });
 }
 
 export function decodeRoutes(replies: readonly Reply[]): readonly Route[] {
   return replies
-    .filter((reply) => reply.type === Rtm.newRoute && reply.body[0] === Family.inet)
+    .filter((reply) => reply.type === Rtm.newRoute && isInternet(reply))
     .map(({ body }) => {
       const attributes = decodeAttributes(body, 12);
       return {
-        destination: `${maybe(attributes.get(1), ipv4Text, "0.0.0.0")}/${body[1]}`,
+        destination: `${maybe(attributes.get(1), ipText, body[0] === Family.inet ? "0.0.0.0" : "::")}/${body[1]}`,
         index: readU32(attributes.get(4)) ?? 0,
-        gateway: maybe(attributes.get(5), ipv4Text, ""),
+        gateway: maybe(attributes.get(5), ipText, ""),
         table: readU32(attributes.get(15)) ?? body[4]!,
         protocol: body[5]!,
         kind: body[7]!,
@@ -121,12 +124,12 @@ const permanentState = 0xc0;
 
 export function decodeNeighbours(replies: readonly Reply[]): readonly Neighbour[] {
   return replies
-    .filter((reply) => reply.type === Rtm.newNeighbour && reply.body[0] === Family.inet)
+    .filter((reply) => reply.type === Rtm.newNeighbour && isInternet(reply))
     .map(({ body }) => {
       const attributes = decodeAttributes(body, 12);
       return {
         index: viewOf(body).getInt32(4, true),
-        address: maybe(attributes.get(1), ipv4Text, ""),
+        address: maybe(attributes.get(1), ipText, ""),
         mac: maybe(attributes.get(2), macText, ""),
         permanent: (viewOf(body).getUint16(8, true) & permanentState) !== 0,
       };
@@ -141,7 +144,7 @@ export function decodeForwarding(replies: readonly Reply[]): readonly Forwarding
       return {
         index: viewOf(body).getInt32(4, true),
         mac: maybe(attributes.get(2), macText, ""),
-        destination: maybe(attributes.get(1), ipv4Text, ""),
+        destination: maybe(attributes.get(1), ipText, ""),
         on: (body[10]! & 2) !== 0 ? ("self" as const) : ("master" as const),
         permanent: (viewOf(body).getUint16(8, true) & permanentState) !== 0,
       };
@@ -150,10 +153,11 @@ export function decodeForwarding(replies: readonly Reply[]): readonly Forwarding
 
 export function decodeRules(replies: readonly Reply[]): readonly Rule[] {
   return replies
-    .filter((reply) => reply.type === Rtm.newRule)
+    .filter((reply) => reply.type === Rtm.newRule && isInternet(reply))
     .map(({ body }) => {
       const attributes = decodeAttributes(body, 12);
       return {
+        family: body[0] === Family.inet ? (4 as const) : (6 as const),
         priority: readU32(attributes.get(6)) ?? 0,
         mark: readU32(attributes.get(10)) ?? 0,
         mask: readU32(attributes.get(16)) ?? 0,

@@ -11,7 +11,7 @@ export {
   type Step,
   type Sysctl,
 } from "./addon.ts";
-export { ipText, ipv4Bytes, ipv4Text, macBytes, macText, parsePrefix } from "./address.ts";
+export { ipBytes, ipText, ipv4Bytes, ipv4Text, macBytes, macText, parsePrefix } from "./address.ts";
 export {
   type Address,
   decodeAddresses,

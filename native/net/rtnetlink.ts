@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { ipv4Bytes, macBytes, parsePrefix } from "./address.ts";
+import { ipBytes, macBytes, parsePrefix } from "./address.ts";
 import { type Attribute, be16, Flag, type Request, text, u8, u32 } from "./netlink.ts";
 
 /** NETLINK_ROUTE (linux/rtnetlink.h): requests that make, change and list links, addresses, routes, neighbours and rules. */
@@ -23,7 +23,8 @@ export const Rtm = {
   getRule: 34,
 } as const;
 
-export const Family = { unspecified: 0, inet: 2, bridge: 7 } as const;
+export const Family = { unspecified: 0, inet: 2, bridge: 7, inet6: 10 } as const;
+const familyOf = (address: Uint8Array): number => (address.length === 4 ? Family.inet : Family.inet6);
 const iffUp = 1;
 const replace = Flag.Create | Flag.Replace;
 
@@ -97,15 +98,16 @@ export function createDummy(link: LinkOptions): Request {
 
 /**
  * A VXLAN device that learns nothing; `proxy` answers ARP from its neighbour table and never floods it. With an empty
- * `local` the kernel chooses the sender's address.
+ * `local` the kernel chooses the sender's address. An IPv6 `local` makes the outer packets IPv6.
  */
 export function createVxlan(
   link: LinkOptions,
   vxlan: { readonly vni: number; readonly local: string; readonly port: number; readonly proxy: boolean },
 ): Request {
+  const local = vxlan.local === "" ? undefined : ipBytes(vxlan.local);
   return createLink(link, "vxlan", [
     { type: 1, value: u32(vxlan.vni) },
-    ...(vxlan.local === "" ? [] : [{ type: 4, value: ipv4Bytes(vxlan.local) }]),
+    ...(local === undefined ? [] : [{ type: local.length === 4 ? 4 : 17, value: local }]),
     { type: 7, value: u8(0) },
     { type: 11, value: u8(vxlan.proxy ? 1 : 0) },
     { type: 15, value: be16(vxlan.port) },
@@ -157,13 +159,16 @@ export function getLinks(name?: string): Request {
     : { type: Rtm.getLink, header: linkHeader(), attributes: [{ type: 3, value: text(name) }] };
 }
 
+/** IPv6 addresses are used at once: those that we give have no double. */
+const withoutDuplicateDetection = 2;
+
 function address(type: number, flags: number, index: number, prefix: string): Request {
-  const { address, length } = parsePrefix(prefix);
-  const bytes = ipv4Bytes(address);
+  const { bytes, length } = parsePrefix(prefix);
   const header = new Uint8Array(8);
   const view = new DataView(header.buffer);
-  view.setUint8(0, Family.inet);
+  view.setUint8(0, familyOf(bytes));
   view.setUint8(1, length);
+  view.setUint8(2, bytes.length === 16 ? withoutDuplicateDetection : 0);
   view.setUint32(4, index, true);
   const attributes: Attribute[] = [
     { type: 2, value: bytes },
@@ -177,7 +182,7 @@ export const addAddress = (index: number, prefix: string): Request => address(Rt
 export const deleteAddress = (index: number, prefix: string): Request => address(Rtm.delAddress, 0, index, prefix);
 
 export function getAddresses(): Request {
-  return { type: Rtm.getAddress, flags: Flag.Dump, header: Uint8Array.of(Family.inet, 0, 0, 0, 0, 0, 0, 0) };
+  return { type: Rtm.getAddress, flags: Flag.Dump, header: new Uint8Array(8) };
 }
 
 /** Routes made here carry this protocol number, so that they are known as ours (`ip route show proto 83`). */
@@ -185,7 +190,7 @@ export const ourRouteProtocol = 83;
 const mainTable = 254;
 
 export interface RouteOptions {
-  /** Prefix; `"0.0.0.0/0"` is the default route. */
+  /** Prefix; `"0.0.0.0/0"` and `"::/0"` are the default routes. */
   readonly destination: string;
   readonly index?: number;
   readonly gateway?: string;
@@ -203,7 +208,7 @@ function route(type: number, flags: number, options: RouteOptions): Request {
   const linkScope = options.gateway === undefined && options.kind !== "throw";
   const header = new Uint8Array(12);
   header.set([
-    Family.inet,
+    familyOf(destination.bytes),
     destination.length,
     0,
     0,
@@ -214,21 +219,19 @@ function route(type: number, flags: number, options: RouteOptions): Request {
   ]);
   if (options.onlink) header[8] = 4;
   const attributes: Attribute[] = [{ type: 15, value: u32(table) }];
-  if (destination.length > 0) attributes.push({ type: 1, value: ipv4Bytes(destination.address) });
+  if (destination.length > 0) attributes.push({ type: 1, value: destination.bytes });
   if (options.index !== undefined) attributes.push({ type: 4, value: u32(options.index) });
-  if (options.gateway !== undefined) attributes.push({ type: 5, value: ipv4Bytes(options.gateway) });
-  if (options.source !== undefined) attributes.push({ type: 7, value: ipv4Bytes(options.source) });
+  if (options.gateway !== undefined) attributes.push({ type: 5, value: ipBytes(options.gateway) });
+  if (options.source !== undefined) attributes.push({ type: 7, value: ipBytes(options.source) });
   return { type, flags, header, attributes };
 }
 
 export const addRoute = (options: RouteOptions): Request => route(Rtm.newRoute, replace, options);
 export const deleteRoute = (options: RouteOptions): Request => route(Rtm.delRoute, 0, options);
 
-/** All IPv4 routes; filter by `protocol` in the decoded ones. */
+/** All routes of both families; filter by `protocol` in the decoded ones. */
 export function getRoutes(): Request {
-  const header = new Uint8Array(12);
-  header[0] = Family.inet;
-  return { type: Rtm.getRoute, flags: Flag.Dump, header };
+  return { type: Rtm.getRoute, flags: Flag.Dump, header: new Uint8Array(12) };
 }
 
 function neighbourHeader(options: { family: number; index: number; state?: number; flags?: number }): Uint8Array {
@@ -255,27 +258,33 @@ export interface NeighbourOptions {
 
 /** A permanent neighbour entry, replaced when it is there. */
 export function addNeighbour(options: NeighbourOptions): Request {
+  const bytes = ipBytes(options.address);
   return {
     type: Rtm.newNeighbour,
     flags: replace,
-    header: neighbourHeader({ family: Family.inet, index: options.index, state: permanent }),
+    header: neighbourHeader({ family: familyOf(bytes), index: options.index, state: permanent }),
     attributes: [
-      { type: 1, value: ipv4Bytes(options.address) },
+      { type: 1, value: bytes },
       { type: 2, value: macBytes(options.mac) },
     ],
   };
 }
 
 export function deleteNeighbour(options: { readonly index: number; readonly address: string }): Request {
+  const bytes = ipBytes(options.address);
   return {
     type: Rtm.delNeighbour,
-    header: neighbourHeader({ family: Family.inet, index: options.index }),
-    attributes: [{ type: 1, value: ipv4Bytes(options.address) }],
+    header: neighbourHeader({ family: familyOf(bytes), index: options.index }),
+    attributes: [{ type: 1, value: bytes }],
   };
 }
 
 export function getNeighbours(): Request {
-  return { type: Rtm.getNeighbour, flags: Flag.Dump, header: neighbourHeader({ family: Family.inet, index: 0 }) };
+  return {
+    type: Rtm.getNeighbour,
+    flags: Flag.Dump,
+    header: neighbourHeader({ family: Family.unspecified, index: 0 }),
+  };
 }
 
 /**
@@ -288,7 +297,7 @@ export function addForwarding(options: {
   readonly destination?: string;
 }): Request {
   const attributes: Attribute[] = [{ type: 2, value: macBytes(options.mac) }];
-  if (options.destination !== undefined) attributes.push({ type: 1, value: ipv4Bytes(options.destination) });
+  if (options.destination !== undefined) attributes.push({ type: 1, value: ipBytes(options.destination) });
   const ofBridge = options.destination === undefined;
   const kind = ofBridge ? { state: noArp, flags: ntfMaster } : { state: permanent, flags: ntfSelf };
   return {
@@ -317,6 +326,8 @@ export function getForwarding(): Request {
 }
 
 export interface RuleOptions {
+  /** Of the packets that it is for. */
+  readonly family: 4 | 6;
   readonly priority: number;
   readonly mark: number;
   readonly mask: number;
@@ -325,7 +336,7 @@ export interface RuleOptions {
 
 function rule(type: number, flags: number, options: RuleOptions): Request {
   const header = new Uint8Array(12);
-  header[0] = Family.inet;
+  header[0] = options.family === 4 ? Family.inet : Family.inet6;
   header[7] = 1;
   return {
     type,
@@ -346,7 +357,5 @@ export const addRule = (options: RuleOptions): Request => rule(Rtm.newRule, Flag
 export const deleteRule = (options: RuleOptions): Request => rule(Rtm.delRule, 0, options);
 
 export function getRules(): Request {
-  const header = new Uint8Array(12);
-  header[0] = Family.inet;
-  return { type: Rtm.getRule, flags: Flag.Dump, header };
+  return { type: Rtm.getRule, flags: Flag.Dump, header: new Uint8Array(12) };
 }

@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { addressText, contains, lastOf, type Subnet } from "./subnet.ts";
+import { type Address, addressText, contains, lastOf, type Subnet } from "./subnet.ts";
 
 /**
  * Addresses of one subnet. Next fit: the search goes on behind the address given last, so that one just freed rests
@@ -8,15 +8,19 @@ import { addressText, contains, lastOf, type Subnet } from "./subnet.ts";
 export class AddressSpace {
   readonly subnet: Subnet;
   readonly #range: Subnet;
-  readonly #used = new Set<number>();
-  #next: number;
+  readonly #used = new Set<bigint>();
+  #next: bigint;
 
-  /** `range` bounds what `take` gives; `reserved` (gateway, …) is never given. Network and broadcast addresses neither. */
-  constructor(subnet: Subnet, range: Subnet, reserved: readonly number[]) {
+  /**
+   * `range` bounds what `take` gives; `reserved` (gateway, …) is never given. Neither are the network's own address and
+   * the last one (broadcast).
+   */
+  constructor(subnet: Subnet, range: Subnet, reserved: readonly Address[]) {
     this.subnet = subnet;
     this.#range = range;
     this.#next = range.first;
-    for (const address of [subnet.first, lastOf(subnet), ...reserved]) this.#used.add(address);
+    for (const address of [subnet.first, lastOf(subnet)]) this.#used.add(address);
+    for (const address of reserved) if (contains(subnet, address)) this.#used.add(address.value);
   }
 
   /** An address with the subnet's prefix length; undefined when all are in use. */
@@ -25,7 +29,7 @@ export class AddressSpace {
     const last = lastOf(this.#range);
     for (let tried = first; tried <= last; tried++) {
       const address = this.#next;
-      this.#next = address === last ? first : address + 1;
+      this.#next = address === last ? first : address + 1n;
       if (this.#used.has(address)) continue;
       this.#used.add(address);
       return this.#text(address);
@@ -34,26 +38,26 @@ export class AddressSpace {
   }
 
   /** This very address, when it is free and in the subnet; undefined otherwise. */
-  takeExactly(address: number): string | undefined {
-    if (!contains(this.subnet, address) || this.#used.has(address)) return undefined;
-    this.#used.add(address);
-    return this.#text(address);
+  takeExactly(address: Address): string | undefined {
+    if (!contains(this.subnet, address) || this.#used.has(address.value)) return undefined;
+    this.#used.add(address.value);
+    return this.#text(address.value);
   }
 
   /** Marks an address as used that somebody has already. Returns false when it was marked before. */
-  claim(address: number): boolean {
-    if (this.#used.has(address)) return false;
-    this.#used.add(address);
-    if (contains(this.#range, address) && address >= this.#next && address < lastOf(this.#range))
-      this.#next = address + 1;
+  claim(address: Address): boolean {
+    const { value } = address;
+    if (this.#used.has(value)) return false;
+    this.#used.add(value);
+    if (contains(this.#range, address) && value >= this.#next && value < lastOf(this.#range)) this.#next = value + 1n;
     return true;
   }
 
-  free(address: number): void {
-    this.#used.delete(address);
+  free(address: Address): void {
+    this.#used.delete(address.value);
   }
 
-  #text(address: number): string {
-    return `${addressText(address)}/${this.subnet.prefix}`;
+  #text(address: bigint): string {
+    return `${addressText(this.subnet.bits, address)}/${this.subnet.prefix}`;
   }
 }

@@ -6,10 +6,12 @@ import {
   IPAMOptions,
   isIngressNetwork,
   type Network,
+  subnetSize6,
 } from "@starling/api";
 import type { Ledger, Refusal } from "./ledger.ts";
 import { vniOption } from "./ledger.ts";
 import {
+  type Address,
   addressText,
   freeSubnet,
   overlap,
@@ -26,15 +28,15 @@ const ingressPrefix = 16;
  * The network with its VXLAN id, subnets and gateways, noted in the ledger. Subnets that the user gave must not overlap
  * another network's; others come from the cluster's pools, around the addresses in `avoid` (the nodes' own).
  */
-export function allocateNetwork(network: Network, ledger: Ledger, avoid: readonly number[]): Network | Refusal {
+export function allocateNetwork(network: Network, ledger: Ledger, avoid: readonly Address[]): Network | Refusal {
   const configs: IPAMConfig[] = [];
   for (const config of wantedConfigs(network)) {
     const taken = [...ledger.subnets, ...configs.flatMap((made) => parseSubnet(made.subnet) ?? [])];
-    const allocated = config.subnet === "" ? fromPool(network, ledger, taken, avoid) : asGiven(config, taken);
+    const allocated =
+      config.subnet === "" ? fromPool(network, config, ledger, { taken, avoid }) : asGiven(config, taken);
     if ("refused" in allocated) return { refused: `network ${network.spec.annotations.name}: ${allocated.refused}` };
-    configs.push(
-      withGateway({ ...config, family: IPAMConfig_AddressFamily.IPV4, subnet: subnetText(allocated) }, allocated),
-    );
+    const family = allocated.bits === 32 ? IPAMConfig_AddressFamily.IPV4 : IPAMConfig_AddressFamily.IPV6;
+    configs.push(withGateway({ ...config, family, subnet: subnetText(allocated) }, allocated));
   }
   const vni = takeVni(network, ledger);
   if (typeof vni !== "number") return vni;
@@ -50,15 +52,25 @@ export function allocateNetwork(network: Network, ledger: Ledger, avoid: readonl
   return allocated;
 }
 
-/** An IPv4 configuration per subnet that the user gave, or one to be filled. */
-function wantedConfigs(network: Network): readonly IPAMConfig[] {
-  const given = (network.spec.ipam?.configs ?? []).filter((config) => config.family !== IPAMConfig_AddressFamily.IPV6);
-  return given.length > 0 ? given : [IPAMConfig.create()];
+/**
+ * The configurations that the user gave, with one to be filled for a family without: IPv4 always, as tasks' MAC addresses
+ * are made of it, IPv6 when it is enabled.
+ */
+function wantedConfigs({ spec }: Network): readonly IPAMConfig[] {
+  const given = spec.ipam?.configs ?? [];
+  const four = given.filter(({ subnet }) => parseSubnet(subnet)?.bits !== 128);
+  const six = given.filter((config) => !four.includes(config));
+  const open = (family: IPAMConfig["family"]) => [IPAMConfig.create({ family })];
+  return [
+    ...(four.length > 0 ? four : open(IPAMConfig_AddressFamily.IPV4)),
+    ...(six.length > 0 || !spec.ipv6Enabled ? six : open(IPAMConfig_AddressFamily.IPV6)),
+  ];
 }
 
 function asGiven(config: IPAMConfig, taken: readonly Subnet[]): Subnet | Refusal {
   const subnet = parseSubnet(config.subnet);
-  if (subnet === undefined) return { refused: `subnet ${config.subnet} is not an IPv4 subnet: write 10.1.0.0/24` };
+  if (subnet === undefined)
+    return { refused: `subnet ${config.subnet} is not a subnet: write 10.1.0.0/24 or fd01::/64` };
   const other = taken.find((candidate) => overlap(candidate, subnet));
   if (other === undefined) return subnet;
   return { refused: `subnet ${config.subnet} overlaps ${subnetText(other)} of another network: choose another subnet` };
@@ -66,17 +78,19 @@ function asGiven(config: IPAMConfig, taken: readonly Subnet[]): Subnet | Refusal
 
 function fromPool(
   network: Network,
+  { family }: IPAMConfig,
   ledger: Ledger,
-  taken: readonly Subnet[],
-  avoid: readonly number[],
+  { taken, avoid }: { readonly taken: readonly Subnet[]; readonly avoid: readonly Address[] },
 ): Subnet | Refusal {
-  const around = [...taken, ...avoid.map((first) => ({ first, prefix: 32 }))];
-  const large = isIngressNetwork(network) ? freeSubnet(ledger.pools, ingressPrefix, around, "down") : undefined;
-  const subnet =
-    large ?? freeSubnet(ledger.pools, ledger.subnetSize, around) ?? freeSubnet(ledger.pools, ledger.subnetSize, taken);
+  const six = family === IPAMConfig_AddressFamily.IPV6;
+  const pools = ledger.pools.filter(({ bits }) => (bits === 128) === six);
+  const size = six ? subnetSize6 : ledger.subnetSize;
+  const around = [...taken, ...avoid.map(({ bits, value }) => ({ bits, first: value, prefix: bits }))];
+  const large = !six && isIngressNetwork(network) ? freeSubnet(pools, ingressPrefix, around, "down") : undefined;
+  const subnet = large ?? freeSubnet(pools, size, around) ?? freeSubnet(pools, size, taken);
   return (
     subnet ?? {
-      refused: `no free /${ledger.subnetSize} is left in the address pools: remove a network, give --subnet, or add a pool with swarmctl cluster update --default-addr-pool-add`,
+      refused: `no free /${size} is left in the ${six ? "IPv6 " : ""}address pools: remove a network, give --subnet, or add a pool with swarmctl cluster update --default-addr-pool-add`,
     }
   );
 }
@@ -84,7 +98,7 @@ function fromPool(
 /** The first address of the subnet unless the user chose one. Nothing answers there; Swarm's workers expect the field. */
 function withGateway(config: IPAMConfig, subnet: Subnet): IPAMConfig {
   if (config.gateway !== "" && parseAddressNumber(config.gateway) !== undefined) return config;
-  return { ...config, gateway: addressText(subnet.first + 1) };
+  return { ...config, gateway: addressText(subnet.bits, subnet.first + 1n) };
 }
 
 function takeVni(network: Network, ledger: Ledger): number | Refusal {

@@ -4,7 +4,7 @@ import {
   Endpoint_VirtualIP,
   EndpointSpec,
   EndpointSpec_ResolutionMode,
-  type Network,
+  Network,
   needsIngressNetwork,
   type PortConfig,
   PortConfig_Protocol_names,
@@ -13,7 +13,7 @@ import {
   type ServiceSpec,
   sameValue,
 } from "@starling/api";
-import { isRefusal, type Ledger, meshPorts, type Refusal } from "./ledger.ts";
+import { familiesOf, isRefusal, type Ledger, meshPorts, type Refusal } from "./ledger.ts";
 
 /** Finds the networks that a spec names. */
 export interface Networks {
@@ -41,18 +41,19 @@ export function isAllocatedService(service: Service, networks: Networks): boolea
   const { spec, endpoint } = service;
   const wanted = virtualIpNetworks(spec, networks);
   if (endpoint === undefined) return wanted.length === 0 && portsWanted(spec).length === 0;
-  const has = endpoint.virtualIps.map((ip) => ip.networkId);
+  const has = (id: string) => endpoint.virtualIps.filter((ip) => ip.networkId === id).length;
+  const families = (id: string) => Math.max(1, familiesOf(networks.get(id) ?? Network.create()));
   return (
     sameValue(endpoint.spec ?? EndpointSpec.create(), spec.endpoint ?? EndpointSpec.create()) &&
-    has.length === wanted.length &&
-    wanted.every((id) => has.includes(id)) &&
+    wanted.every((id) => has(id) === families(id)) &&
+    endpoint.virtualIps.every(({ networkId }) => wanted.includes(networkId)) &&
     endpoint.ports.length === portsWanted(spec).length
   );
 }
 
 /**
  * The service with virtual IPs and ports as its spec asks, noted in the ledger. What it has and still needs it keeps: a
- * virtual IP per network, and the number of a port that the spec leaves open. On refusal the ledger is as before.
+ * virtual IP per network and family, and the number of a port that the spec leaves open. On refusal the ledger is as before.
  */
 export function allocateService(service: Service, networks: Networks, ledger: Ledger): Service | Refusal {
   const { spec } = service;
@@ -66,17 +67,19 @@ export function allocateService(service: Service, networks: Networks, ledger: Le
   };
   const virtualIps: Endpoint_VirtualIP[] = [];
   for (const networkId of virtualIpNetworks(spec, networks)) {
-    const known = service.endpoint?.virtualIps.find((ip) => ip.networkId === networkId);
-    if (known !== undefined) {
-      virtualIps.push(known);
+    const known = service.endpoint?.virtualIps.filter((ip) => ip.networkId === networkId) ?? [];
+    if (known.length > 0) {
+      virtualIps.push(...known);
       continue;
     }
     const network = networks.get(networkId);
     if (network === undefined) return refuse({ refused: `network ${networkId} not found` });
-    const address = ledger.takeAddress(network);
-    if (typeof address !== "string") return refuse(address);
-    undo.push(() => ledger.freeAddress(networkId, address));
-    virtualIps.push(Endpoint_VirtualIP.create({ networkId, addr: address }));
+    const addresses = ledger.takeAddresses(network);
+    if (isRefusal(addresses)) return refuse(addresses);
+    for (const addr of addresses) {
+      undo.push(() => ledger.freeAddress(networkId, addr));
+      virtualIps.push(Endpoint_VirtualIP.create({ networkId, addr }));
+    }
   }
   const ports = allocatePorts(service, ledger, undo);
   if (isRefusal(ports)) return refuse(ports);

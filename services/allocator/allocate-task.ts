@@ -8,14 +8,14 @@ import {
   TaskState,
 } from "@starling/api";
 import type { Networks } from "./allocate-service.ts";
-import type { Ledger, Refusal } from "./ledger.ts";
+import { isRefusal, type Ledger, type Refusal } from "./ledger.ts";
 
 /** Whether the allocator has something to do for the task. */
 export const isWaitingTask = (task: Task): boolean =>
   task.status.state === TaskState.NEW && task.desiredState <= TaskState.COMPLETE;
 
 /**
- * The task with an address on each of its networks (ingress first, as its service publishes there) and its service's
+ * The task with an address (of each family) on each of its networks (ingress first, as its service publishes there) and its service's
  * endpoint, noted in the ledger. On refusal the ledger is as before. Pure.
  */
 export function allocateTask(
@@ -26,21 +26,22 @@ export function allocateTask(
 ): Task | Refusal {
   const attachments: NetworkAttachment[] = [];
   const refuse = (refusal: Refusal): Refusal => {
-    for (const { network, addresses } of attachments) ledger.freeAddress(network!.id, addresses[0]!);
+    for (const { network, addresses } of attachments)
+      for (const address of addresses) ledger.freeAddress(network!.id, address);
     return refusal;
   };
   if (service !== undefined && needsIngressNetwork(service.spec) && networks.ingress !== undefined) {
-    const address = ledger.takeAddress(networks.ingress);
-    if (typeof address !== "string") return refuse(address);
-    attachments.push(NetworkAttachment.create({ network: networks.ingress, addresses: [address] }));
+    const addresses = ledger.takeAddresses(networks.ingress);
+    if (isRefusal(addresses)) return refuse(addresses);
+    attachments.push(NetworkAttachment.create({ network: networks.ingress, addresses }));
   }
   for (const config of configsOf(task, service)) {
     const network = networks.get(config.target);
     if (network === undefined) return refuse({ refused: `network ${config.target} not found` });
-    const address = ledger.takeAddress(network, config.addresses[0]);
-    if (typeof address !== "string") return refuse(address);
+    const addresses = ledger.takeAddresses(network, config.addresses);
+    if (isRefusal(addresses)) return refuse(addresses);
     const { aliases, driverAttachmentOpts } = config;
-    attachments.push(NetworkAttachment.create({ network, addresses: [address], aliases, driverAttachmentOpts }));
+    attachments.push(NetworkAttachment.create({ network, addresses, aliases, driverAttachmentOpts }));
   }
   const endpoint = service?.endpoint === undefined ? task.endpoint : { ...service.endpoint, spec: task.endpoint?.spec };
   return { ...task, networks: attachments, endpoint };

@@ -45,14 +45,19 @@ function start(store: MemoryStore): void {
 /** Lets the allocator do all that it can. */
 const settle = () => clock.advance(0);
 
-function network(id: string, options: { subnet?: string; range?: string } = {}): Network {
+function network(
+  id: string,
+  options: { subnet?: string; range?: string; subnet6?: string; ipv6?: boolean } = {},
+): Network {
   const configs = options.subnet ? [IPAMConfig.create({ subnet: options.subnet, range: options.range ?? "" })] : [];
+  if (options.subnet6 !== undefined) configs.push(IPAMConfig.create({ subnet: options.subnet6 }));
   return Network.create({
     id,
     spec: NetworkSpec.create({
       annotations: Annotations.create({ name: id }),
       driverConfig: Driver.create({ name: "overlay" }),
       ipam: IPAMOptions.create({ configs }),
+      ipv6Enabled: options.ipv6 ?? false,
     }),
   });
 }
@@ -172,6 +177,84 @@ describe("pools", () => {
     await settle();
     expect(networkOf(store, "b").ipam?.configs[0]?.subnet).toBe("172.20.0.0/20");
     expect(addressesOf(store, "t")).toEqual(["172.20.0.2/20"]);
+  });
+});
+
+describe("IPv6", () => {
+  it("comes out of the cluster's own prefix where the network asks for it, or from the subnet given; IPv4 always, too", async () => {
+    const web = service("web", { networks: ["asks", "gives", "plain"] });
+    const store = await storeWith({
+      networks: [network("asks", { ipv6: true }), network("gives", { subnet6: "fd01:2::/64" }), network("plain")],
+    });
+    await store.update((tx) => tx.clusters.create(Cluster.create({ id: "c", subnetSize: 24 })));
+    await put(store, { services: [web], tasks: [task("t", web)] });
+    start(store);
+    await settle();
+    const configs = (id: string) =>
+      networkOf(store, id).ipam?.configs.map(({ family, subnet, gateway }) => [family, subnet, gateway]);
+    const own = configs("asks")?.[1]?.[1] as string;
+    expect(own).toMatch(/^fd[0-9a-f]{2}:[0-9a-f:]+::\/64$/);
+    expect(configs("gives")).toEqual([
+      [4, "10.0.1.0/24", "10.0.1.1"],
+      [6, "fd01:2::/64", "fd01:2::1"],
+    ]);
+    expect(configs("plain")).toHaveLength(1);
+    const prefix = own.replace("/64", "");
+    expect(serviceOf(store, "web").endpoint?.virtualIps.map(({ addr }) => addr)).toEqual([
+      "10.0.0.2/24",
+      `${prefix}2/64`,
+      "10.0.1.2/24",
+      "fd01:2::2/64",
+      "10.0.2.2/24",
+    ]);
+    expect(addressesOf(store, "t")).toEqual([
+      "10.0.0.3/24",
+      `${prefix}3/64`,
+      "10.0.1.3/24",
+      "fd01:2::3/64",
+      "10.0.2.3/24",
+    ]);
+    const version = serviceOf(store, "web").meta.version;
+    stop.abort();
+    start(store);
+    await settle();
+    expect(serviceOf(store, "web").meta.version).toEqual(version);
+  });
+
+  it("comes from a pool of the cluster's where there is one, and its lack is said with the remedy", async () => {
+    const web = service("web", { networks: ["b"], dnsrr: true });
+    const store = await storeWith({ networks: [network("a", { ipv6: true })] });
+    const pools = ["10.1.0.0/16", "fd05::/64"];
+    await store.update((tx) =>
+      tx.clusters.create(Cluster.create({ id: "c", defaultAddressPool: pools, subnetSize: 24 })),
+    );
+    start(store);
+    await settle();
+    expect(networkOf(store, "a").ipam?.configs[1]?.subnet).toBe("fd05::/64");
+    await put(store, { networks: [network("b", { ipv6: true })], services: [web], tasks: [task("t", web)] });
+    await settle();
+    expect(taskOf(store, "t").status.err).toMatch(
+      /no free \/64 is left in the IPv6 address pools: .*--default-addr-pool-add/,
+    );
+  });
+
+  it("addresses that a task asks for are given with one of the other family", async () => {
+    const asking = service("web", { networks: ["front"], dnsrr: true });
+    const networks = asking.spec.task.networks.map((config) => ({ ...config, addresses: ["fd01:2:0:0:0:0:0:50"] }));
+    const web = { ...asking, spec: { ...asking.spec, task: { ...asking.spec.task, networks } } };
+    const store = await storeWith({
+      networks: [network("front", { subnet: "10.7.0.0/24", subnet6: "fd01:2::/64" })],
+      services: [web],
+      tasks: [task("t1", web), task("t2", web)],
+    });
+    start(store);
+    await settle();
+    expect(addressesOf(store, "t1")).toEqual(["10.7.0.2/24", "fd01:2::50/64"]);
+    expect(taskOf(store, "t2").status.err).toBe("network front: address fd01:2::50 is in use");
+    // What the refusal gave back is the next one's.
+    await put(store, { services: [service("other", { networks: ["front"] })] });
+    await settle();
+    expect(serviceOf(store, "other").endpoint?.virtualIps).toHaveLength(2);
   });
 });
 
@@ -325,7 +408,7 @@ it("no address has two owners at any time, whatever comes and goes and whoever l
   await fc.assert(
     fc.asyncProperty(steps, async (list) => {
       const web = service("web", { networks: ["tiny"], ports: [PortConfig.create({ targetPort: 80 })] });
-      const networks = [ingressNetwork("ing"), network("tiny", { subnet: "10.7.0.0/28" })];
+      const networks = [ingressNetwork("ing"), network("tiny", { subnet: "10.7.0.0/28", subnet6: "fd01::/124" })];
       const store = await storeWith({ networks, services: [web] });
       start(store);
       let next = 0;

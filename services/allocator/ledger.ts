@@ -11,7 +11,7 @@ import {
 } from "@starling/api";
 import { AddressSpace } from "./address-space.ts";
 import { firstDynamicPort, firstVni, lastDynamicPort, lastVni, NumberSpace } from "./numbers.ts";
-import { addressText, parseAddressNumber, parseSubnet, type Subnet } from "./subnet.ts";
+import { type Address, addressText, contains, parseAddressNumber, parseSubnet, type Subnet } from "./subnet.ts";
 
 /** Option of an overlay network's driver state, in Swarm's spelling. */
 export const vniOption = "com.docker.network.driver.overlay.vxlanid_list";
@@ -33,6 +33,7 @@ export class Ledger {
   readonly vnis = new NumberSpace(firstVni, lastVni);
   readonly #ports = new Map<number, NumberSpace>();
   readonly #networks = new Map<string, readonly AddressSpace[]>();
+  /** Of both families. */
   pools: readonly Subnet[] = defaultAddressPools.flatMap((pool) => parseSubnet(pool) ?? []);
   subnetSize = defaultSubnetSize;
 
@@ -75,24 +76,40 @@ export class Ledger {
     if (vni !== undefined) this.vnis.free(vni, network.id);
   }
 
-  /** An address on the network with its prefix length; `wanted` asks for a certain one. */
-  takeAddress(network: Network, wanted?: string): string | Refusal {
+  /**
+   * An address of each family that the network has, with its prefix length, IPv4 first; `wanted` asks for certain ones.
+   * On refusal the ledger is as before.
+   */
+  takeAddresses(network: Network, wanted: readonly string[] = []): readonly string[] | Refusal {
     const name = network.spec.annotations.name;
     const spaces = this.#networks.get(network.id);
     if (spaces === undefined) return { refused: `network ${name} is not allocated yet` };
-    if (wanted !== undefined) {
-      const number = parseAddressNumber(wanted);
-      for (const space of spaces) {
-        const address = number === undefined ? undefined : space.takeExactly(number);
-        if (address !== undefined) return address;
+    const taken: string[] = [];
+    const refuse = (refused: string): Refusal => {
+      for (const address of taken) this.freeAddress(network.id, address);
+      return { refused };
+    };
+    const asked = new Map<number, Address>();
+    for (const text of wanted) {
+      const address = parseAddressNumber(text);
+      if (address === undefined || !spaces.some(({ subnet }) => contains(subnet, address)))
+        return refuse(`network ${name}: address ${text} is outside of the network's subnets`);
+      asked.set(address.bits, address);
+    }
+    for (const bits of [32, 128] as const) {
+      const family = spaces.filter(({ subnet }) => subnet.bits === bits);
+      if (family.length === 0) continue;
+      const exact = asked.get(bits);
+      const address = firstOf(family, (space) => (exact === undefined ? space.take() : space.takeExactly(exact)));
+      if (address !== undefined) taken.push(address);
+      else if (exact !== undefined)
+        return refuse(`network ${name}: address ${addressText(bits, exact.value)} is in use`);
+      else {
+        const kind = bits === 32 ? "address" : "IPv6 address";
+        return refuse(`network ${name} has no free ${kind}: remove tasks, or use a network with a larger subnet`);
       }
-      return { refused: `network ${name}: address ${wanted} is in use or outside of the network's subnets` };
     }
-    for (const space of spaces) {
-      const address = space.take();
-      if (address !== undefined) return address;
-    }
-    return { refused: `network ${name} has no free address: remove tasks, or use a network with a larger subnet` };
+    return taken;
   }
 
   freeAddress(networkId: string, address: string): void {
@@ -135,21 +152,32 @@ export class Ledger {
     const doubled: string[] = [];
     for (const address of addresses) {
       this.#onSpace(networkId, address, (space, number) => {
-        if (!space.claim(number)) doubled.push(addressText(number));
+        if (!space.claim(number)) doubled.push(addressText(number.bits, number.value));
       });
     }
     return doubled;
   }
 
-  #onSpace(networkId: string, address: string, act: (space: AddressSpace, number: number) => void): void {
+  #onSpace(networkId: string, address: string, act: (space: AddressSpace, address: Address) => void): void {
     const number = parseAddressNumber(address);
     if (number === undefined) return;
     for (const space of this.#networks.get(networkId) ?? []) {
-      if (number >= space.subnet.first && number < space.subnet.first + 2 ** (32 - space.subnet.prefix))
-        act(space, number);
+      if (contains(space.subnet, number)) act(space, number);
     }
   }
 }
+
+function firstOf<T, R>(items: readonly T[], find: (item: T) => R | undefined): R | undefined {
+  for (const item of items) {
+    const found = find(item);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+/** How many addresses everyone on the allocated network has: one, or two with IPv6. */
+export const familiesOf = (network: Network): number =>
+  new Set((network.ipam?.configs ?? []).flatMap(({ subnet }) => parseSubnet(subnet)?.bits ?? [])).size;
 
 /** Whether the network has a VXLAN id and subnets. */
 export function isAllocatedNetwork(network: Network): boolean {

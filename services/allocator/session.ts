@@ -19,7 +19,7 @@ import { allocateNetwork } from "./allocate-network.ts";
 import { allocateService, isAllocatedService, type Networks, networksOf } from "./allocate-service.ts";
 import { allocateTask, isWaitingTask } from "./allocate-task.ts";
 import { holdsAddresses, isAllocatedNetwork, isRefusal, Ledger } from "./ledger.ts";
-import { parseAddressNumber, parseSubnet } from "./subnet.ts";
+import { type Address, parseAddressNumber, parseSubnet } from "./subnet.ts";
 
 export const pendingMessage = "pending task scheduling";
 
@@ -44,7 +44,7 @@ export class Session {
   readonly #stuck = { networks: new Set<string>(), services: new Set<string>(), tasks: new Set<string>() };
   /** Why, by id of network or service. */
   readonly #reasons = new Map<string, string>();
-  readonly #nodeAddresses = new Map<string, number[]>();
+  readonly #nodeAddresses = new Map<string, Address[]>();
 
   constructor(options: { readonly store: MemoryStore; readonly clock: Clock; readonly log: Logger }) {
     this.#store = options.store;
@@ -137,12 +137,12 @@ export class Session {
     const usable = ingress !== undefined && isAllocatedNetwork(ingress) ? ingress : undefined;
     const known = node.attachments.filter((attachment) => attachment.network?.id === usable?.id);
     if (usable !== undefined && known.length === 0) {
-      const address = this.#ledger.takeAddress(usable);
-      if (typeof address !== "string") {
-        this.#log.warn("node has no address on the ingress network", { "node.id": id, reason: address.refused });
+      const addresses = this.#ledger.takeAddresses(usable);
+      if (isRefusal(addresses)) {
+        this.#log.warn("node has no address on the ingress network", { "node.id": id, reason: addresses.refused });
         return;
       }
-      known.push(NetworkAttachment.create({ network: usable, addresses: [address] }));
+      known.push(NetworkAttachment.create({ network: usable, addresses }));
     }
     if (known.length !== node.attachments.length || !known.every((one) => node.attachments.includes(one))) {
       tx.nodes.update({ ...node, attachments: known });

@@ -2,9 +2,10 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { AddressSpace } from "./address-space.ts";
 import { NumberSpace } from "./numbers.ts";
-import { contains, freeSubnet, overlap, parseSubnet, subnetText } from "./subnet.ts";
+import { contains, freeSubnet, overlap, parseAddressNumber, parseSubnet, subnetText } from "./subnet.ts";
 
 const subnet = (text: string) => parseSubnet(text)!;
+const address = (text: string) => parseAddressNumber(text)!;
 
 describe("freeSubnet", () => {
   it("fills a pool with subnets that don't overlap, up or down, and says when it is full", () => {
@@ -17,13 +18,13 @@ describe("freeSubnet", () => {
           for (const { prefix, down } of wishes) {
             const found = freeSubnet([pool], prefix, taken, down ? "down" : "up");
             if (found === undefined) {
-              const size = 2 ** (32 - prefix);
-              for (let first = pool.first; first < pool.first + 4096; first += size) {
-                expect(taken.some((other) => overlap(other, { first, prefix }))).toBe(true);
+              const size = 2n ** BigInt(32 - prefix);
+              for (let first = pool.first; first < pool.first + 4096n; first += size) {
+                expect(taken.some((other) => overlap(other, { bits: 32, first, prefix }))).toBe(true);
               }
               continue;
             }
-            expect(contains(pool, found.first)).toBe(true);
+            expect(contains(pool, { bits: 32, value: found.first })).toBe(true);
             expect(taken.filter((other) => overlap(other, found)).map(subnetText)).toEqual([]);
             taken.push(found);
           }
@@ -35,9 +36,9 @@ describe("freeSubnet", () => {
 
 describe("AddressSpace", () => {
   it("gives every address of the range once, and a freed one only after the others", () => {
-    const space = new AddressSpace(subnet("10.0.0.0/29"), subnet("10.0.0.0/29"), [subnet("10.0.0.1/32").first]);
+    const space = new AddressSpace(subnet("10.0.0.0/29"), subnet("10.0.0.0/29"), [address("10.0.0.1")]);
     expect([space.take(), space.take()]).toEqual(["10.0.0.2/29", "10.0.0.3/29"]);
-    space.free(subnet("10.0.0.2/32").first);
+    space.free(address("10.0.0.2"));
     expect([space.take(), space.take(), space.take(), space.take(), space.take()]).toEqual([
       "10.0.0.4/29",
       "10.0.0.5/29",
@@ -46,6 +47,17 @@ describe("AddressSpace", () => {
       undefined,
     ]);
   });
+});
+
+it("IPv6 subnets come from IPv6 pools, with addresses in canonical form", () => {
+  const found = freeSubnet([subnet("fd01::/48")], 64, [subnet("fd01::/64"), subnet("10.0.0.0/8")])!;
+  expect(subnetText(found)).toBe("fd01:0:0:1::/64");
+  const space = new AddressSpace(found, subnet("fd01:0:0:1::ff00/120"), [address("fd01:0:0:1::ff00")]);
+  expect([
+    space.take(),
+    space.takeExactly(address("fd01:0:0:1:0:0:0:5")),
+    space.takeExactly(address("10.0.0.5")),
+  ]).toEqual(["fd01:0:0:1::ff01/64", "fd01:0:0:1::5/64", undefined]);
 });
 
 describe("NumberSpace", () => {

@@ -1,8 +1,8 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { SwarmError } from "@starling/base/errors";
-import { defaultAddressPools, defaultSubnetSize } from "./defaults/cluster.ts";
+import { defaultAddressPools, defaultSubnetSize, subnetSize6 } from "./defaults/cluster.ts";
 import type { Cluster } from "./gen/messages.js";
-import { parseCidr } from "./ip.ts";
+import { formatCidr, parseCidr } from "./ip.ts";
 
 /** Cluster labels: pools beside those that the swarm began with ("10.64.0.0/12,172.20.0.0/14"), and how large subnets out of any pool are. */
 export const addressPoolLabels = {
@@ -17,10 +17,27 @@ type Labels = Readonly<Record<string, string>>;
 const split = (text: string | undefined): readonly string[] =>
   (text ?? "").split(",").flatMap((part) => part.trim() || []);
 
-/** Pools from which networks without a subnet of their own take theirs, in the order in which they are used. */
-export function addressPools({ defaultAddressPool, spec }: Cluster): readonly string[] {
-  const first = defaultAddressPool.length > 0 ? defaultAddressPool : defaultAddressPools;
-  return [...new Set([...first, ...split(spec.annotations.labels[addressPoolLabels.pools])])];
+/**
+ * Pools of both families from which networks without a subnet of their own take theirs, in the order in which they are
+ * used. A family that has none gets a default: 10.0.0.0/8, and for IPv6 a unique local prefix of the cluster's own.
+ */
+export function addressPools({ id, defaultAddressPool, spec }: Cluster): readonly string[] {
+  const pools = [...new Set([...defaultAddressPool, ...split(spec.annotations.labels[addressPoolLabels.pools])])];
+  const defaults = [
+    ...(defaultAddressPool.some((pool) => !pool.includes(":")) ? [] : defaultAddressPools),
+    ...(pools.some((pool) => pool.includes(":")) ? [] : [uniqueLocalPrefix(id)]),
+  ];
+  return [...new Set([...defaults, ...pools])];
+}
+
+/** A /48 of fd00::/8 whose 40 bits are drawn from the cluster's id (RFC 4193 §3.2), so that two swarms can be joined by routes. */
+function uniqueLocalPrefix(clusterId: string): string {
+  let hash = 0xcbf29ce484222325n;
+  for (const character of clusterId) {
+    hash = BigInt.asUintN(64, (hash ^ BigInt(character.codePointAt(0)!)) * 0x100000001b3n);
+  }
+  const globalId = BigInt.asUintN(40, hash ^ (hash >> 24n));
+  return formatCidr({ bits: 128, value: (0xfdn << 120n) | (globalId << 80n), prefix: 48 });
 }
 
 /** Prefix length of the subnets taken from a pool. */
@@ -41,7 +58,10 @@ export function checkAddressPool(pool: string, maskLength: number): void {
     throw new SwarmError("InvalidArgument", `address pool "${pool}" ${why}`);
   };
   const cidr = parseCidr(pool) ?? refuse("is not a subnet: write it as in 10.64.0.0/12");
-  if (cidr.bits !== 32) refuse("is an IPv6 subnet, which pools do not take yet: give an IPv4 one");
+  if (cidr.bits === 128) {
+    if (cidr.prefix > subnetSize6) refuse(`has no room for an IPv6 subnet of /${subnetSize6}: give a larger pool`);
+    return;
+  }
   if (cidr.prefix > maskLength) {
     refuse(`has no room for a subnet of /${maskLength}: give a larger pool, or a longer mask length`);
   }

@@ -8,6 +8,7 @@ import {
   durationMs,
   durationOfMs,
   Endpoint,
+  formatAddress,
   isTaskDirty,
   Node,
   NodeDescription,
@@ -51,6 +52,16 @@ describe("addresses", () => {
     expect(cidrContains(net, parseAddress("10.2.0.0")!)).toBe(false);
     expect(cidrOverlaps(parseCidr("10.0.0.0/8")!, net)).toBe(true);
     expect(cidrContains(parseCidr("fd00::/8")!, parseAddress("fd12::1:0:2")!)).toBe(true);
+  });
+
+  it.each([
+    ["FD01:0:0:0:0:0:0:50", "fd01::50"],
+    ["1:0:0:2:0:0:0:3", "1:0:0:2::3"],
+    ["0:0:0:0:0:0:0:0", "::"],
+    ["1:0:2:0:3:0:4:0", "1:0:2:0:3:0:4:0"],
+    ["10.0.0.9", "10.0.0.9"],
+  ])("writes %s as %s", (text, canonical) => {
+    expect(formatAddress(parseAddress(text)!)).toBe(canonical);
   });
 
   it.each(["10.0.0.0/33", "10.0.0/8", "010.0.0.1/8", "::1::2/64", "1:2:3:4:5:6:7:8:9/64", "10.0.0.0/", "x/8"])(

@@ -7,7 +7,14 @@ export {
   withAddressPool,
 } from "./address-pools.ts";
 export { type Constraint, labelOf, nodeMatches, parseConstraints } from "./constraint.ts";
-export { defaultAddressPools, defaultClusterName, defaultSubnetSize, defaultVxlanPort } from "./defaults/cluster.ts";
+export {
+  dataPathLabel,
+  defaultAddressPools,
+  defaultClusterName,
+  defaultSubnetSize,
+  defaultVxlanPort,
+  subnetSize6,
+} from "./defaults/cluster.ts";
 export {
   defaultRestartPolicy,
   defaultStopGracePeriod,
@@ -31,7 +38,16 @@ export {
 } from "./generic-resource.ts";
 export { type ImageReference, isPinned, parseImageReference, pinnedReference } from "./image-reference.ts";
 export { isIngressNetwork, isJob, needsIngressNetwork } from "./ingress.ts";
-export { type Cidr, cidrContains, cidrOverlaps, type IpAddress, parseAddress, parseCidr } from "./ip.ts";
+export {
+  type Cidr,
+  cidrContains,
+  cidrOverlaps,
+  formatAddress,
+  formatCidr,
+  type IpAddress,
+  parseAddress,
+  parseCidr,
+} from "./ip.ts";
 export type { FieldInfo, MessageCodec, MethodTable, Registry, ServiceTable } from "./message.ts";
 export { runtimeName, taskName } from "./naming.ts";
 export {

@@ -25,6 +25,28 @@ export function parseCidr(text: string): Cidr | undefined {
   return { bits: address.bits, prefix, value: networkPart(address, prefix) };
 }
 
+/** As it is written: IPv6 in its canonical form (RFC 5952). */
+export function formatAddress({ bits, value }: IpAddress): string {
+  const groupBits = bits === 32 ? 8n : 16n;
+  const groups = Array.from({ length: bits === 32 ? 4 : 8 }, (_, i) =>
+    Number((value >> (BigInt(bits) - groupBits * BigInt(i + 1))) & ((1n << groupBits) - 1n)),
+  );
+  if (bits === 32) return groups.join(".");
+  const zeros = [
+    ...groups
+      .map((group) => (group === 0 ? "0" : "1"))
+      .join("")
+      .matchAll(/00+/g),
+  ];
+  const longest = zeros.reduce((best, run) => (run[0].length > best.length ? run[0] : best), "");
+  const text = groups.map((group) => group.toString(16));
+  if (longest === "") return text.join(":");
+  const start = zeros.find((run) => run[0] === longest)!.index;
+  return `${text.slice(0, start).join(":")}::${text.slice(start + longest.length).join(":")}`;
+}
+
+export const formatCidr = (cidr: Cidr): string => `${formatAddress(cidr)}/${cidr.prefix}`;
+
 /** Whether the address, or the network's first address, lies in `outer`. */
 export function cidrContains(outer: Cidr, inner: IpAddress): boolean {
   return outer.bits === inner.bits && networkPart(inner, outer.prefix) === outer.value;

@@ -6,7 +6,7 @@ import {
   PortConfig_PublishMode,
   type Task,
 } from "@starling/api";
-import type { LocalTask } from "./desired.ts";
+import { isV6, type LocalTask } from "./desired.ts";
 
 /** What a task asks of the network. */
 export interface Attachment {
@@ -16,6 +16,8 @@ export interface Attachment {
     readonly networkName: string;
     /** With prefix length. */
     readonly cidr: string;
+    /** Its IPv6 address likewise; undefined on networks without IPv6. */
+    readonly cidr6: string | undefined;
     readonly names: readonly string[];
   }[];
   /** The task's address on the ingress network; undefined: it publishes nothing there. */
@@ -37,7 +39,7 @@ export function planAttachment(task: Task): { readonly attachment: Attachment } 
   for (const { network, addresses, aliases } of task.networks) {
     if (network === undefined) continue;
     const name = network.spec.annotations.name;
-    const [cidr] = addresses;
+    const cidr = addresses.find((address) => !isV6(address));
     if (cidr === undefined) return { refused: `network ${name}: the task has no address on it` };
     if (network.spec.ingress) {
       ingressAddress = cidr.split("/")[0];
@@ -47,7 +49,7 @@ export function planAttachment(task: Task): { readonly attachment: Attachment } 
     const refused = refusal(network);
     if (refused !== undefined) return { refused: `network ${name}: ${refused}` };
     if (!network.spec.internal) internalOnly = false;
-    overlays.push({ networkId: network.id, networkName: name, cidr, names: aliases });
+    overlays.push({ networkId: network.id, networkName: name, cidr, cidr6: addresses.find(isV6), names: aliases });
   }
   if (overlays.length > overlayLimit) return { refused: `more than ${overlayLimit} networks for one task` };
   const hostPorts = hostPortsOf(task);

@@ -69,12 +69,10 @@ export class Auditor {
       if (repair) applier.forgetTables();
     }
     for (const network of tasks()) {
-      const { table } = network;
-      if (table === undefined) continue;
-      for (const differences of (await auditTables(network.netnsPath, [table])).values()) {
+      for (const differences of (await auditTables(network.netnsPath, network.tables)).values()) {
         const where = `task ${network.local.taskId}`;
         findings.push(...differences.map(({ detail }) => ({ subject: "rules", detail: `${where}: ${detail}` })));
-        if (repair) network.forgetTable();
+        if (repair) network.forgetTables();
       }
     }
     return findings;

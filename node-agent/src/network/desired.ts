@@ -1,8 +1,9 @@
 /** Pure: no clock, no I/O, no randomness. */
-import type { NetworkStateEndpoint, NetworkStateNetwork } from "@starling/api";
+import type { NetworkStateEndpoint, NetworkStateNetwork, NetworkStateNode } from "@starling/api";
 import { type HostLink, type HostNetwork, type HostRoute, pair, routeKey } from "./host-network.ts";
 import {
   bridgeOf,
+  defaultVxlanPort,
   macOf,
   meshDevice,
   portOf,
@@ -12,7 +13,6 @@ import {
   routedOf,
   routedPrefix,
   vxlanOf,
-  vxlanPort,
 } from "./names.ts";
 import type { HostRules, PeerNode, PublishedPort, RoutedTask } from "./nft-host.ts";
 import type { Reachable, VirtualService } from "./nft-task.ts";
@@ -23,7 +23,12 @@ export interface LocalTask {
   readonly taskId: string;
   readonly serviceId: string;
   /** Its overlay networks, in the order of its interfaces. */
-  readonly overlays: readonly { readonly networkId: string; readonly address: string }[];
+  readonly overlays: readonly {
+    readonly networkId: string;
+    readonly address: string;
+    /** Empty on networks without IPv6. */
+    readonly address6: string;
+  }[];
   /** Address of its default-route interface; undefined: it has none. */
   readonly routed: string | undefined;
   /** Whether `routed` is on the ingress network. */
@@ -50,11 +55,17 @@ export interface NodeInputs {
   readonly recovered: readonly RoutedTask[];
 }
 
-/** Bytes that VXLAN over IPv4 adds: IP 20, UDP 8, VXLAN 8, inner Ethernet 14. */
-export const vxlanOverhead = 50;
+/** Bytes that VXLAN adds: IPv4 20 or IPv6 40, UDP 8, VXLAN 8, inner Ethernet 14. */
+export const vxlanOverhead = (underlayAddress: string): number => (isV6(underlayAddress) ? 70 : 50);
 
-export const overlayMtu = (network: NetworkStateNetwork, underlayMtu: number): number =>
-  network.mtu > 0 ? network.mtu : underlayMtu - vxlanOverhead;
+/** MTU of tasks' packets on the network in bytes, over the underlay of which this host has `underlayAddress`. */
+export function overlayMtu(network: NetworkStateNetwork, underlay: { mtu: number; address: string }): number {
+  return network.mtu > 0 ? network.mtu : underlay.mtu - vxlanOverhead(underlay.address);
+}
+
+export const isV6 = (address: string): boolean => address.includes(":");
+
+export const vxlanPortOf = (node: NetworkStateNode | undefined): number => node?.vxlanPort || defaultVxlanPort;
 
 /** Devices, routes, neighbours and forwarding entries that this host needs. Pure. */
 export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
@@ -65,6 +76,7 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
   const forwarding = new Map<string, string>();
   const { view, nodeId } = inputs;
   const self = view.nodes.get(nodeId);
+  const underlay = { mtu: inputs.underlayMtu, address: self?.underlayAddress ?? "" };
   const addRoute = (route: HostRoute) => routes.set(routeKey(route), route);
 
   const used = new Set(inputs.tasks.flatMap((task) => task.overlays.map((overlay) => overlay.networkId)));
@@ -72,16 +84,19 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
   for (const networkId of used) {
     const network = view.networks.get(networkId);
     if (network === undefined || network.ingress || network.encrypted || self === undefined) continue;
-    const mtu = overlayMtu(network, inputs.underlayMtu);
-    const vxlan = { vni: network.vni, local: self.underlayAddress, port: vxlanPort, proxy: true };
+    const mtu = overlayMtu(network, underlay);
+    const vxlan = { vni: network.vni, local: self.underlayAddress, port: vxlanPortOf(self), proxy: true };
     links.set(bridgeOf(networkId), { kind: "bridge", mtu });
-    links.set(vxlanOf(networkId), { kind: "vxlan", mtu, master: bridgeOf(networkId), vxlan });
+    const ipv6 = network.subnets.some(isV6);
+    links.set(vxlanOf(networkId), { kind: "vxlan", mtu, master: bridgeOf(networkId), vxlan, ipv6 });
   }
   for (const endpoint of view.endpoints.values()) {
     const device = vxlanOf(endpoint.networkId);
     const host = view.nodes.get(endpoint.nodeId)?.underlayAddress;
     if (!links.has(device) || endpoint.nodeId === nodeId || !host) continue;
     neighbours.set(pair(device, endpoint.address), macOf(endpoint.address));
+    if (endpoint.address6 !== "" && links.get(device)?.ipv6)
+      neighbours.set(pair(device, endpoint.address6), macOf(endpoint.address));
     forwarding.set(pair(device, macOf(endpoint.address)), host);
   }
   for (const task of inputs.tasks) {
@@ -105,12 +120,12 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
   const returnRule = ingress !== undefined && mesh !== "";
   if (ingress !== undefined && self !== undefined && mesh !== "") {
     const [address = ""] = mesh.split("/");
-    const vxlan = { vni: ingress.vni, local: self.underlayAddress, port: vxlanPort, proxy: false };
-    links.set(meshDevice, { kind: "vxlan", mtu: overlayMtu(ingress, inputs.underlayMtu), mac: macOf(address), vxlan });
+    const vxlan = { vni: ingress.vni, local: self.underlayAddress, port: vxlanPortOf(self), proxy: false };
+    links.set(meshDevice, { kind: "vxlan", mtu: overlayMtu(ingress, underlay), mac: macOf(address), vxlan });
     addresses.add(pair(meshDevice, `${address}/32`));
     neighbours.set(pair(meshDevice, returnGateway), returnMac);
     addRoute({ destination: "0.0.0.0/0", table: returnTable, device: meshDevice, gateway: returnGateway });
-    for (const subnet of ingress.subnets) addRoute({ destination: subnet, table: returnTable });
+    for (const subnet of meshSubnets(ingress)) addRoute({ destination: subnet, table: returnTable });
     for (const node of view.nodes.values()) {
       const [peer = ""] = node.meshAddress.split("/");
       if (node.id === nodeId || peer === "" || node.underlayAddress === "") continue;
@@ -126,6 +141,10 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
   }
   return { links, addresses, routes, neighbours, forwarding, returnRule };
 }
+
+/** The mesh's addresses are IPv4, whatever the underlay. */
+const meshSubnets = (ingress: NetworkStateNetwork): readonly string[] =>
+  ingress.subnets.filter((subnet) => !isV6(subnet));
 
 const protocols = ["tcp", "udp"] as const;
 
@@ -162,7 +181,8 @@ export function desiredHostRules(inputs: NodeInputs): HostRules {
   const inMesh = [...view.endpoints.values()].filter((e) => e.networkId === ingress?.id && e.nodeId !== nodeId);
   return {
     mesh: view.nodes.get(nodeId)?.meshAddress || undefined,
-    ingressSubnets: ingress?.subnets ?? [],
+    vxlanPort: vxlanPortOf(view.nodes.get(nodeId)),
+    ingressSubnets: ingress === undefined ? [] : meshSubnets(ingress),
     peers,
     published,
     tasks,
@@ -202,10 +222,14 @@ function targetPorts(view: NetworkView, serviceId: string): RoutedTask["ports"] 
   });
 }
 
+/** An endpoint's addresses of both families, as far as it has them. */
+export const addressesOf = ({ address, address6 }: Pick<NetworkStateEndpoint, "address" | "address6">) =>
+  address6 === "" ? [address] : [address, address6];
+
 /** What lies on the networks of `task`. Pure. */
 export function reachable(inputs: NodeInputs, task: LocalTask): Reachable {
   const on = new Set(task.overlays.map((overlay) => overlay.networkId));
-  const dead = inputs.dead.filter(({ networkId }) => on.has(networkId)).map(({ address }) => address);
+  const dead = inputs.dead.filter(({ networkId }) => on.has(networkId)).flatMap(addressesOf);
   return { services: virtualServices(inputs, task), dead };
 }
 
@@ -214,10 +238,12 @@ function virtualServices(inputs: NodeInputs, task: LocalTask): readonly VirtualS
   const backends = backendsByService(inputs.view, inputs.leaving);
   const services: VirtualService[] = [];
   for (const service of inputs.view.services.values()) {
-    for (const { networkId, virtualIp } of service.networks) {
-      if (virtualIp === "" || !on.has(networkId)) continue;
+    for (const { networkId, virtualIp, virtualIp6 } of service.networks) {
+      if (!on.has(networkId)) continue;
       const serving: readonly NetworkStateEndpoint[] = backends.get(`${networkId}/${service.id}`) ?? [];
-      services.push({ virtualIp, backends: serving.map((endpoint) => endpoint.address) });
+      if (virtualIp !== "") services.push({ virtualIp, backends: serving.map((endpoint) => endpoint.address) });
+      if (virtualIp6 === "") continue;
+      services.push({ virtualIp: virtualIp6, backends: serving.flatMap(({ address6 }) => address6 || []) });
     }
   }
   return services;

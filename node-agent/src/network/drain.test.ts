@@ -114,7 +114,7 @@ describe("tracked connections to forget", () => {
   });
 
   it("of a task are datagrams to those that don't serve, connections to those that are gone", () => {
-    const task = { taskId: "t1", serviceId: "", overlays: [{ networkId: "net", address: "10.0.1.5" }] };
+    const task = { taskId: "t1", serviceId: "", overlays: [{ networkId: "net", address: "10.0.1.5", address6: "" }] };
     expect(taskFlush(inputs, { ...task, routed: undefined, inMesh: false, hostPorts: [] })).toEqual([
       { type: "conntrack", subnets: ["10.0.1.0/24"], live: ["10.0.1.5"], protocols: [17] },
       { type: "conntrack", subnets: ["10.0.1.0/24"], live: ["10.0.1.5", "10.0.1.6"], protocols: [6] },

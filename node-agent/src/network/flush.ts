@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import type { ConntrackStep } from "@starling/native/net";
-import type { LocalTask, NodeInputs } from "./desired.ts";
+import { addressesOf, isV6, type LocalTask, type NodeInputs } from "./desired.ts";
 import { localPool } from "./names.ts";
 import { ingressOf } from "./state.ts";
 
@@ -21,7 +21,14 @@ export function hostFlush(inputs: NodeInputs): readonly ConntrackStep[] {
     if (endpoint.networkId === ingress?.id && endpoint.serving && !leaving.has(endpoint.taskId))
       live.push(endpoint.address);
   }
-  return [{ type: "conntrack", subnets: [localPool, ...(ingress?.subnets ?? [])], live, protocols: [udp] }];
+  return [
+    {
+      type: "conntrack",
+      subnets: [localPool, ...(ingress?.subnets ?? []).filter((subnet) => !isV6(subnet))],
+      live,
+      protocols: [udp],
+    },
+  ];
 }
 
 /** In the task's namespace: datagrams go to tasks that serve, TCP connections to tasks that are gone end. */
@@ -34,8 +41,8 @@ export function taskFlush(inputs: NodeInputs, task: LocalTask): readonly Conntra
   const serving: string[] = [];
   for (const endpoint of view.endpoints.values()) {
     if (!on.has(endpoint.networkId)) continue;
-    there.push(endpoint.address);
-    if (endpoint.serving && !leaving.has(endpoint.taskId)) serving.push(endpoint.address);
+    there.push(...addressesOf(endpoint));
+    if (endpoint.serving && !leaving.has(endpoint.taskId)) serving.push(...addressesOf(endpoint));
   }
   return [
     { type: "conntrack", subnets, live: serving, protocols: [udp] },

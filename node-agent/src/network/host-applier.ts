@@ -111,7 +111,7 @@ export class HostApplier {
         await converse(linkRequests(plan, desired, kinds, indexes), this.#netns);
         this.forget();
       }
-      await writeSysctls(linkSysctls(plan), this.#netns);
+      await writeSysctls(linkSysctls(plan, desired), this.#netns);
     }
     const generation = this.#generation;
     const observed = await this.observation();
@@ -153,9 +153,16 @@ function keptEntries(
   };
 }
 
-function linkSysctls(plan: HostPlan): readonly Sysctl[] {
+function linkSysctls(plan: HostPlan, desired: HostNetwork): readonly Sysctl[] {
   return plan.createLinks.flatMap((name) => [
     { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "1", optional: true },
+    // Takes IPv6 neighbour entries, but no address of its own.
+    ...(desired.links.get(name)?.ipv6
+      ? [
+          { path: `net/ipv6/conf/${name}/addr_gen_mode`, value: "1" },
+          { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "0" },
+        ]
+      : []),
     ...(name === meshDevice
       ? ["src_valid_mark", "route_localnet"].map((file) => ({ path: `net/ipv4/conf/${name}/${file}`, value: "1" }))
       : []),

@@ -7,6 +7,8 @@ export interface HostLink {
   readonly mac?: string;
   /** Name of the bridge that it is a port of. */
   readonly master?: string;
+  /** Of VXLAN devices: tasks have IPv6 addresses there. Told of no device that is there. */
+  readonly ipv6?: boolean;
   readonly vxlan?: { readonly vni: number; readonly local: string; readonly port: number; readonly proxy: boolean };
 }
 

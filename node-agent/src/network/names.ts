@@ -39,7 +39,8 @@ export const returnMac = "02:49:ff:ff:ff:ff";
 /** Addresses of default-route interfaces that no other node needs to reach; the same pool on every node. */
 export const localPool = "100.64.0.0/16";
 export const returnTable = 4096;
-export const vxlanPort = 4789;
+/** Where VXLAN packets go unless the cluster says otherwise. */
+export const defaultVxlanPort = 4789;
 
 /** Marks of the mesh: this nibble and the ingress node's number. */
 export const markBase = 0x50000000;

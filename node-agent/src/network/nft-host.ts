@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { hex, localPool, macOf, markOf, meshDevice, returnMac, routedPrefix, vxlanPort } from "./names.ts";
+import { hex, localPool, macOf, markOf, meshDevice, returnMac, routedPrefix } from "./names.ts";
 import type { NftChain, NftTable } from "./nft-table.ts";
 
 /** A port that every address of this host answers, and who is behind it. */
@@ -25,6 +25,8 @@ export interface PeerNode {
 }
 
 export interface HostRules {
+  /** UDP port of VXLAN packets. */
+  readonly vxlanPort: number;
   /** This node's mesh address with prefix length; undefined: no routing mesh yet. */
   readonly mesh: string | undefined;
   readonly ingressSubnets: readonly string[];
@@ -44,6 +46,7 @@ const routed = `"${routedPrefix}*"`;
 export function hostTable(rules: HostRules): NftTable {
   const live = rules.published.filter((port) => port.backends.length > 0);
   const meshPeers = rules.peers.flatMap((peer) => (peer.mesh === undefined ? [] : [peer.mesh]));
+  const underlays = rules.peers.map((peer) => peer.underlay);
   return {
     name: "inet starling",
     sets: [
@@ -69,11 +72,14 @@ export function hostTable(rules: HostRules): NftTable {
         type: "ipv4_addr . ipv4_addr",
         elements: keys(rules.tasks.map((t) => `${t.address} . ${t.address}`)),
       },
-      { name: "nodes", type: "ipv4_addr", elements: keys(rules.peers.map((peer) => peer.underlay)) },
+      { name: "nodes", type: "ipv4_addr", elements: keys(underlays.filter((address) => !address.includes(":"))) },
+      { name: "nodes6", type: "ipv6_addr", elements: keys(underlays.filter((address) => address.includes(":"))) },
       {
         name: "task_of_node",
         type: "ipv4_addr . ipv4_addr",
-        elements: keys(rules.taskOfNode.map(([node, task]) => `${node} . ${task}`)),
+        elements: keys(
+          rules.taskOfNode.filter(([node]) => !node.includes(":")).map(([node, task]) => `${node} . ${task}`),
+        ),
       },
       {
         name: "open",
@@ -141,7 +147,7 @@ const guards = (rules: HostRules): readonly NftChain[] => [
       `oifname "${meshDevice}" tcp flags syn tcp option maxseg size set rt mtu`,
       ...resets(rules),
       // A task may not speak VXLAN to the nodes under this host's address.
-      `iifname ${routed} udp dport ${vxlanPort} drop`,
+      `iifname ${routed} udp dport ${rules.vxlanPort} drop`,
       "ct state established,related accept",
       "ct status dnat accept",
       `iifname "${meshDevice}" ip daddr . meta l4proto . th dport @open accept`,
@@ -153,7 +159,8 @@ const guards = (rules: HostRules): readonly NftChain[] => [
     name: "c_input",
     hook: "type filter hook input priority filter",
     rules: [
-      `udp dport ${vxlanPort} meta nfproto ipv4 ip saddr != @nodes drop`,
+      `udp dport ${rules.vxlanPort} meta nfproto ipv4 ip saddr != @nodes drop`,
+      `udp dport ${rules.vxlanPort} meta nfproto ipv6 ip6 saddr != @nodes6 drop`,
       `iifname "${meshDevice}" ct state established,related accept`,
       // Other nodes' tests of the way here.
       `iifname "${meshDevice}" icmp type echo-request accept`,

@@ -18,7 +18,15 @@ import { type Attachment, planAttachment } from "./attachment.ts";
 import { Auditor } from "./auditor.ts";
 import { untilIdle } from "./connections.ts";
 import type { Finding } from "./describe-plan.ts";
-import { type LocalTask, type NodeInputs, overlayMtu, reachable, recoveredTasks } from "./desired.ts";
+import {
+  addressesOf,
+  type LocalTask,
+  type NodeInputs,
+  overlayMtu,
+  reachable,
+  recoveredTasks,
+  vxlanPortOf,
+} from "./desired.ts";
 import { NameServer } from "./dns/name-server.ts";
 import { parseResolvConf, type ResolverConfig, renderResolvConf } from "./dns/resolv-conf.ts";
 import { Upstream } from "./dns/upstream.ts";
@@ -26,7 +34,7 @@ import { hostFlush, taskFlush } from "./flush.ts";
 import { converse, HostApplier } from "./host-applier.ts";
 import { LocalAddresses } from "./local-addresses.ts";
 import { Managers } from "./managers.ts";
-import { bridgeOf, portOf, routedOf, routedPrefix, vxlanPort } from "./names.ts";
+import { bridgeOf, portOf, routedOf, routedPrefix } from "./names.ts";
 import type { Observation } from "./observe.ts";
 import { checkPaths } from "./path-check.ts";
 import { ingressOf } from "./state.ts";
@@ -181,8 +189,9 @@ export class NodeNetwork implements NetworkAttacher {
     const { view } = this.#state;
     const ingress = ingressOf(view);
     if (ingress === undefined) return [];
-    const { underlayMtu } = this.#wanted(await this.#applier.observation());
-    const mtu = overlayMtu(ingress, underlayMtu);
+    const underlay = this.#underlay(await this.#applier.observation());
+    const vxlanPort = vxlanPortOf(view.nodes.get(this.#nodeId));
+    const mtu = overlayMtu(ingress, underlay);
     return checkPaths({ nodeId: this.#nodeId, view, netns: this.#netns, mtu, vxlanPort });
   }
 
@@ -279,20 +288,23 @@ export class NodeNetwork implements NetworkAttacher {
 
   async #open(task: Task, attachment: Attachment, netns: NetnsRef): Promise<TaskNetwork> {
     const routed = attachment.wayOut ? (attachment.ingressAddress ?? (await this.#localAddress(task.id))) : undefined;
-    const { mtus } = await this.#applier.observation();
-    const mtu = mtus.get(this.#state.view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
+    const underlay = this.#underlay(await this.#applier.observation());
     const local: LocalTask = {
       taskId: task.id,
       serviceId: task.serviceId,
-      overlays: attachment.overlays.map(({ networkId, cidr }) => ({ networkId, address: cidr.split("/")[0]! })),
+      overlays: attachment.overlays.map(({ networkId, cidr, cidr6 = "" }) => ({
+        networkId,
+        address: cidr.split("/")[0]!,
+        address6: cidr6.split("/")[0]!,
+      })),
       routed,
       inMesh: routed !== undefined && routed === attachment.ingressAddress,
       hostPorts: attachment.hostPorts,
     };
     const interfaces = interfacesOf(task.id, attachment, {
       routed,
-      routedMtu: mtu,
-      overlayMtu: (networkId) => overlayMtu(this.#state.view.networks.get(networkId)!, mtu),
+      routedMtu: underlay.mtu,
+      overlayMtu: (networkId) => overlayMtu(this.#state.view.networks.get(networkId)!, underlay),
     });
     return new TaskNetwork({ netnsPath: netns.path, hostNetns: this.#netns, local, attachment, interfaces });
   }
@@ -357,7 +369,7 @@ export class NodeNetwork implements NetworkAttacher {
         this.#resolvers,
         config === undefined ? {} : { search: config.search, options: config.options },
       ),
-      addresses: overlays.length > 0 ? overlays.map(({ address }) => address) : routed === undefined ? [] : [routed],
+      addresses: overlays.length > 0 ? overlays.flatMap(addressesOf) : routed === undefined ? [] : [routed],
     };
   }
 
@@ -376,10 +388,16 @@ export class NodeNetwork implements NetworkAttacher {
   }
 
   /** What the host's network and its tasks' should be made of now. */
-  #wanted({ mtus, network }: Observation): NodeInputs {
+  #wanted(observation: Observation): NodeInputs {
     const inputs = this.#inputs();
-    const underlayMtu = mtus.get(this.#state.view.nodes.get(this.#nodeId)?.underlayAddress ?? "") ?? 1500;
-    return { ...inputs, underlayMtu, recovered: recoveredTasks(inputs.view, inputs.tasks, network.routes.values()) };
+    const recovered = recoveredTasks(inputs.view, inputs.tasks, observation.network.routes.values());
+    return { ...inputs, underlayMtu: this.#underlay(observation).mtu, recovered };
+  }
+
+  /** Where this host's VXLAN packets leave, and the MTU of the device there in bytes. */
+  #underlay({ mtus }: Observation): { readonly mtu: number; readonly address: string } {
+    const address = this.#state.view.nodes.get(this.#nodeId)?.underlayAddress ?? "";
+    return { mtu: mtus.get(address) ?? 1500, address };
   }
 
   /** Applies what is wanted now, to the host and to each task's namespace. Returns how much of the host changed. */
@@ -443,7 +461,7 @@ export class NodeNetwork implements NetworkAttacher {
     if (this.#warned || self === undefined || self.underlayAddress !== "") return;
     this.#warned = true;
     this.#log.warn(
-      "this node has no IPv4 address that other nodes reach: its overlay networks and published ports work on this host " +
+      "this node has no address that other nodes reach: its overlay networks and published ports work on this host " +
         "alone; give swarmd one with --advertise-remote-api",
       { "node.id": this.#nodeId },
     );

@@ -78,7 +78,7 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
       }),
     ),
     returnRule: decodeRules(rules!).some(
-      (rule) => rule.table === returnTable && rule.mark === markBase && rule.mask === markMask,
+      (rule) => rule.family === 4 && rule.table === returnTable && rule.mark === markBase && rule.mask === markMask,
     ),
   };
   return {

@@ -170,7 +170,7 @@ export function entryRequests(plan: HostPlan, indexes: ReadonlyMap<string, numbe
   ];
 }
 
-const rule = { priority: 100, mark: markBase, mask: markMask, table: returnTable };
+const rule = { family: 4, priority: 100, mark: markBase, mask: markMask, table: returnTable } as const;
 
 function routeOptions(route: HostRoute, index: (device: string) => number): rtnetlink.RouteOptions {
   return {

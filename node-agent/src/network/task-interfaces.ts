@@ -9,6 +9,7 @@ export interface TaskInterface {
   /** eth0: the default route; eth1 and on: overlay networks. */
   readonly device: string;
   readonly cidr: string;
+  readonly cidr6?: string | undefined;
   readonly mtu: number;
   readonly defaultRoute: boolean;
 }
@@ -38,6 +39,7 @@ export function interfacesOf(
       hostDevice: portOf(taskId, position),
       device: `eth${position + 1}`,
       cidr: overlay.cidr,
+      cidr6: overlay.cidr6,
       mtu: options.overlayMtu(overlay.networkId),
       defaultRoute: false,
     });
@@ -80,9 +82,10 @@ export function configureRequests(
   indexes: ReadonlyMap<string, number>,
 ): readonly Request[] {
   const requests: Request[] = [];
-  for (const { device, cidr, defaultRoute } of interfaces) {
+  for (const { device, cidr, cidr6, defaultRoute } of interfaces) {
     const index = indexes.get(device) ?? 0;
     requests.push(rtnetlink.addAddress(index, cidr), rtnetlink.setLink({ index, up: true }));
+    if (cidr6 !== undefined) requests.push(rtnetlink.addAddress(index, cidr6));
     if (!defaultRoute) continue;
     requests.push(
       rtnetlink.addNeighbour({ index, address: routedGateway, mac: routedMac }),
@@ -92,9 +95,13 @@ export function configureRequests(
   return requests;
 }
 
-/** Before the interfaces come up: no IPv6 on them, as none is assigned. */
+/** Before the interfaces come up: IPv6 only on those that have an address of it, and no other than that. */
 export function taskSysctls(interfaces: readonly TaskInterface[]): readonly Sysctl[] {
-  return interfaces.map(({ device }) => ({ path: `net/ipv6/conf/${device}/disable_ipv6`, value: "1", optional: true }));
+  return interfaces.flatMap(({ device, cidr6 }) => {
+    const of = (file: string, value: string) => ({ path: `net/ipv6/conf/${device}/${file}`, value });
+    if (cidr6 === undefined) return [{ ...of("disable_ipv6", "1"), optional: true }];
+    return [of("disable_ipv6", "0"), of("accept_ra", "0"), of("accept_dad", "0")];
+  });
 }
 
 /** On the host's ends: connections from 127.0.0.1 of the host may leave by routed ones. */

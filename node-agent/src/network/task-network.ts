@@ -5,7 +5,7 @@ import type { Attachment } from "./attachment.ts";
 import type { LocalTask } from "./desired.ts";
 import { checkAnswers, converse, loadRules } from "./host-applier.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
-import { type NameServerPorts, nameServerAddress, type Reachable, taskTable } from "./nft-task.ts";
+import { type NameServerPorts, nameServerAddress, type Reachable, taskTables } from "./nft-task.ts";
 import { configureRequests, createRequests, hostSysctls, type TaskInterface, taskSysctls } from "./task-interfaces.ts";
 
 /** Sockets in a task's namespace where its name server listens; whoever gets them closes them. */
@@ -29,8 +29,8 @@ export class TaskNetwork {
   readonly interfaces: readonly TaskInterface[];
   readonly #netnsFd: number;
   readonly #hostNetns: string | undefined;
-  /** As last loaded; undefined: not known, to be replaced whole. */
-  #table: NftTable | undefined;
+  /** As last loaded; those not in it are not known, to be replaced whole. */
+  #tables: readonly NftTable[] = [];
   #nameServer: NameServerPorts | undefined;
   #closed = false;
   /** The last loading of rules: its session may be closed only after it. */
@@ -94,7 +94,7 @@ export class TaskNetwork {
         throw new InterfacesMissing(`no ${missing.map(({ device }) => device).join(", ")} in the namespace`);
       await converse(configureRequests(this.interfaces, indexes), this.netnsPath);
       this.#nameServer = { udp: udp.port, tcp: tcp.port };
-      this.#table = undefined;
+      this.forgetTables();
       await this.setReachable(reachable);
     } catch (error) {
       closeSync(udp.fd);
@@ -105,25 +105,33 @@ export class TaskNetwork {
   }
 
   /** What the task reaches from now on. Returns whether anything changed. */
-  async setReachable({ services, dead }: Reachable): Promise<boolean> {
+  async setReachable(reachable: Reachable): Promise<boolean> {
     if (this.#closed || this.#nameServer === undefined) return false;
-    const next = taskTable(services, dead, this.#nameServer);
-    const script = planTable(this.#table, next);
+    const ipv6 = this.interfaces.some(({ cidr6 }) => cidr6 !== undefined);
+    const next = taskTables(reachable, this.#nameServer, ipv6);
+    const script = next
+      .map((table) =>
+        planTable(
+          this.#tables.find(({ name }) => name === table.name),
+          table,
+        ),
+      )
+      .join("");
     if (script === "") return false;
-    this.#table = undefined;
+    this.forgetTables();
     this.#loading = loadRules(this.netnsPath, script, this.#session);
     await this.#loading;
-    this.#table = next;
+    this.#tables = next;
     return true;
   }
 
-  /** The table as it should be in the kernel now. */
-  get table(): NftTable | undefined {
-    return this.#table;
+  /** The tables as they should be in the kernel now. */
+  get tables(): readonly NftTable[] {
+    return this.#tables;
   }
 
-  forgetTable(): void {
-    this.#table = undefined;
+  forgetTables(): void {
+    this.#tables = [];
   }
 
   close(): void {

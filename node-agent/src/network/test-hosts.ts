@@ -58,7 +58,7 @@ export class TestHosts {
     });
   }
 
-  /** Starts a server on TCP and UDP `port` that answers with `name` and the asker's address, and waits until it listens. */
+  /** Starts a server on TCP (IPv4 and IPv6) and UDP `port` that answers with `name` and the asker's address, and waits until it listens. */
   async serve(namespace: string, port: number, name = namespace): Promise<void> {
     const child = spawn("nsenter", [`--net=${this.path(namespace)}`, process.execPath, "-e", server(port, name)], {
       stdio: ["ignore", "pipe", "inherit"],
@@ -98,11 +98,11 @@ export class TestHosts {
     for (const name of this.#namespaces) ip("netns", "del", name);
   }
 
-  /** IPv4 addresses of `name` for a process of the namespace, by the C library and our name server; sorted, empty when unknown. */
-  async resolve(namespace: string, name: string): Promise<readonly string[]> {
+  /** IPv4 addresses (with "ahostsv6" IPv6 ones) of `name` for a process of the namespace, by the C library and our name server; sorted, empty when unknown. */
+  async resolve(namespace: string, name: string, database = "ahostsv4"): Promise<readonly string[]> {
     const file = join(tmpdir(), `${this.#prefix}resolv.conf`);
     writeFileSync(file, "nameserver 127.0.0.11\noptions ndots:0 timeout:1 attempts:1\n");
-    const command = `mount --bind ${file} /etc/resolv.conf && getent ahostsv4 ${name} || true`;
+    const command = `mount --bind ${file} /etc/resolv.conf && getent ${database} ${name} || true`;
     const { stdout } = await promisify(execFile)("unshare", [
       "-m",
       "nsenter",
@@ -120,7 +120,7 @@ export class TestHosts {
 function server(port: number, name: string): string {
   return `
     const tcp = require("net").createServer((s) => { s.on("error", () => {}); s.end("${name} " + s.remoteAddress.replace("::ffff:", "") + "\\n"); });
-    tcp.listen(${port}, "0.0.0.0", () => {
+    tcp.listen(${port}, "::", () => {
       const udp = require("dgram").createSocket("udp4");
       udp.on("message", (m, r) => udp.send("${name} " + r.address + "\\n", r.port, r.address));
       udp.bind(${port}, () => console.log("ready"));

@@ -9,6 +9,7 @@ import { refuse, required } from "./refuse.ts";
 /** Marks networks that the manager makes itself; users can't. */
 export const predefinedNetworkLabel = "com.docker.swarm.predefined";
 const prefixLengthMaxV4 = 29;
+const prefixLengthMaxV6 = 125;
 
 export function validateNetworkSpec(spec: NetworkSpec | undefined): NetworkSpec {
   const network = required(spec, "network spec");
@@ -23,9 +24,6 @@ export function validateNetworkSpec(spec: NetworkSpec | undefined): NetworkSpec 
   validateDriver(network.driverConfig);
   if (network.network !== undefined) {
     throw new SwarmError("Unimplemented", "network: config-from is for node-local networks, which are not offered");
-  }
-  if (network.ipv6Enabled) {
-    throw new SwarmError("Unimplemented", "network: ipv6 is not offered yet: create the network without it");
   }
   const driver = network.ipam?.driver?.name ?? "";
   if (driver !== "" && driver !== "default") {
@@ -56,11 +54,9 @@ function validateDriver(driver: Driver | undefined): void {
 
 function validateIpamConfig({ subnet, range, gateway }: IPAMConfig): Cidr {
   const net = parseCidr(subnet) ?? refuse(`ipam configuration: invalid subnet ${subnet}: write 10.1.0.0/24`);
-  if (net.bits === 128) {
-    throw new SwarmError("Unimplemented", `ipam configuration: IPv6 subnet ${subnet} is not offered yet: use IPv4`);
-  }
-  if (net.prefix > prefixLengthMaxV4) {
-    refuse(`ipam configuration: subnet ${subnet} is too small: its prefix may be at most /${prefixLengthMaxV4}`);
+  const longest = net.bits === 32 ? prefixLengthMaxV4 : prefixLengthMaxV6;
+  if (net.prefix > longest) {
+    refuse(`ipam configuration: subnet ${subnet} is too small: its prefix may be at most /${longest}`);
   }
   if (range !== "") {
     const inner = parseCidr(range) ?? refuse(`ipam configuration: invalid range ${range}: write 10.1.0.128/25`);

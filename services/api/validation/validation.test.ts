@@ -191,6 +191,8 @@ describe("validateNetworkSpec", () => {
     ["encryption", driver("overlay", { encrypted: "" }), "FailedPrecondition: network option encrypted"],
     ["no subnet", ipam({ subnet: "10.1.0.0" }), "invalid subnet 10.1.0.0"],
     ["a tiny subnet", ipam({ subnet: "10.1.0.0/30" }), "subnet 10.1.0.0/30 is too small"],
+    ["a tiny IPv6 subnet", ipam({ subnet: "fd01::/126" }), "subnet fd01::/126 is too small"],
+    ["an IPv6 gateway outside", ipam({ subnet: "fd01::/64", gateway: "fd02::1" }), "does not contain gateway fd02::1"],
     ["a gateway outside", ipam({ subnet: "10.1.0.0/24", gateway: "10.2.0.1" }), "does not contain gateway 10.2.0.1"],
     ["a range outside", ipam({ subnet: "10.1.0.0/24", range: "10.1.0.0/16" }), "does not contain range 10.1.0.0/16"],
     ["overlapping subnets", ipam({ subnet: "10.1.0.0/16" }, { subnet: "10.1.2.0/24" }), "overlaps another subnet"],
@@ -207,6 +209,13 @@ describe("validateNetworkSpec", () => {
   it("accepts a subnet with gateway and range", () => {
     const spec = ipam({ subnet: "10.1.0.0/24", gateway: "10.1.0.254", range: "10.1.0.128/25" });
     expect(validateNetworkSpec(spec)).toBe(spec);
+  });
+
+  it("accepts subnets of both families, and IPv6 without a subnet", () => {
+    const both = ipam({ subnet: "10.1.0.0/24" }, { subnet: "fd01::/64", range: "fd01::8000/113", gateway: "fd01::1" });
+    expect(validateNetworkSpec(both)).toBe(both);
+    const asked = network({ ipv6Enabled: true });
+    expect(validateNetworkSpec(asked)).toBe(asked);
   });
 });
 

@@ -1,11 +1,14 @@
 import {
   Annotations,
   Driver,
+  dataPathLabel,
   Endpoint,
   Endpoint_VirtualIP,
+  EngineDescription,
   InspectNetworkRequest,
   IPAMConfig,
   IPAMOptions,
+  ManagerStatus,
   Network,
   NetworkAttachment,
   NetworkAttachmentConfig,
@@ -14,6 +17,7 @@ import {
   type NetworkStateMessage,
   NetworkStateReport,
   Node,
+  NodeDescription,
   PortConfig,
   Service,
   ServiceSpec,
@@ -131,6 +135,54 @@ it("tells a node all of its own networks and the mesh, and nothing of other netw
     "+node n2 192.168.0.2 10.255.0.9/16",
     "+service web vip=10.0.1.2 ports=1",
   ]);
+});
+
+it("says where a node's packets go: what it asks for, else its advertised address, else where it called from", async () => {
+  const { store, watch } = await fixture();
+  await store.update((tx) => {
+    const named = (id: string, change: (made: Node) => Partial<Node>) => {
+      const made = node(id, "10.1.0.1:999");
+      tx.nodes.create({ ...made, ...change(made) });
+    };
+    const engine = EngineDescription.create({ labels: { [dataPathLabel]: "FD00:0::5" } });
+    named("asks", () => ({ description: NodeDescription.create({ engine }), vxlanUdpPort: 4790 }));
+    named("manages", () => ({ managerStatus: ManagerStatus.create({ addr: "[fd00::7]:4242" }) }));
+    named("nowhere", (made) => ({ status: { ...made.status, addr: "127.0.0.1" } }));
+    named("link", (made) => ({ status: { ...made.status, addr: "fe80::1" } }));
+  });
+  const first = (await watch("n1").next()).value as NetworkStateMessage;
+  const places = first.changes.flatMap((change) =>
+    change.node ? [[change.node.id, change.node.underlayAddress, change.node.vxlanPort]] : [],
+  );
+  expect(Object.fromEntries(places.map(([id, ...rest]) => [id, rest]))).toEqual({
+    n1: ["192.168.0.1", 0],
+    n2: ["192.168.0.2", 0],
+    asks: ["fd00::5", 4790],
+    manages: ["fd00::7", 0],
+    nowhere: ["", 0],
+    link: ["", 0],
+  });
+});
+
+it("gives the addresses of both families", async () => {
+  const { store, watch, front } = await fixture();
+  await store.update((tx) => {
+    const addr = "fd01::2/64";
+    const stored = tx.services.get("web")!;
+    const virtualIps = [Endpoint_VirtualIP.create({ networkId: "front", addr }), ...stored.endpoint!.virtualIps];
+    tx.services.update({ ...stored, endpoint: { ...stored.endpoint!, virtualIps } });
+    const networks = [NetworkAttachment.create({ network: front, addresses: ["10.0.1.77/24", "fd01::77/64"] })];
+    tx.tasks.update({ ...tx.tasks.get("t1")!, networks });
+  });
+  const { changes } = (await watch("n1").next()).value as NetworkStateMessage;
+  expect(changes.find(({ service }) => service)?.service?.networks[0]).toMatchObject({
+    virtualIp: "10.0.1.2",
+    virtualIp6: "fd01::2",
+  });
+  expect(changes.find(({ endpoint }) => endpoint)?.endpoint).toMatchObject({
+    address: "10.0.1.77",
+    address6: "fd01::77",
+  });
 });
 
 it("brings a whole network when the node's first task comes to it, and takes it away with the last", async () => {

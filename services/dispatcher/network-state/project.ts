@@ -1,5 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
+  dataPathLabel,
+  formatAddress,
   isIngressNetwork,
   isOnNode,
   isStopRequested,
@@ -12,6 +14,7 @@ import {
   NetworkStateServiceNetwork,
   type Node,
   PortConfig_PublishMode,
+  parseAddress,
   type Service,
   type Task,
   TaskState,
@@ -22,6 +25,7 @@ import {
 const vniOption = "com.docker.network.driver.overlay.vxlanid_list";
 const mtuOption = "com.docker.network.driver.mtu";
 
+const isV6 = (address: string): boolean => address.includes(":");
 const withoutPrefix = (cidr: string): string => cidr.split("/")[0] ?? "";
 
 /** The network as nodes need it; undefined before it is allocated. */
@@ -44,26 +48,35 @@ export function projectNetwork(network: Network): NetworkStateNetwork | undefine
 }
 
 /**
- * Where the node is reached; empty when that is a loopback address or IPv6. A manager's advertised address is surer than
- * what its last session came from.
+ * Where the node is reached; empty when that is a loopback address. What the node itself says (`--data-path-addr`) is surer
+ * than a manager's advertised address, and that than what its last session came from.
  */
 export function projectNode(node: Node): NetworkStateNode {
-  const advertised = hostOf(node.managerStatus?.addr ?? "");
-  const seen = hostOf(node.status.addr);
+  const candidates = [
+    node.description?.engine?.labels[dataPathLabel] ?? "",
+    node.managerStatus?.addr ?? "",
+    node.status.addr,
+  ].map(hostOf);
   const attachment = node.attachments.find(({ network }) => network !== undefined && isIngressNetwork(network));
   return NetworkStateNode.create({
     id: node.id,
-    underlayAddress: isUsable(advertised) ? advertised : isUsable(seen) ? seen : "",
+    underlayAddress: candidates.find(isUsable) ?? "",
+    vxlanPort: node.vxlanUdpPort,
     meshAddress: attachment?.addresses[0] ?? "",
   });
 }
 
-/** The host of `host:port` or `host`, when it is an IPv4 address. */
+/** The host of `host:port`, `[host]:port` or `host`, when it is an IP address; IPv6 in its canonical form. */
 function hostOf(address: string): string {
-  return /^(\d{1,3}(?:\.\d{1,3}){3})(?::\d+)?$/.exec(address)?.[1] ?? "";
+  const four = /^(\d{1,3}(?:\.\d{1,3}){3})(?::\d+)?$/.exec(address);
+  if (four) return four[1]!;
+  const six = /^(?:\[([0-9a-f:]+)\](?::\d+)?|([0-9a-f:]+))$/i.exec(address);
+  const parsed = parseAddress(six?.[1] ?? six?.[2] ?? "");
+  return parsed === undefined ? "" : formatAddress(parsed);
 }
 
-const isUsable = (host: string): boolean => host !== "" && host !== "0.0.0.0" && !host.startsWith("127.");
+const isUsable = (host: string): boolean =>
+  host !== "" && host !== "0.0.0.0" && host !== "::" && host !== "::1" && !/^(127\.|fe80:)/.test(host);
 
 /** The service with the networks that `sees` accepts; undefined when nothing of it is left to see. */
 export function projectService(
@@ -71,13 +84,20 @@ export function projectService(
   sees: (networkId: string) => boolean,
 ): NetworkStateService | undefined {
   const named = service.spec.task.networks.length > 0 ? service.spec.task.networks : service.spec.networks;
-  const virtualIps = new Map(
-    service.endpoint?.virtualIps.map(({ networkId, addr }) => [networkId, withoutPrefix(addr)]),
-  );
+  const virtualIp = (network: string, six: boolean) =>
+    withoutPrefix(
+      service.endpoint?.virtualIps.find(({ networkId, addr }) => networkId === network && isV6(addr) === six)?.addr ??
+        "",
+    );
   const networks = named
     .filter(({ target }) => sees(target))
     .map(({ target, aliases }) =>
-      NetworkStateServiceNetwork.create({ networkId: target, virtualIp: virtualIps.get(target) ?? "", aliases }),
+      NetworkStateServiceNetwork.create({
+        networkId: target,
+        virtualIp: virtualIp(target, false),
+        virtualIp6: virtualIp(target, true),
+        aliases,
+      }),
     );
   const ports = (service.endpoint?.ports ?? [])
     .filter((port) => port.publishMode === PortConfig_PublishMode.INGRESS && port.publishedPort !== 0)
@@ -93,7 +113,7 @@ export function projectTask(task: Task): readonly NetworkStateEndpoint[] {
   const names = [taskName(task)];
   if (task.slot > 0) names.push(`${task.serviceAnnotations.name}.${task.slot}`);
   return task.networks.flatMap(({ network, addresses }) => {
-    const address = withoutPrefix(addresses[0] ?? "");
+    const address = withoutPrefix(addresses.find((cidr) => !isV6(cidr)) ?? "");
     if (network === undefined || address === "") return [];
     return NetworkStateEndpoint.create({
       networkId: network.id,
@@ -101,6 +121,7 @@ export function projectTask(task: Task): readonly NetworkStateEndpoint[] {
       serviceId: task.serviceId,
       nodeId: task.nodeId,
       address,
+      address6: withoutPrefix(addresses.find(isV6) ?? ""),
       serving,
       names: isIngressNetwork(network) ? [] : names,
     });

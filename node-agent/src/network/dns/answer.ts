@@ -1,4 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
+import { ipText } from "@starling/native/net";
 import type { Answer, Packet, Question } from "dns-packet";
 
 /** Where an answer's names and addresses come from. */
@@ -46,12 +47,19 @@ export function answerQuery(query: Packet, names: Names, rotation: number): Pack
   const addresses = names.lookup(question.name);
   if (addresses === undefined) return "forward";
   if (addresses.length === 0) return refuse(query, Rcode.nameError);
-  return reply(query, question.type === "A" ? rotated(question, addresses, rotation) : []);
+  const { type } = question;
+  if (type !== "A" && type !== "AAAA") return reply(query, []);
+  const asked = addresses.filter((address) => address.includes(":") === (type === "AAAA"));
+  return reply(query, rotated({ ...question, type }, asked, rotation));
 }
 
-function rotated(question: Question, addresses: readonly string[], rotation: number): Answer[] {
+function rotated(
+  question: Question & { readonly type: "A" | "AAAA" },
+  addresses: readonly string[],
+  rotation: number,
+): Answer[] {
   return addresses.map((_, position) => ({
-    type: "A",
+    type: question.type,
     name: question.name,
     ttl: ttlSeconds,
     data: addresses[(position + rotation) % addresses.length]!,
@@ -81,7 +89,12 @@ export function udpLimit(query: Packet): number {
 
 export const truncatedFlag = 0x200;
 
+/** `5.0.0.10.in-addr.arpa` → `10.0.0.5`; the 32 nibbles of `ip6.arpa` likewise. */
 function reverseAddress(name: string): string | undefined {
-  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.in-addr\.arpa\.?$/i.exec(name);
-  return match === null ? undefined : match.slice(1).reverse().join(".");
+  const four = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.in-addr\.arpa\.?$/i.exec(name);
+  if (four !== null) return four.slice(1).reverse().join(".");
+  const six = /^((?:[0-9a-f]\.){32})ip6\.arpa\.?$/i.exec(name);
+  if (six === null) return undefined;
+  const digits = six[1]!.replaceAll(".", "").split("").reverse().join("");
+  return ipText(Uint8Array.from({ length: 16 }, (_, i) => Number.parseInt(digits.slice(2 * i, 2 * i + 2), 16)));
 }

@@ -2,6 +2,7 @@ import {
   NetworkStateChange,
   NetworkStateEndpoint,
   NetworkStateMessage,
+  NetworkStateMessage_Type,
   NetworkStateNetwork,
   NetworkStateService,
   NetworkStateServiceNetwork,
@@ -79,6 +80,35 @@ describe("names", () => {
 
   it("of other networks are not seen", () => {
     expect(ask("hidden")).toBe("forward");
+  });
+
+  it("of both families give A and AAAA, each when asked, and their reverse names", () => {
+    const dual = NetworkStateServiceNetwork.create({ networkId: "a", virtualIp: "10.0.0.9", virtualIp6: "fd01::9" });
+    const item = endpoint("1", "dual", "a", "10.0.0.20").endpoint!;
+    const added = NetworkStateMessage.create({
+      type: NetworkStateMessage_Type.INCREMENTAL,
+      changes: [
+        NetworkStateChange.create({
+          service: NetworkStateService.create({ id: "dual", name: "dual", networks: [dual] }),
+        }),
+        NetworkStateChange.create({ endpoint: { ...item, address6: "fd01::20" } }),
+      ],
+    });
+    const seen = new Zone(applyMessage(view, added), new Set());
+    const of = {
+      lookup: (name: string) => seen.lookup(["a"], name),
+      reverse: (address: string) => seen.reverse(["a"], address),
+    };
+    const said = (name: string, type: RecordType) => {
+      const query = encode({ type: "query", id: 7, questions: [{ type, name } as never] });
+      return addresses(answerQuery(decode(query), of, 0));
+    };
+    expect([said("dual", "A"), said("dual", "AAAA")]).toEqual([["10.0.0.9"], ["fd01::9"]]);
+    expect([said("tasks.dual", "A"), said("tasks.dual", "AAAA")]).toEqual([["10.0.0.20"], ["fd01::20"]]);
+    expect(said("dual.1", "AAAA")).toEqual(["fd01::20"]);
+    const reverse = (last: string) => `${last}.${"0.".repeat(26)}1.0.d.f.ip6.arpa`;
+    expect([said(reverse("9.0"), "PTR"), said(reverse("0.2"), "PTR")]).toEqual([["dual"], ["dual.1"]]);
+    expect(said("9.0.ip6.arpa", "PTR")).toBe("forward");
   });
 
   it("that are known have no AAAA, which is an answer and no error", () => {

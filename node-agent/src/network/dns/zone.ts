@@ -1,4 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
+import { addressesOf } from "../desired.ts";
 import { backendsByService, type NetworkView } from "../state.ts";
 
 /** Names and addresses of one network. */
@@ -19,10 +20,11 @@ export class Zone {
     for (const id of view.networks.keys()) this.#networks.set(id, { addresses: new Map(), names: new Map() });
     const backends = backendsByService(view, leaving);
     for (const service of view.services.values()) {
-      for (const { networkId, virtualIp, aliases } of service.networks) {
-        const tasks = (backends.get(`${networkId}/${service.id}`) ?? []).map((endpoint) => endpoint.address);
+      for (const { networkId, virtualIp, virtualIp6, aliases } of service.networks) {
+        const tasks = (backends.get(`${networkId}/${service.id}`) ?? []).flatMap(addressesOf);
         const network = view.networks.get(networkId)?.name ?? "";
-        const own = virtualIp === "" ? tasks : [virtualIp];
+        const virtualIps = [virtualIp, virtualIp6].filter((address) => address !== "");
+        const own = virtualIps.length === 0 ? tasks : virtualIps;
         for (const name of [service.name, ...aliases]) {
           this.#add(networkId, name, own);
           this.#add(networkId, `tasks.${name}`, tasks);
@@ -30,13 +32,14 @@ export class Zone {
           this.#add(networkId, `${name}.${network}`, own);
           this.#add(networkId, `tasks.${name}.${network}`, tasks);
         }
-        if (virtualIp !== "") this.#networks.get(networkId)?.names.set(virtualIp, service.name);
+        for (const address of virtualIps) this.#networks.get(networkId)?.names.set(address, service.name);
       }
     }
     for (const endpoint of view.endpoints.values()) {
-      for (const name of endpoint.names) this.#add(endpoint.networkId, name, [endpoint.address]);
+      for (const name of endpoint.names) this.#add(endpoint.networkId, name, addressesOf(endpoint));
       const [name] = endpoint.names;
-      if (name !== undefined) this.#networks.get(endpoint.networkId)?.names.set(endpoint.address, name);
+      if (name === undefined) continue;
+      for (const address of addressesOf(endpoint)) this.#networks.get(endpoint.networkId)?.names.set(address, name);
     }
   }
 
@@ -48,7 +51,7 @@ export class Zone {
     else known?.set(key, [...addresses]);
   }
 
-  /** Addresses of `name` on the first of `networkIds` that knows it; empty when it has none now; undefined: not ours. */
+  /** Addresses, of both families, of `name` on the first of `networkIds` that knows it; empty when it has none now; undefined: not ours. */
   lookup(networkIds: readonly string[], name: string): readonly string[] | undefined {
     const key = name.toLowerCase().replace(/\.$/, "");
     for (const id of networkIds) {
