@@ -30,6 +30,7 @@ const heartbeatPeriodMs = 1_000;
 const raft = { snapshotInterval: 10_000, keepOldSnapshots: 0, logEntriesForSlowFollowers: 500 };
 
 export interface ClusterDefaults {
+  /** Undefined or empty: the defaults of both families. */
   readonly defaultAddressPool?: readonly string[];
   readonly subnetSize?: number;
   readonly vxlanUdpPort?: number;
@@ -66,7 +67,7 @@ export function newCluster(options: {
       caCertHash: rootCA.digestText,
       joinTokens: JoinTokens.create({ worker: newJoinToken(rootCA), manager: newJoinToken(rootCA) }),
     }),
-    defaultAddressPool: defaults.defaultAddressPool ?? defaultAddressPools,
+    defaultAddressPool: defaults.defaultAddressPool?.length ? defaults.defaultAddressPool : defaultAddressPools,
     subnetSize: defaults.subnetSize ?? defaultSubnetSize,
     vxlanUdpPort: defaults.vxlanUdpPort ?? defaultVxlanPort,
   });

@@ -28,6 +28,7 @@ import {
 import { forwardToLeader } from "@starling/api/rpc";
 import { type Clock, type Logger, type Metrics, newId, type Random, SwarmError } from "@starling/base";
 import {
+  type ClusterDefaults,
   clientCredentials,
   createCaServer,
   type NodeIdentity,
@@ -88,6 +89,8 @@ export interface ManagerOptions {
   readonly forceNewCluster?: boolean;
   /** A new cluster begins with autolock on. */
   readonly autolock?: boolean;
+  /** Of a new cluster's networks. */
+  readonly newCluster?: Pick<ClusterDefaults, "defaultAddressPool" | "subnetSize" | "vxlanUdpPort">;
   readonly raftTiming?: Partial<RaftTiming>;
   /** How registries are asked what a service's image is. */
   readonly registries?: RegistrySettings;
@@ -339,10 +342,19 @@ export class Manager {
       await this.#store.update((tx) => {
         if (tx.clusters.get(identity.organization)) return;
         const { electionTicks, heartbeatTicks } = { ...defaultTiming, ...this.#options.raftTiming };
-        const defaults = { autoLockManagers: autolock, electionTick: electionTicks, heartbeatTick: heartbeatTicks };
-        tx.clusters.create(newCluster({ clusterId: identity.organization, rootCA: root, defaults }));
+        const defaults = {
+          ...this.#options.newCluster,
+          autoLockManagers: autolock,
+          electionTick: electionTicks,
+          heartbeatTick: heartbeatTicks,
+        };
+        const cluster = newCluster({ clusterId: identity.organization, rootCA: root, defaults });
+        tx.clusters.create(cluster);
         tx.networks.create(ingressNetwork(newId()));
-        tx.nodes.create(firstManagerNode(identity.nodeId, identity.chainPem));
+        tx.nodes.create({
+          ...firstManagerNode(identity.nodeId, identity.chainPem),
+          vxlanUdpPort: cluster.vxlanUdpPort,
+        });
       });
       await identity.forgetRootKey();
       if (autolock) log.info("autolock is on: note down the unlock key, which `swarmctl cluster unlock-key` shows");

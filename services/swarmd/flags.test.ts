@@ -16,6 +16,11 @@ describe("swarmd's flags", () => {
     [["--listen-remote-api", "4242"], /--listen-remote-api "4242": give HOST:PORT/],
     [["--listen-remote-api", "[10.0.0.1]:4242"], /give HOST:PORT/],
     [["--listen-images", "none"], /--listen-images "none": give HOST:PORT/],
+    [["--data-path-addr", "eth0"], /--data-path-addr "eth0": give an IP address/],
+    [["--data-path-port", "80"], /--data-path-port "80": give a port from 1024 to 49151/],
+    [["--default-addr-pool", "10.0.0.0/25"], /address pool "10.0.0.0\/25" has no room for a subnet of \/24/],
+    [["--default-addr-pool", "fd00::/65"], /address pool "fd00::\/65" has no room for an IPv6 subnet of \/64/],
+    [["--default-addr-pool-mask-length", "30"], /mask length "30" must be a whole number from 8 to 29/],
     [["--log-level", "loud"], /--log-level "loud": give one of debug/],
     [["--election-tick", "0"], /--election-tick "0": give a whole number/],
     [["--unlock-key", "SWMKEY-1-short"], /--unlock-key: invalid unlock key: expected SWMKEY-1-… /],
@@ -31,6 +36,17 @@ describe("swarmd's flags", () => {
     [["--nonsense"], /Unknown option '--nonsense' \(see swarmd --help\)/],
   ])("refuses %j", (args, message) => {
     expect(() => parseCommand(args)).toThrow(message);
+  });
+
+  it("says what a new swarm's networks are made of", () => {
+    const pools = ["--default-addr-pool", "10.64.0.0/12", "--default-addr-pool", "fd00::/48"];
+    expect(parseCommand([...pools, "--default-addr-pool-mask-length", "20", "--data-path-port", "4790"])).toMatchObject(
+      {
+        options: {
+          newCluster: { defaultAddressPool: ["10.64.0.0/12", "fd00::/48"], subnetSize: 20, vxlanUdpPort: 4790 },
+        },
+      },
+    );
   });
 
   it("shares images unless told otherwise", () => {

@@ -2,6 +2,10 @@
 import { isIP } from "node:net";
 import { parseArgs } from "node:util";
 import {
+  checkAddressPool,
+  checkPoolMaskLength,
+  defaultSubnetSize,
+  defaultVxlanPort,
   durationMs,
   type GenericResource,
   genericKind,
@@ -19,6 +23,15 @@ export interface NodeOptions {
   readonly listenRemoteApi: string;
   /** `host:port` under which other nodes reach this one; by default the listening address, its host detected. */
   readonly advertiseRemoteApi: string | undefined;
+  /** Address at which other nodes' VXLAN packets reach this one; undefined: that of the remote API. */
+  readonly dataPathAddr: string | undefined;
+  /** What a new swarm begins with. */
+  readonly newCluster: {
+    readonly vxlanUdpPort: number;
+    /** Empty: the defaults. */
+    readonly defaultAddressPool: readonly string[];
+    readonly subnetSize: number;
+  };
   readonly listenControlApi: string;
   readonly listenMetrics: string | undefined;
   /** `host:port` on which other nodes get images; undefined: images are not shared. */
@@ -61,6 +74,10 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --cgroup-parent PATH               cgroup below which containers run (default: beside swarmd's own group)
       --check                            says what this host lacks, and ends
       --config-file FILE                 registries: mirrors, insecure ones, credential helpers (default /etc/starling/swarmd.json)
+      --data-path-addr ADDRESS           address at which other nodes' tasks reach this one's (default: the advertised one)
+      --data-path-port PORT              UDP port of VXLAN packets in a new swarm (default 4789)
+      --default-addr-pool CIDR           pool for networks without a subnet, in a new swarm (repeatable; default 10.0.0.0/8)
+      --default-addr-pool-mask-length N  prefix length of IPv4 subnets out of pools, in a new swarm (default 24)
       --election-tick N                  raft ticks without a leader before an election (default 9, of 100 ms each)
       --force-new-cluster                makes this manager the only one again, when the others are lost for ever
       --generic-node-resources LIST      what tasks may claim here: gpu=a,gpu=b (names) or slots=4 (a count); repeatable
@@ -119,6 +136,12 @@ export function parseCommand(args: readonly string[]): Command {
   if (values["advertise-remote-api"] !== undefined)
     checkAddress("advertise-remote-api", values["advertise-remote-api"]);
   if (values["listen-metrics"] !== undefined) checkAddress("listen-metrics", values["listen-metrics"]);
+  const dataPathAddr = values["data-path-addr"];
+  if (dataPathAddr !== undefined && isIP(dataPathAddr) === 0)
+    throw invalid("data-path-addr", dataPathAddr, "give an IP address of this host, e.g. 10.0.0.5");
+  const subnetSize = Number(values["default-addr-pool-mask-length"]);
+  checkPoolMaskLength(subnetSize);
+  for (const pool of values["default-addr-pool"]) checkAddressPool(pool, subnetSize);
   const listenImages = values["listen-images"] === "off" ? undefined : values["listen-images"];
   if (listenImages !== undefined) checkAddress("listen-images", listenImages);
   return {
@@ -128,6 +151,12 @@ export function parseCommand(args: readonly string[]): Command {
       hostname: values.hostname,
       listenRemoteApi: values["listen-remote-api"],
       advertiseRemoteApi: values["advertise-remote-api"],
+      dataPathAddr,
+      newCluster: {
+        vxlanUdpPort: dataPathPort(values["data-path-port"]),
+        defaultAddressPool: values["default-addr-pool"],
+        subnetSize,
+      },
       listenControlApi: values["listen-control-api"],
       listenMetrics: values["listen-metrics"],
       listenImages,
@@ -161,6 +190,10 @@ function parseFlags(args: readonly string[]) {
         "cgroup-parent": { type: "string" },
         check: { type: "boolean", default: false },
         "config-file": { type: "string" },
+        "data-path-addr": { type: "string" },
+        "data-path-port": { type: "string", default: String(defaultVxlanPort) },
+        "default-addr-pool": { type: "string", multiple: true, default: [] },
+        "default-addr-pool-mask-length": { type: "string", default: String(defaultSubnetSize) },
         "election-tick": { type: "string", default: "9" },
         "force-new-cluster": { type: "boolean", default: false },
         "generic-node-resources": { type: "string", multiple: true, default: [] },
@@ -223,6 +256,13 @@ export function splitAddress(address: string): { readonly host: string; readonly
 
 function checkAddress(flag: string, address: string): void {
   if (splitAddress(address) === undefined) throw invalid(flag, address, "give HOST:PORT, e.g. 10.0.0.5:4242");
+}
+
+/** Docker's bounds: below are ports of the system, above those of outgoing connections. */
+function dataPathPort(text: string): number {
+  const port = Number(text);
+  if (Number.isInteger(port) && port >= 1024 && port <= 49_151) return port;
+  throw invalid("data-path-port", text, "give a port from 1024 to 49151");
 }
 
 function ticks(flag: string, text: string): number {

@@ -2,7 +2,14 @@ import { existsSync } from "node:fs";
 import { hostname as ownHostname } from "node:os";
 import { join } from "node:path";
 import { credentials } from "@grpc/grpc-js";
-import { LayerSharing, NetworkState, type Node, type SessionMessage, WatchNetworkStateRequest } from "@starling/api";
+import {
+  dataPathLabel,
+  LayerSharing,
+  NetworkState,
+  type Node,
+  type SessionMessage,
+  WatchNetworkStateRequest,
+} from "@starling/api";
 import { RpcClient, withoutPings } from "@starling/api/rpc";
 import { type Clock, type Logger, metrics, type Random, SwarmError, systemClock, systemRandom } from "@starling/base";
 import {
@@ -81,6 +88,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     sharing: options.listenImages === undefined ? undefined : { address: { host, port }, tls: peerTls(identity) },
     genericResources: options.genericResources,
     cgroupParent: options.cgroupParent,
+    labels: options.dataPathAddr === undefined ? {} : { [dataPathLabel]: options.dataPathAddr },
     imageCollection: { ageMs: options.imageGcAgeMs, freeShare: options.imageGcFreeShare },
     ...surroundings,
   });
@@ -132,6 +140,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     raftTiming: { heartbeatTicks: options.heartbeatTick, electionTicks: options.electionTick },
     registries,
     autolock: options.autolock,
+    newCluster: options.newCluster,
     onLocked: () => renewer.renewNow(),
     remotes: () => agent.remotes.addresses.filter((address) => address !== advertise),
     onFatal,
