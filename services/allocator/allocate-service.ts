@@ -4,6 +4,7 @@ import {
   Endpoint_VirtualIP,
   EndpointSpec,
   EndpointSpec_ResolutionMode,
+  isPredefinedNetwork,
   Network,
   needsIngressNetwork,
   type PortConfig,
@@ -27,10 +28,14 @@ export function networksOf(spec: ServiceSpec): readonly string[] {
   return [...new Set(named.map((config) => config.target))];
 }
 
+/** Nothing is allocated on the networks that nodes have by themselves. */
+export const isNodeLocal = (network: Network | undefined): boolean =>
+  network !== undefined && isPredefinedNetwork(network);
+
 /** Ids of the networks on which the service has a virtual IP. */
 function virtualIpNetworks(spec: ServiceSpec, networks: Networks): readonly string[] {
   if (spec.endpoint?.mode === EndpointSpec_ResolutionMode.DNSRR) return [];
-  const named = networksOf(spec);
+  const named = networksOf(spec).filter((id) => !isNodeLocal(networks.get(id)));
   return needsIngressNetwork(spec) && networks.ingress ? [...named, networks.ingress.id] : named;
 }
 

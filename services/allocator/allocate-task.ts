@@ -7,7 +7,7 @@ import {
   type Task,
   TaskState,
 } from "@starling/api";
-import type { Networks } from "./allocate-service.ts";
+import { isNodeLocal, type Networks } from "./allocate-service.ts";
 import { isRefusal, type Ledger, type Refusal } from "./ledger.ts";
 
 /** Whether the allocator has something to do for the task. */
@@ -38,9 +38,9 @@ export function allocateTask(
   for (const config of configsOf(task, service)) {
     const network = networks.get(config.target);
     if (network === undefined) return refuse({ refused: `network ${config.target} not found` });
-    const addresses = ledger.takeAddresses(network, config.addresses);
-    if (isRefusal(addresses)) return refuse(addresses);
     const { aliases, driverAttachmentOpts } = config;
+    const addresses = isNodeLocal(network) ? [] : ledger.takeAddresses(network, config.addresses);
+    if (isRefusal(addresses)) return refuse(addresses);
     attachments.push(NetworkAttachment.create({ network, addresses, aliases, driverAttachmentOpts }));
   }
   const endpoint = service?.endpoint === undefined ? task.endpoint : { ...service.endpoint, spec: task.endpoint?.spec };

@@ -14,6 +14,7 @@ import {
   NetworkSpec,
   Node,
   PortConfig,
+  predefinedNetwork,
   Service,
   ServiceSpec,
   Task,
@@ -120,6 +121,25 @@ describe("networks", () => {
       [["10.0.0.0/24", "10.0.0.1"]],
       [["10.0.1.0/24", "10.0.1.1"]],
     ]);
+  });
+
+  it("that nodes have by themselves need nothing: no address for a task, no virtual IP for its service", async () => {
+    const host = predefinedNetwork("host-id", "host");
+    const web = service("web", { networks: ["host-id"] });
+    const store = await storeWith({ networks: [host], services: [web], tasks: [task("t1", web)] });
+    start(store);
+    await settle();
+    expect(serviceOf(store, "web").endpoint?.virtualIps ?? []).toEqual([]);
+    expect(taskOf(store, "t1")).toMatchObject({
+      status: { state: TaskState.PENDING },
+      networks: [{ network: { id: "host-id", driverState: { name: "host" } }, addresses: [], aliases: ["alias"] }],
+    });
+    await store.update((tx) => {
+      const ended = tx.tasks.get("t1")!;
+      tx.tasks.update({ ...ended, status: { ...ended.status, state: TaskState.COMPLETE } });
+    });
+    await settle();
+    expect(networkOf(store, "host-id").ipam?.configs).toEqual([]);
   });
 
   it("keep clear of subnets that users gave and of the nodes' own addresses", async () => {

@@ -208,7 +208,7 @@ export class Session {
 
   #noteNetwork(network: Network): void {
     this.#ledger.addNetwork(network);
-    if (!isAllocatedNetwork(network)) this.#due.networks.add(network.id);
+    if (!isAllocatedNetwork(network) && isOverlay(network)) this.#due.networks.add(network.id);
     else if (isIngressNetwork(network)) this.#allNodesDue();
   }
 

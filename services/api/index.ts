@@ -58,6 +58,14 @@ export {
   nodePatience,
   patienceLabels,
 } from "./node-patience.ts";
+export { isForeignNode, needsOwnNode, ownNodePlugin } from "./own-nodes.ts";
+export {
+  isHostNetwork,
+  isPredefinedNetwork,
+  predefinedNetwork,
+  predefinedNetworkLabel,
+  predefinedNetworkNames,
+} from "./predefined-network.ts";
 export { isRemovedNodeError, removedNodeError } from "./removed-node.ts";
 export { ownMetadataPrefix, resolveImageMetadata } from "./request-metadata.ts";
 export {

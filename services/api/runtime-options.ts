@@ -68,6 +68,8 @@ export interface RuntimeOptionShape {
   readonly words?: readonly string[];
   readonly list?: boolean;
   readonly bytes?: boolean;
+  /** Managers act on it, so it holds on nodes of any make. */
+  readonly manager?: boolean;
 }
 
 /** All of them; the command line's flags have the same names. */
@@ -107,6 +109,7 @@ export const runtimeOptionShapes: readonly RuntimeOptionShape[] = [
     help: "anywhere: on another node a task begins with new volumes; node (default): it stays with those it has",
     value: "mode",
     words: ["node", "anywhere"],
+    manager: true,
   },
 ];
 

@@ -35,6 +35,7 @@ import {
   PortConfig,
   PortConfig_Protocol,
   PortConfig_PublishMode,
+  predefinedNetwork,
   RaftMember,
   RaftMemberStatus,
   RemoveNetworkRequest,
@@ -198,9 +199,19 @@ describe("services", () => {
       { networks: [NetworkAttachmentConfig.create({ target: "ingress-id" })] },
       'Service cannot be explicitly attached to the ingress network "ingress"',
     ],
+    [
+      "host network beside another",
+      {},
+      { networks: ["host-id", "front-id"].map((target) => NetworkAttachmentConfig.create({ target })) },
+      "network host excludes other networks and the routing mesh",
+    ],
   ])("refuse an unknown %s", async (_what, container, task, message) => {
     const { api, store } = setUp();
-    await store.update((tx) => tx.networks.create(ingress));
+    await store.update((tx) => {
+      tx.networks.create(ingress);
+      tx.networks.create(predefinedNetwork("host-id", "host"));
+      tx.networks.create(Network.create({ id: "front-id", spec: NetworkSpec.create() }));
+    });
     const spec = webSpec({}, container);
     expect(await refusal(create(api, { ...spec, task: { ...spec.task, ...task } }))).toContain(message);
   });

@@ -4,6 +4,7 @@ import {
   cidrOverlaps,
   GetNetworkResponse,
   isIngressNetwork,
+  isPredefinedNetwork,
   ListNetworksResponse,
   Network,
   needsIngressNetwork,
@@ -12,7 +13,7 @@ import {
   TaskState,
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
-import { predefinedNetworkLabel, required, validateNetworkSpec } from "@starling/api/validation";
+import { required, validateNetworkSpec } from "@starling/api/validation";
 import { newId, SwarmError } from "@starling/base";
 import { all, byName, byReferencedNetwork, type ReadTx } from "@starling/store";
 import { candidates } from "./candidates.ts";
@@ -95,8 +96,8 @@ function checkRemovable(tx: ReadTx, network: Network): void {
     throw new SwarmError("FailedPrecondition", message);
   };
   const { id } = network;
-  const { labels, name } = network.spec.annotations;
-  if (labels[predefinedNetworkLabel] === "true") {
+  const { name } = network.spec.annotations;
+  if (isPredefinedNetwork(network)) {
     refuse(`network ${id} (${name}) is a swarm predefined network and cannot be removed`);
   }
   if (isIngressNetwork(network)) {

@@ -1,4 +1,4 @@
-import { isIngressNetwork, needsIngressNetwork, type ServiceSpec } from "@starling/api";
+import { isHostNetwork, isIngressNetwork, needsIngressNetwork, type ServiceSpec } from "@starling/api";
 import { refuse } from "@starling/api/validation";
 import { SwarmError } from "@starling/base";
 import { all, type ReadTx } from "@starling/store";
@@ -34,6 +34,13 @@ export function checkReferences(tx: ReadTx, spec: ServiceSpec): void {
         `Service cannot be explicitly attached to the ingress network "${network.spec.annotations.name}": publish a port instead`,
       );
     }
+  }
+  const host = targets.map((target) => tx.networks.get(target)!).find(isHostNetwork);
+  if (host && (new Set(targets).size > 1 || needsIngressNetwork(spec))) {
+    const { name } = host.spec.annotations;
+    refuse(
+      `network ${name} excludes other networks and the routing mesh: publish ports with mode=host, or leave it out`,
+    );
   }
   if (needsIngressNetwork(spec) && !tx.networks.find(all).some(isIngressNetwork)) {
     throw new SwarmError(

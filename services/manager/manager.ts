@@ -58,7 +58,7 @@ import { defaultTiming, RaftNode, type RaftTiming } from "@starling/raft-node";
 import { defaultRegistrySettings, type RegistrySettings } from "@starling/registry";
 import { createScheduler } from "@starling/scheduler";
 import { MemoryStore } from "@starling/store";
-import { firstManagerNode } from "./first-objects.ts";
+import { ensurePredefinedNetworks, firstManagerNode } from "./first-objects.ts";
 import { RegistryResolver } from "./image-resolver.ts";
 import { ManagerRoute } from "./leader-route.ts";
 import { Leadership } from "./leadership.ts";
@@ -362,6 +362,7 @@ export class Manager {
     if (!this.#store.view((tx) => tx.clusters.get(identity.organization))) {
       throw new SwarmError("DataLoss", "the store has no cluster object: restore the state folder from a backup");
     }
+    await ensurePredefinedNetworks(this.#store);
   }
 
   #membersChanged(): void {

@@ -2,10 +2,12 @@
 import {
   type Constraint,
   hasEnoughGeneric,
+  isForeignNode,
   type Mount,
   Mount_Type,
   NodeSpec_Availability,
   NodeStatus_State,
+  needsOwnNode,
   nodeMatches,
   type Platform,
   type PluginDescription,
@@ -69,6 +71,13 @@ const plugin: Filter = {
     };
   },
   explain: (nodes) => `missing plugin on ${count(nodes)}`,
+};
+
+/** Overlay networks and options beyond Swarm's spec are swarmd's: on a Docker Engine they would silently be missing. */
+const ownNode: Filter = {
+  changesByPlacing: false,
+  checkFor: (task) => (needsOwnNode(task) ? ({ node }) => !isForeignNode(node!.description) : undefined),
+  explain: (nodes) => `overlay networks and io.starling options not available on ${count(nodes)} without swarmd`,
 };
 
 function volumeDriver(mount: Mount): string {
@@ -160,6 +169,7 @@ export const filters: readonly Filter[] = [
   ready,
   resource,
   plugin,
+  ownNode,
   constraint,
   platform,
   hostPort,

@@ -7,6 +7,8 @@ import {
   type GenericResource,
   Mount,
   Mount_Type,
+  type Network,
+  NetworkAttachment,
   Node,
   NodeDescription,
   NodeSpec,
@@ -15,6 +17,7 @@ import {
   Placement,
   type PlacementPreference,
   Platform,
+  PluginDescription,
   PortConfig,
   PortConfig_PublishMode,
   ResourceRequirements,
@@ -38,6 +41,8 @@ export interface NodeOptions {
   readonly arch?: string;
   readonly state?: NodeStatus_State;
   readonly availability?: NodeSpec["availability"];
+  /** `Type/name`; none: the node does not say. */
+  readonly plugins?: readonly string[];
 }
 
 export const GIB = 1024 ** 3;
@@ -53,7 +58,10 @@ export function node(id: string, options: NodeOptions = {}): Node {
     description: NodeDescription.create({
       hostname: id,
       platform: Platform.create({ os: "linux", architecture: options.arch ?? "x86_64" }),
-      engine: EngineDescription.create({ labels: options.engineLabels ?? {} }),
+      engine: EngineDescription.create({
+        labels: options.engineLabels ?? {},
+        plugins: (options.plugins ?? []).map(pluginOf),
+      }),
       resources: Resources.create({
         nanoCpus: (options.cpus ?? 4) * 1e9,
         memoryBytes: options.memory ?? 4 * GIB,
@@ -61,6 +69,11 @@ export function node(id: string, options: NodeOptions = {}): Node {
       }),
     }),
   });
+}
+
+function pluginOf(text: string): PluginDescription {
+  const [type = "", name = ""] = text.split("/");
+  return PluginDescription.create({ type, name });
 }
 
 /** A set of such nodes. */
@@ -84,6 +97,7 @@ export interface TaskOptions {
   readonly platforms?: readonly Platform[];
   readonly maxReplicas?: number;
   readonly hostPort?: number;
+  readonly networks?: readonly Network[];
   readonly slot?: number;
   /** Named volumes of the node that it mounts. */
   readonly volumes?: readonly string[];
@@ -106,7 +120,7 @@ export function task(id: string, options: TaskOptions = {}): Task {
     desiredState: options.desired ?? TaskState.RUNNING,
     status: TaskStatus.create({ state: options.state ?? TaskState.PENDING, message: "pending task scheduling" }),
     spec: TaskSpec.create({
-      ...(options.volumes && { container: containerWith(options.volumes, options.taskLabels) }),
+      container: containerWith(options.volumes ?? [], options.taskLabels),
       resources: ResourceRequirements.create({ reservations }),
       placement: Placement.create({
         constraints: options.constraints ?? [],
@@ -115,6 +129,7 @@ export function task(id: string, options: TaskOptions = {}): Task {
         maxReplicas: options.maxReplicas ?? 0,
       }),
     }),
+    networks: (options.networks ?? []).map((network) => NetworkAttachment.create({ network })),
     ...(options.hostPort && { endpoint: Endpoint.create({ ports: [hostPort(options.hostPort)] }) }),
   });
 }

@@ -1,4 +1,14 @@
-import { discreteResource, genericValue, NodeStatus_State, namedResource, Platform, TaskState } from "@starling/api";
+import {
+  Driver,
+  discreteResource,
+  genericValue,
+  Network,
+  NodeStatus_State,
+  namedResource,
+  Platform,
+  predefinedNetwork,
+  TaskState,
+} from "@starling/api";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { GIB, nodeSet, type TaskOptions, task } from "./fixtures.ts";
@@ -117,6 +127,22 @@ describe("placeGroup", () => {
     expect(
       place(nodes, 1, { service: "s6", platforms: [Platform.create({ architecture: "amd64", os: "linux" })] }).unplaced,
     ).toBe(0);
+  });
+
+  it("keeps what only swarmd gives away from Docker's engines, which take the rest", () => {
+    const docker = ["Network/bridge", "Network/host", "Network/overlay"];
+    const nodes = nodeSet({ ours: { plugins: [...docker, "Node/starling"] }, docker: { plugins: docker }, silent: {} });
+    const overlay = Network.create({ id: "front", driverState: Driver.create({ name: "overlay" }) });
+    const host = predefinedNetwork("host-id", "host");
+    expect(place(nodes, 4, { networks: [host] }).perNode).toMatchObject({ ours: 2, docker: 2 });
+    expect(place(nodes, 3, { networks: [overlay] }).perNode).toMatchObject({ ours: 3, docker: 0 });
+    expect(place(nodes, 2, { taskLabels: { "io.starling.shm-size": "1m" } }).perNode).toMatchObject({ docker: 0 });
+    const scheduled = { "io.starling.volume-placement": "anywhere", "io.starling.device": "" };
+    const alone = nodeSet({ docker: { plugins: docker } });
+    expect(place(alone, 1, { taskLabels: scheduled }).unplaced).toBe(0);
+    expect(place(alone, 1, { networks: [overlay] }).why).toBe(
+      "overlay networks and io.starling options not available on 1 node without swarmd",
+    );
   });
 
   it("never overbooks a node, stays even, and leaves tasks only when no node has room", () => {

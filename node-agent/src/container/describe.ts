@@ -3,6 +3,7 @@ import {
   EngineDescription,
   type GenericResource,
   NodeDescription,
+  ownNodePlugin,
   Platform,
   PluginDescription,
   Resources,
@@ -24,7 +25,7 @@ function unameArchitecture(): string {
 
 const plugins: readonly (readonly [type: string, name: string])[] = [
   ...logDrivers.map((name) => ["Log", name] as const),
-  ["Network", "overlay"],
+  ...["bridge", "host", "overlay"].map((name) => ["Network", name] as const),
   ["Volume", "local"],
 ];
 
@@ -41,7 +42,7 @@ export function describeNode(options: {
     engine: EngineDescription.create({
       engineVersion: version,
       labels: options.labels,
-      plugins: plugins.map(([type, name]) => PluginDescription.create({ type, name })),
+      plugins: [...plugins.map(([type, name]) => PluginDescription.create({ type, name })), ownNodePlugin],
     }),
   });
 }

@@ -7,6 +7,8 @@ import {
   Mount_TmpfsOptions,
   Mount_Type,
   Mount_VolumeOptions,
+  NetworkAttachment,
+  predefinedNetwork,
   ResourceRequirements,
   Resources,
   Task,
@@ -14,6 +16,7 @@ import {
 } from "@starling/api";
 import type { ImageConfig } from "@starling/registry";
 import { describe, expect, it } from "vitest";
+import { planAttachment } from "../network/attachment.ts";
 import { logPlanOf } from "./log-driver.ts";
 import { volumeMount, wantedMounts } from "./mounts.ts";
 import { capabilitiesOf } from "./privileges.ts";
@@ -87,6 +90,22 @@ describe("environment", () => {
 
   it("refuses a template that it does not know", () => {
     expect(() => specOf({ env: ["A={{.Nope}}"] })).toThrow('template "A={{.Nope}}": {{.Nope}} is not known here');
+  });
+});
+
+describe("network", () => {
+  it("is the host's for a task that is attached to it, as for one that says so by label", () => {
+    const host = predefinedNetwork("host-id", "host");
+    const bridge = predefinedNetwork("bridge-id", "bridge");
+    const on = (...networks: readonly (typeof host)[]) =>
+      specOf({}, { networks: networks.map((network) => NetworkAttachment.create({ network })) });
+    for (const spec of [on(host), specOf({ labels: { "io.starling.network": "host" } })]) {
+      expect(spec).toMatchObject({ hostNamespaces: ["network"], hostname: "host1", sysctls: {} });
+    }
+    expect(on(bridge).hostNamespaces).toEqual([]);
+    expect(planAttachment(Task.create({ networks: [NetworkAttachment.create({ network: bridge })] }))).toMatchObject({
+      attachment: { overlays: [], wayOut: true },
+    });
   });
 });
 

@@ -2,6 +2,7 @@
 import {
   type ContainerSpec,
   genericEnvironment,
+  isHostNetwork,
   type RuntimeOptions,
   runtimeOptionsOf,
   type Task,
@@ -103,10 +104,15 @@ const ownNetworkSysctls = {
   "net.ipv4.ping_group_range": "0 2147483647",
 };
 
-/** The options beyond Swarm's spec. Managers have judged them; one that is newer than this node is refused here. */
+/**
+ * The options beyond Swarm's spec, and the host's network for a task that is attached to it. Managers have judged them;
+ * one that is newer than this node is refused here.
+ */
 export function optionsOf(task: Task): RuntimeOptions {
   try {
-    return runtimeOptionsOf(containerSpecOf(task).labels);
+    const options = runtimeOptionsOf(containerSpecOf(task).labels);
+    const onHost = task.networks.some(({ network }) => network !== undefined && isHostNetwork(network));
+    return onHost ? { ...options, network: "host" } : options;
   } catch (error) {
     throw new FatalTaskError((error as Error).message);
   }

@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
+  isPredefinedNetwork,
   type NetworkAttachment,
   type PortConfig,
   PortConfig_Protocol,
@@ -38,6 +39,11 @@ export function planAttachment(task: Task): { readonly attachment: Attachment } 
   let internalOnly = task.networks.length > 0;
   for (const { network, addresses, aliases } of task.networks) {
     if (network === undefined) continue;
+    if (isPredefinedNetwork(network)) {
+      // The host's is not attached to, and every task has the bridge's way out.
+      internalOnly = false;
+      continue;
+    }
     const name = network.spec.annotations.name;
     const cidr = addresses.find((address) => !isV6(address));
     if (cidr === undefined) return { refused: `network ${name}: the task has no address on it` };

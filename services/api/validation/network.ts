@@ -3,11 +3,10 @@
 import { SwarmError } from "@starling/base/errors";
 import type { Driver, IPAMConfig, NetworkSpec } from "../gen/messages.js";
 import { type Cidr, cidrContains, cidrOverlaps, parseAddress, parseCidr } from "../ip.ts";
+import { predefinedNetworkLabel } from "../predefined-network.ts";
 import { validateAnnotations } from "./annotations.ts";
 import { refuse, required } from "./refuse.ts";
 
-/** Marks networks that the manager makes itself; users can't. */
-export const predefinedNetworkLabel = "com.docker.swarm.predefined";
 const prefixLengthMaxV4 = 29;
 const prefixLengthMaxV6 = 125;
 

@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
+  isForeignNode,
   isStopRequested,
   NetworkStateChange,
   NetworkStateChange_Action,
@@ -45,7 +46,7 @@ export class ClusterState {
       const item = gone ? undefined : projectNetwork(event.object);
       if (put(this.#networks, event.object.id, item)) changed.add(`network/${event.object.id}`);
     } else if (event.kind === "node") {
-      const item = gone ? undefined : projectNode(event.object);
+      const item = gone || isForeignNode(event.object.description) ? undefined : projectNode(event.object);
       if (put(this.#nodes, event.object.id, item)) changed.add(`node/${event.object.id}`);
     } else if (event.kind === "service") {
       this.#noteService(event.object, gone);

@@ -1,6 +1,7 @@
 import {
   type InspectNetworkRequest,
   InspectNetworkResponse,
+  isForeignNode,
   type NetworkInspection,
   NetworkStateQuestion,
   NodeInspection,
@@ -22,7 +23,11 @@ export async function inspect(
   const known = store.view((tx) => tx.nodes.find(all));
   const unknown = request.nodeIds.find((id) => !known.some((node) => node.id === id));
   if (unknown !== undefined) throw new SwarmError("NotFound", `node ${unknown} not found`);
-  const wanted = request.nodeIds.length === 0 ? known : known.filter(({ id }) => request.nodeIds.includes(id));
+  // Docker's engines take no part in these networks: they are asked only when somebody names them, to say so.
+  const wanted =
+    request.nodeIds.length === 0
+      ? known.filter(({ description }) => !isForeignNode(description))
+      : known.filter(({ id }) => request.nodeIds.includes(id));
   const answers = new Map<string, NetworkInspection>();
   const connected = shared === undefined || shared.ended ? new Set<string>() : shared.connected;
   const asked = new Set(wanted.map(({ id }) => id).filter((id) => connected.has(id)));

@@ -1,5 +1,14 @@
 import { Metadata } from "@grpc/grpc-js";
-import { Node, NodeCallEnd, NodeCallFrame, type NodeCallNotice, NodeCallStart } from "@starling/api";
+import {
+  EngineDescription,
+  Node,
+  NodeCallEnd,
+  NodeCallFrame,
+  type NodeCallNotice,
+  NodeCallStart,
+  NodeDescription,
+  PluginDescription,
+} from "@starling/api";
 import type { CallContext } from "@starling/api/rpc";
 import { FakeClock, SwarmError } from "@starling/base";
 import { MemoryStore } from "@starling/store";
@@ -13,6 +22,9 @@ beforeEach(async () => {
   const store = new MemoryStore();
   await store.update((tx) => {
     for (const id of ["n1", "n2"]) tx.nodes.create(Node.create({ id }));
+    const plugins = [PluginDescription.create({ type: "Network", name: "overlay" })];
+    const description = NodeDescription.create({ hostname: "d1", engine: EngineDescription.create({ plugins }) });
+    tx.nodes.create(Node.create({ id: "docker", description }));
   });
   clock = new FakeClock();
   calls = createNodeCalls({ store, clock });
@@ -131,6 +143,10 @@ describe("a call to a node", () => {
   it("is refused for nodes that are not known or not connected, and given up when it is not taken", async () => {
     await expect(call("n3", []).ended).rejects.toMatchObject({ code: "NotFound" });
     await expect(call("n2", []).ended).rejects.toMatchObject({ code: "Unavailable" });
+    await expect(call("docker", []).ended).rejects.toMatchObject({
+      code: "Unimplemented",
+      message: "node d1 runs no swarmd: use the tools of the Docker Engine there",
+    });
     const node = listen("n1");
     const { ended } = call("n1", []);
     await node.next();

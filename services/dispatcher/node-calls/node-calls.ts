@@ -1,4 +1,5 @@
 import {
+  isForeignNode,
   type MethodTable,
   type NodeAccess,
   NodeCallEnd,
@@ -72,8 +73,11 @@ export function createNodeCalls({ store, clock }: NodeCallsOptions): {
     const start = first.done ? undefined : first.value.start;
     if (start === undefined) throw new SwarmError("InvalidArgument", "the first frame must be a start");
     const { nodeId, method } = start;
-    if (store.view((tx) => tx.nodes.get(nodeId)) === undefined) {
-      throw new SwarmError("NotFound", `node ${JSON.stringify(nodeId)} not found`);
+    const node = store.view((tx) => tx.nodes.get(nodeId));
+    if (node === undefined) throw new SwarmError("NotFound", `node ${JSON.stringify(nodeId)} not found`);
+    if (isForeignNode(node.description)) {
+      const name = node.description?.hostname || nodeId;
+      throw new SwarmError("Unimplemented", `node ${name} runs no swarmd: use the tools of the Docker Engine there`);
     }
     const tell = listeners.get(nodeId);
     if (tell === undefined) throw new SwarmError("Unavailable", `node ${nodeId} is not connected`);

@@ -1,6 +1,7 @@
 import {
   Control,
   isIngressNetwork,
+  isPredefinedNetwork,
   ListNetworksRequest,
   ListNetworksRequest_Filters,
   type Network,
@@ -29,14 +30,14 @@ export function networkView({ trunc }: { readonly trunc?: boolean }): ListView<N
       shortId(network.id, trunc === false),
       network.spec.annotations.name,
       driverOf(network),
-      "swarm",
+      scopeOf(network),
       subnetsOf(network).join(", "),
     ],
     json: (network) => ({
       id: network.id,
       name: network.spec.annotations.name,
       driver: driverOf(network),
-      scope: "swarm",
+      scope: scopeOf(network),
       subnets: subnetsOf(network),
       attachable: network.spec.attachable,
       internal: network.spec.internal,
@@ -44,6 +45,11 @@ export function networkView({ trunc }: { readonly trunc?: boolean }): ListView<N
       labels: network.spec.annotations.labels,
     }),
   };
+}
+
+/** Networks that each node has by itself are local, as Docker says. */
+function scopeOf(network: Network): string {
+  return isPredefinedNetwork(network) ? "local" : "swarm";
 }
 
 export function driverOf({ driverState, spec }: Network): string {

@@ -13,6 +13,7 @@ const lookup: Lookup = {
   networks: new Map([
     ["front", "net-id"],
     ["back", "net2-id"],
+    ["host", "host-id"],
   ]),
   secrets: new Map([["key", { id: "key-id", name: "key" }]]),
   configs: new Map([["conf", { id: "conf-id", name: "conf" }]]),
@@ -209,7 +210,12 @@ describe("service create", () => {
     [
       "--network host",
       ["--network", "host"],
-      { task: { networks: [], container: { labels: { "io.starling.network": "host" } } } },
+      { task: { networks: [{ target: "host-id" }], container: { labels: {} } } },
+    ],
+    [
+      "--network none",
+      ["--network", "none"],
+      { task: { networks: [], container: { labels: { "io.starling.network": "none" } } } },
     ],
     [
       "--memory-swap, --memory-swappiness",

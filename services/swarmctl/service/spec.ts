@@ -107,19 +107,17 @@ function withTaskFlags(base: TaskSpec, flags: ServiceFlags, lookup: Lookup): Tas
   };
 }
 
-/** `host` and `none` are no networks of the cluster but ways to be without one. */
+/** `none` is no network of the cluster but a way to be without one. */
 export function isOfCluster({ target }: { readonly target: string }): boolean {
-  return target !== "host" && target !== "none";
+  return target !== "none";
 }
 
-/** The container's label that says so. */
+/** The container's label that says so. `host` is a network of each node, which the cluster has an object for. */
 function networkModeOf(flags: ServiceFlags): string | undefined {
-  const modes = flags.network?.filter((network) => !isOfCluster(network)).map(({ target }) => target);
-  if (modes === undefined) return undefined;
-  if (modes.length > 0 && flags.network!.length > 1) {
-    throw new UsageError(`--network ${modes[0]} excludes other networks`);
-  }
-  return modes[0] ?? "";
+  if (flags.network === undefined) return undefined;
+  const alone = flags.network.find(({ target }) => target === "host" || target === "none");
+  if (alone && flags.network.length > 1) throw new UsageError(`--network ${alone.target} excludes other networks`);
+  return alone?.target === "none" ? "none" : "";
 }
 
 export function withNetworkIds(
