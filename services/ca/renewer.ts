@@ -1,6 +1,6 @@
 import { IssuanceStatus_State, type Node, NodeRole } from "@starling/api";
 import { RpcClient } from "@starling/api/rpc";
-import type { Clock, Logger, Millis, Random } from "@starling/base";
+import { type Clock, type Logger, type Millis, type Random, SwarmError } from "@starling/base";
 import { newCertificateRequest } from "./certificate-request.ts";
 import { clientCredentials } from "./credentials.ts";
 import type { NodeIdentity } from "./identity.ts";
@@ -18,6 +18,7 @@ export class CertificateRenewer {
   readonly #identity: NodeIdentity;
   readonly #manager: () => string | undefined;
   readonly #local: () => RpcClient | undefined;
+  readonly #mayRenew: () => boolean;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #log: Logger;
@@ -31,6 +32,8 @@ export class CertificateRenewer {
     readonly manager: () => string | undefined;
     /** A channel to this node's own manager that needs no certificate; closed after use. For one that has run out. */
     readonly local?: () => RpcClient | undefined;
+    /** Whether a new certificate may be asked for now; one that is due waits until it may. Default: always. */
+    readonly mayRenew?: () => boolean;
     readonly clock: Clock;
     readonly random: Random;
     readonly log: Logger;
@@ -38,6 +41,7 @@ export class CertificateRenewer {
     this.#identity = options.identity;
     this.#manager = options.manager;
     this.#local = options.local ?? (() => undefined);
+    this.#mayRenew = options.mayRenew ?? (() => true);
     this.#clock = options.clock;
     this.#random = options.random;
     this.#log = options.log;
@@ -79,6 +83,8 @@ export class CertificateRenewer {
 
   async #renew(signal: AbortSignal): Promise<void> {
     const identity = this.#identity;
+    if (!this.#mayRenew())
+      throw new SwarmError("FailedPrecondition", "a certificate of the role at hand is not wanted");
     const local = identity.hasExpired ? this.#local() : undefined;
     const address = this.#manager();
     if (address === undefined && local === undefined) throw new Error("no manager is known");

@@ -38,6 +38,7 @@ import { version } from "./installation.ts";
 import { forgetManager, ManagerPart } from "./manager-part.ts";
 import { startMetricsServer } from "./metrics-server.ts";
 import { readNodeState, writeNodeState } from "./node-state.ts";
+import { type Promotion, promotionOf } from "./promotion.ts";
 
 interface Surroundings {
   readonly clock: Clock;
@@ -117,7 +118,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
         network,
         signal,
         ...surroundings,
-      });
+      }).then(judgePromotion);
       void executor.sharing?.follow(
         (requests, streamSignal) => client.duplex(LayerSharing.methods.share, requests, { signal: streamSignal }),
         signal,
@@ -128,6 +129,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const renewer = new CertificateRenewer({
     identity,
     manager: () => agent.remotes.select(),
+    mayRenew: () => promotion.t !== "refused",
     local: () => managers.manager && new RpcClient(`unix:${options.listenControlApi}`, credentials.createInsecure()),
     ...surroundings,
   });
@@ -151,12 +153,21 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     agent.describeNow();
   });
 
+  /** A manager among managers of another make would have to keep their Raft log: a worker it stays, and says so. */
+  let promotion: Promotion = { t: "open" };
+  function judgePromotion(): void {
+    const before = promotion.t;
+    promotion = promotionOf({ node: own, isManager: identity.isManager, foreign: network.underForeignManagers });
+    if (promotion.t === "refused" && before !== "refused") log.error(promotion.why);
+  }
+
   /** What managers say of the cluster and of this node. */
   let rememberedManagers = remembered.managers.join();
   let own: Node | undefined;
   function hear(message: SessionMessage): void {
     own = message.node ?? own;
-    const isWanted = () => own !== undefined && wantsRenewal(own, identity);
+    judgePromotion();
+    const isWanted = () => promotion.t !== "refused" && own !== undefined && wantsRenewal(own, identity);
     if (isWanted()) renewer.renewNow(isWanted);
     if (message.rootCa.length > 0) {
       const rootPem = Buffer.from(message.rootCa).toString("utf8");

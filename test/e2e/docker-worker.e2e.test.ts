@@ -144,7 +144,7 @@ describe("a real dockerd", () => {
     await until("nothing runs", async () => (await engine.rows(["ps"])).length === 0, { timeoutMs: 60_000 });
     await stage.ctl(["service", "rm", "web"]);
     // Docker's agents do not take leave: that its host answers could mean that it is only restarted.
-    await stage.ctl(["node", "update", "--move-after", "2s", "d1"]);
+    await stage.ctl(["node", "update", "--restart-grace", "0s", "d1"]);
     await engine.docker(["swarm", "leave"]);
     await until("the node is down", async () => (await nodeRow())?.status === "DOWN");
     await stage.ctl(["node", "rm", "d1"]);

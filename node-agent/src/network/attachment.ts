@@ -63,6 +63,17 @@ export function planAttachment(task: Task): { readonly attachment: Attachment } 
   return { attachment: { overlays, ingressAddress, wayOut, hostPorts } };
 }
 
+/** Why a task can't be attached where managers tell nodes nothing of networks; undefined when it needs no other node. */
+export function needOfManagers({ overlays, ingressAddress }: Attachment): string | undefined {
+  const why = "the managers of this swarm run no swarmd and tell this node nothing of its networks";
+  const [overlay] = overlays;
+  if (overlay !== undefined) {
+    return `network ${overlay.networkName}: overlay networks are not available on this node, since ${why}: use --network host, or place the service on nodes of the managers' make`;
+  }
+  if (ingressAddress === undefined) return undefined;
+  return `published ports: the routing mesh is not available on this node, since ${why}: publish with mode=host, or place the service on nodes of the managers' make`;
+}
+
 function refusal(network: NonNullable<NetworkAttachment["network"]>): string | undefined {
   const driver = network.driverState?.name || network.spec.driverConfig?.name || "overlay";
   if (driver !== "overlay") return `driver "${driver}" is not supported; use overlay`;

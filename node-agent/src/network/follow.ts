@@ -15,7 +15,10 @@ export interface FollowOptions {
 
 const backoffMs = { first: 50, max: 1_000 };
 
-/** Keeps `network` up to date until the signal aborts: a stream that ends or skips a message is opened anew, after a while that doubles. */
+/**
+ * Keeps `network` up to date until the signal aborts: a stream that ends or skips a message is opened anew, after a while
+ * that doubles. Ends when the managers do not know such streams.
+ */
 export async function followNetworkState(options: FollowOptions): Promise<void> {
   const { clock, log, network, signal } = options;
   let backoff = backoffMs.first;
@@ -26,8 +29,10 @@ export async function followNetworkState(options: FollowOptions): Promise<void> 
         if (message.streamId !== "") network.managers.connected(reporter(options, message.streamId));
         await network.receive(message);
       }
-    } catch (error) {
-      if (!signal.aborted) log.info("network state stream ended", { error: SwarmError.from(error) });
+    } catch (thrown) {
+      const error = SwarmError.from(thrown);
+      if (error.code === "Unimplemented") return await network.managersAreForeign();
+      if (!signal.aborted) log.info("network state stream ended", { error });
     }
     if (signal.aborted) return;
     network.managers.connected(undefined);

@@ -14,7 +14,7 @@ import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@s
 import { type ConntrackStep, rtnetlink, runSteps } from "@starling/native/net";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-attacher.ts";
-import { type Attachment, planAttachment } from "./attachment.ts";
+import { type Attachment, needOfManagers, planAttachment } from "./attachment.ts";
 import { Auditor } from "./auditor.ts";
 import { untilIdle } from "./connections.ts";
 import type { Finding } from "./describe-plan.ts";
@@ -128,6 +128,21 @@ export class NodeNetwork implements NetworkAttacher {
     for (const question of message.questions) void this.#answer(question);
   }
 
+  /** The managers are of another make (a Docker Engine's) and tell nodes nothing: only what needs no other node is offered. */
+  async managersAreForeign(): Promise<void> {
+    if (this.#state.foreign) return;
+    this.#log.warn(
+      "the managers of this swarm run no swarmd: tasks have the host's network or a way out of their own, no overlay networks and no mesh",
+    );
+    this.#state.becomeForeign();
+    await this.#settle();
+  }
+
+  /** Whether the managers are of another make, as far as is known. */
+  get underForeignManagers(): boolean {
+    return this.#state.foreign;
+  }
+
   attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
     return this.#inTurn(task.id, () => this.#attach(task, netns));
   }
@@ -238,6 +253,8 @@ export class NodeNetwork implements NetworkAttacher {
     const planned = planAttachment(task);
     if ("refused" in planned) throw new FatalTaskError(planned.refused);
     await this.#state.until(() => this.#knows(planned.attachment), { isCancelled: () => this.#cancelled.has(task.id) });
+    const missing = this.#state.foreign ? needOfManagers(planned.attachment) : undefined;
+    if (missing !== undefined) throw new FatalTaskError(missing);
     this.#release(task.id);
     let network: TaskNetwork | undefined;
     let made = false;
@@ -347,6 +364,7 @@ export class NodeNetwork implements NetworkAttacher {
 
   #knows(attachment: Attachment): boolean {
     if (!this.#state.ready) return false;
+    if (this.#state.foreign) return true;
     if (attachment.overlays.length === 0 && attachment.ingressAddress === undefined) return true;
     if (!this.#state.view.nodes.has(this.#nodeId)) return false;
     return attachment.overlays.every(({ networkId }) => this.#state.view.networks.has(networkId));

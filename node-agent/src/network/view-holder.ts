@@ -15,6 +15,7 @@ export class ViewHolder {
   readonly #dead = new Map<string, NetworkStateEndpoint>();
   #view: NetworkView = emptyView;
   #ready = false;
+  #foreign = false;
   #zone: Zone | undefined;
   #waiters: (() => void)[] = [];
 
@@ -26,9 +27,21 @@ export class ViewHolder {
     return this.#view;
   }
 
-  /** Whether a COMPLETE message has come. */
+  /** Whether a COMPLETE message has come, or none will. */
   get ready(): boolean {
     return this.#ready;
+  }
+
+  /** Whether the managers are of another make, so that nothing will come. */
+  get foreign(): boolean {
+    return this.#foreign;
+  }
+
+  /** The managers know no such state: there is none but this node's own. */
+  becomeForeign(): void {
+    this.#ready = true;
+    this.#foreign = true;
+    this.wake();
   }
 
   /** Endpoints of tasks that are gone and whose addresses are nobody else's yet. */
@@ -41,6 +54,7 @@ export class ViewHolder {
     const before = this.#view;
     this.#view = applyMessage(before, message);
     this.#ready = true;
+    this.#foreign = false;
     this.#noteDead(before, this.#view);
     this.forgetNames();
     this.wake();

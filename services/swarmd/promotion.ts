@@ -1,0 +1,20 @@
+/** Pure: no clock, no I/O, no randomness. */
+import { type Node, NodeRole } from "@starling/api";
+
+/** Whether this node may become a manager when its managers want it. */
+export type Promotion = { readonly t: "open" } | { readonly t: "refused"; readonly why: string };
+
+/**
+ * Refused when managers of another make want a worker of ours to be one of them: it would have to keep their Raft log.
+ * `foreign` is what is known of the managers so far.
+ */
+export function promotionOf(known: {
+  readonly node: Node | undefined;
+  readonly isManager: boolean;
+  readonly foreign: boolean;
+}): Promotion {
+  const { node, isManager, foreign } = known;
+  if (!foreign || isManager || node?.role !== NodeRole.MANAGER) return { t: "open" };
+  const why = `not promoted: the managers of this swarm run no swarmd, and swarmd can only be a worker of theirs: demote node ${node.id} there (docker node demote ${node.id}); its tasks go on`;
+  return { t: "refused", why };
+}
