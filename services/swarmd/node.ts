@@ -129,7 +129,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const renewer = new CertificateRenewer({
     identity,
     manager: () => agent.remotes.select(),
-    mayRenew: () => promotion.t !== "refused",
+    mayRenew: () => judgePromotion().t === "open",
     local: () => managers.manager && new RpcClient(`unix:${options.listenControlApi}`, credentials.createInsecure()),
     ...surroundings,
   });
@@ -154,11 +154,12 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   });
 
   /** A manager among managers of another make would have to keep their Raft log: a worker it stays, and says so. */
-  let promotion: Promotion = { t: "open" };
-  function judgePromotion(): void {
-    const before = promotion.t;
-    promotion = promotionOf({ node: own, isManager: identity.isManager, foreign: network.underForeignManagers });
-    if (promotion.t === "refused" && before !== "refused") log.error(promotion.why);
+  let refused = false;
+  function judgePromotion(): Promotion {
+    const now = promotionOf({ node: own, isManager: identity.isManager, foreign: network.underForeignManagers });
+    if (now.t === "refused" && !refused) log.error(now.why);
+    refused = now.t === "refused";
+    return now;
   }
 
   /** What managers say of the cluster and of this node. */
@@ -166,8 +167,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   let own: Node | undefined;
   function hear(message: SessionMessage): void {
     own = message.node ?? own;
-    judgePromotion();
-    const isWanted = () => promotion.t !== "refused" && own !== undefined && wantsRenewal(own, identity);
+    const isWanted = () => judgePromotion().t !== "refused" && own !== undefined && wantsRenewal(own, identity);
     if (isWanted()) renewer.renewNow(isWanted);
     if (message.rootCa.length > 0) {
       const rootPem = Buffer.from(message.rootCa).toString("utf8");

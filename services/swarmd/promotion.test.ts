@@ -10,6 +10,7 @@ it.each([
   ["a worker stays one", { node: worker, isManager: false, foreign: true }, "open"],
   ["nothing is known yet", { node: undefined, isManager: false, foreign: true }, "open"],
   ["a manager already", { node: manager, isManager: true, foreign: true }, "open"],
+  ["it is not known who promotes", { node: manager, isManager: false, foreign: undefined }, "unknown"],
   ["managers of another make promote", { node: manager, isManager: false, foreign: true }, "refused"],
 ] as const)("promotion: %s", (_what, known, outcome) => {
   const promotion = promotionOf(known);

@@ -51,9 +51,17 @@ export class DockerEngine {
 
   /** Joins the swarm of a manager's host by a token. */
   async join(manager: Host, token: string): Promise<void> {
+    await this.docker(["swarm", "join", "--token", token, ...this.#addresses, `${manager.address}:${swarmPort}`]);
+  }
+
+  /** Begins a swarm of its own, with heartbeats each second. */
+  async init(): Promise<void> {
+    await this.docker(["swarm", "init", "--dispatcher-heartbeat", "1s", ...this.#addresses]);
+  }
+
+  get #addresses(): readonly string[] {
     const own = `${this.host.address}:${swarmPort}`;
-    const flags = ["--listen-addr", own, "--advertise-addr", own];
-    await this.docker(["swarm", "join", "--token", token, ...flags, `${manager.address}:${swarmPort}`]);
+    return ["--listen-addr", own, "--advertise-addr", own];
   }
 
   /** What the engine has logged. */

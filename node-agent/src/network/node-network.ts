@@ -138,9 +138,9 @@ export class NodeNetwork implements NetworkAttacher {
     await this.#settle();
   }
 
-  /** Whether the managers are of another make, as far as is known. */
-  get underForeignManagers(): boolean {
-    return this.#state.foreign;
+  /** Whether the managers are of another make; undefined until they have answered. */
+  get underForeignManagers(): boolean | undefined {
+    return this.#state.ready ? this.#state.foreign : undefined;
   }
 
   attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
