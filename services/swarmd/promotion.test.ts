@@ -15,5 +15,5 @@ it.each([
 ] as const)("promotion: %s", (_what, known, outcome) => {
   const promotion = promotionOf(known);
   expect(promotion.t).toBe(outcome);
-  if (promotion.t === "refused") expect(promotion.why).toContain("docker node demote n1");
+  if (promotion.t === "refused") expect(promotion.why).toContain("docker node rm --force n1");
 });

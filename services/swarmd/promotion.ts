@@ -20,6 +20,6 @@ export function promotionOf(known: {
   const { node, isManager, foreign } = known;
   if (foreign === false || isManager || node?.role !== NodeRole.MANAGER) return { t: "open" };
   if (foreign === undefined) return { t: "unknown" };
-  const why = `not promoted: the managers of this swarm run no swarmd, and swarmd can only be a worker of theirs: demote node ${node.id} there (docker node demote ${node.id}); its tasks go on`;
+  const why = `not promoted: the managers of this swarm run no swarmd, and swarmd can only be a worker of theirs. Its tasks go on; to have the managers see a worker again, remove the node (docker node rm --force ${node.id}) and join it anew`;
   return { t: "refused", why };
 }
