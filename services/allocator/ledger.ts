@@ -2,7 +2,7 @@
 import {
   defaultAddressPools,
   defaultSubnetSize,
-  isTerminal,
+  hasStopped,
   type Network,
   type Node,
   PortConfig_PublishMode,
@@ -189,8 +189,8 @@ export function vniOf(network: Network): number | undefined {
   return text !== undefined && /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
-/** Tasks that ended keep their addresses written down, but others may have them. */
-export const holdsAddresses = (task: Task): boolean => task.networks.length > 0 && !isTerminal(task.status.state);
+/** Tasks that stopped keep their addresses written down, but others may have them. */
+export const holdsAddresses = (task: Task): boolean => task.networks.length > 0 && !hasStopped(task);
 
 export function meshPorts(service: Service) {
   return (service.endpoint?.ports ?? []).filter(

@@ -2,7 +2,6 @@ import {
   addressPools,
   type Cluster,
   isIngressNetwork,
-  isTerminal,
   type Network,
   NetworkAttachment,
   type Node,
@@ -223,9 +222,7 @@ export class Session {
 
   #noteTask(action: "create" | "update" | "remove", task: Task, old: Task | undefined): void {
     const held =
-      action === "remove"
-        ? holdsAddresses(task)
-        : old !== undefined && holdsAddresses(old) && isTerminal(task.status.state);
+      action === "remove" ? holdsAddresses(task) : old !== undefined && holdsAddresses(old) && !holdsAddresses(task);
     if (held) {
       this.#ledger.freeTask(task);
       this.#retryStuck();

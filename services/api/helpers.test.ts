@@ -8,11 +8,13 @@ import {
   durationMs,
   durationOfMs,
   Endpoint,
+  EndpointSpec,
   formatAddress,
   isTaskDirty,
   Node,
   NodeDescription,
   Placement,
+  PortConfig,
   parseAddress,
   parseCidr,
   parseImageReference,
@@ -124,6 +126,12 @@ describe("isTaskDirty", () => {
     ["dirty: forced", { ...spec, forceUpdate: 1 }, true],
   ])("%s", (_what, wanted, dirty) => {
     expect(isTaskDirty(service(wanted), running, node)).toBe(dirty);
+  });
+
+  it("is dirty when its ports differ, although its placement differs, too, and its node fits", () => {
+    const wanted = service(placed("node.id==n1"));
+    const endpoint = EndpointSpec.create({ ports: [PortConfig.create({ targetPort: 80 })] });
+    expect(isTaskDirty({ ...wanted, spec: { ...wanted.spec, endpoint } }, running, node)).toBe(true);
   });
 
   it("is clean when the versions agree, whatever else differs", () => {

@@ -80,7 +80,7 @@ export {
   splitList,
 } from "./runtime-options.ts";
 export { isTaskDirty } from "./task-dirty.ts";
-export { isOnNode, isStopRequested, isTerminal, taskStateName } from "./task-state.ts";
+export { enforcedMessage, hasStopped, isOnNode, isStopRequested, isTerminal, taskStateName } from "./task-state.ts";
 export {
   formatUnlockKey,
   lockedMessage,

@@ -12,14 +12,14 @@ import { type Node, type Service, type Task, type TaskSpec, TaskState } from "./
 export function isTaskDirty(service: Service, task: Task, node: Node | undefined): boolean {
   if (task.specVersion && service.specVersion && task.specVersion.index === service.specVersion.index) return false;
   const wanted = service.spec.task;
+  if (task.endpoint !== undefined && !sameValue(service.spec.endpoint, task.endpoint.spec)) return true;
   if (onlyPlacementDiffers(wanted, task.spec) && node !== undefined && placementFits(wanted, node)) return false;
   const hasImage =
     task.desiredState <= TaskState.RUNNING &&
     task.status.state >= TaskState.READY &&
     task.status.state <= TaskState.RUNNING;
   const compared = hasImage ? withPullOptionsOf(wanted, task.spec) : wanted;
-  if (!sameValue(compared, task.spec)) return true;
-  return task.endpoint !== undefined && !sameValue(service.spec.endpoint, task.endpoint.spec);
+  return !sameValue(compared, task.spec);
 }
 
 function onlyPlacementDiffers(wanted: TaskSpec, running: TaskSpec): boolean {

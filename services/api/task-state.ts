@@ -6,9 +6,22 @@ export function isTerminal(state: TaskState): boolean {
   return state > TaskState.RUNNING;
 }
 
-/** The task may hold a container on its node: assigned, not ended. */
+/** Status message of a task that a manager rejects where it is, since its node changed. Swarm's words. */
+export const enforcedMessage = "task rejected by constraint enforcer";
+
+/**
+ * The task is over, and nothing of it is left on its node. One that a manager rejected while it ran is over at once, but its
+ * container is there until the node, by a report, says otherwise: only then does its status have `appliedAt`.
+ */
+export function hasStopped({ nodeId, status }: Task): boolean {
+  const { state, message, appliedAt } = status;
+  if (!isTerminal(state)) return false;
+  return state !== TaskState.REJECTED || message !== enforcedMessage || appliedAt !== undefined || nodeId === "";
+}
+
+/** The task may hold a container on its node: assigned, not stopped. */
 export function isOnNode(task: Task): boolean {
-  return task.nodeId !== "" && task.status.state >= TaskState.ASSIGNED && !isTerminal(task.status.state);
+  return task.nodeId !== "" && task.status.state >= TaskState.ASSIGNED && !hasStopped(task);
 }
 
 /** The task is to stop or to go: its desired state is beyond RUNNING (COMPLETE, for jobs). */

@@ -3,6 +3,7 @@ import {
   type Control,
   defaultClusterName,
   GetNodeResponse,
+  hasStopped,
   type ListNodesRequest_Filters,
   ListNodesResponse,
   ManagerStatus,
@@ -149,7 +150,7 @@ function clusterOf(tx: ReadTx): Cluster {
 /** Nobody will report on the tasks of a node that is gone, so they end here. */
 function orphanTasks(tx: WriteTx, nodeId: string, nowMs: number): void {
   for (const task of tx.tasks.find(byNode(nodeId))) {
-    if (task.status.state >= TaskState.COMPLETE) continue;
+    if (hasStopped(task)) continue;
     tx.tasks.update({
       ...task,
       status: TaskStatus.create({

@@ -6,7 +6,7 @@ import {
   AssignmentsMessage,
   AssignmentsMessage_Type,
   Config,
-  isTerminal,
+  hasStopped,
   Meta,
   ResourceType,
   Secret,
@@ -62,8 +62,8 @@ export class AssignmentSet {
     this.#tasks.set(task.id, task);
     if (known === undefined) {
       // Ended before this stream began: its dependencies are of no use any more.
-      if (!isTerminal(task.status.state)) this.#use(task, reader);
-    } else if (isTerminal(task.status.state)) {
+      if (!hasStopped(task)) this.#use(task, reader);
+    } else if (hasStopped(task)) {
       this.#release(known);
     }
     // States up to ASSIGNED are set by managers; beyond, the agent knows its own reports.

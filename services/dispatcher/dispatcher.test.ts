@@ -5,7 +5,9 @@ import {
   AssignmentsRequest,
   Cluster,
   durationMs,
+  enforcedMessage,
   HeartbeatRequest,
+  hasStopped,
   Node,
   NodeDescription,
   NodeSpec,
@@ -339,6 +341,17 @@ describe("status reports", () => {
     const { version } = task("t1")!.meta;
     await report("n1", sessionId, "t1", TaskState.RUNNING);
     expect(task("t1")?.meta.version).toEqual(version);
+  });
+
+  it("of a task that a manager rejected tell only that nothing of it is left", async () => {
+    const { sessionId } = await register("n1");
+    const status = TaskStatus.create({ state: TaskState.REJECTED, message: enforcedMessage, err: "unfit" });
+    await store.update((tx) => tx.tasks.update({ ...tx.tasks.get("t1")!, status }));
+    await report("n1", sessionId, "t1", TaskState.RUNNING);
+    expect(task("t1")).toSatisfy((each: Task) => !hasStopped(each));
+    await report("n1", sessionId, "t1", TaskState.SHUTDOWN);
+    expect(task("t1")?.status).toMatchObject({ ...status, appliedBy: "m1", appliedAt: expect.anything() });
+    expect(task("t1")).toSatisfy(hasStopped);
   });
 
   it("are refused for tasks of other nodes, ignored for tasks that are gone", async () => {

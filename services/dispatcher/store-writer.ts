@@ -1,4 +1,7 @@
 import {
+  hasStopped,
+  isOnNode,
+  isTerminal,
   type Node,
   type NodeDescription,
   NodeStatus,
@@ -84,7 +87,7 @@ export async function orphanTasks({ store }: WriterOptions, nodeId: string): Pro
   const tasks = store.view((tx) => tx.tasks.find(byNode(nodeId)));
   await store.batch(tasks, (tx, { id }) => {
     const task = tx.tasks.get(id);
-    if (!task || task.status.state < TaskState.ASSIGNED || task.status.state > TaskState.RUNNING) return;
+    if (!task || !isOnNode(task)) return;
     tx.tasks.update({ ...task, status: { ...task.status, state: TaskState.ORPHANED } });
   });
 }
@@ -92,7 +95,12 @@ export async function orphanTasks({ store }: WriterOptions, nodeId: string): Pro
 function applyTaskStatus(tx: WriteTx, write: Write & { t: "task-status" }, options: WriterOptions): void {
   const task = tx.tasks.get(write.taskId);
   // Removed meanwhile, given to another node, a late report of an earlier state, or one that was sent twice.
-  if (task === undefined || task.nodeId !== write.nodeId || task.status.state > write.status.state) return;
+  if (task === undefined || task.nodeId !== write.nodeId) return;
+  if (isTerminal(task.status.state) && !hasStopped(task)) {
+    noteStopped(tx, task, write.status, options);
+    return;
+  }
+  if (task.status.state > write.status.state) return;
   if (sameReport(task.status, write.status)) return;
   const now = options.clock.now();
   const status = { ...write.status, appliedBy: options.ownNodeId, appliedAt: timestampOfMs(now) };
@@ -101,6 +109,14 @@ function applyTaskStatus(tx: WriteTx, write: Write & { t: "task-status" }, optio
   const starts = task.status.state < TaskState.RUNNING && status.state === TaskState.RUNNING;
   if (starts && task.meta.createdAt)
     schedulingDelay.observe(Math.max(0, now - timestampMs(task.meta.createdAt)) / 1000);
+}
+
+/** A manager has rejected the task where it ran: that stays what it came to, and the node says when nothing is left of it. */
+function noteStopped(tx: WriteTx, task: Task, reported: TaskStatus, { clock, ownNodeId }: WriterOptions): void {
+  if (!isTerminal(reported.state)) return;
+  const { container } = reported;
+  const status = { ...task.status, container, appliedBy: ownNodeId, appliedAt: timestampOfMs(clock.now()) };
+  tx.tasks.update({ ...task, status });
 }
 
 function applyNodeStatus(tx: WriteTx, write: Write & { t: "node-status" }, { log }: WriterOptions): void {

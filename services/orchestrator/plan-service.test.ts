@@ -1,5 +1,6 @@
 import {
   Annotations,
+  enforcedMessage,
   GlobalJob,
   GlobalService,
   JobStatus,
@@ -420,6 +421,32 @@ describe("updates beyond the ordinary", () => {
     const beside = task("x", { slot: 1, version: 2, force: 1, createdMs: t0 + 1 });
     expect(plan(s, [old[0]!, beside]).desire).toEqual([desire("x", SHUTDOWN)]);
   });
+
+  it("of two that the spec of now is content with, the later one stays", () => {
+    const s = service({ replicas: 1, version: 3 });
+    const tasks = [task("a", { slot: 1 }), task("b", { slot: 1, version: 2, createdMs: t0 + 1 })];
+    expect(plan(s, tasks).desire).toEqual([desire("a", SHUTDOWN)]);
+  });
+
+  describe("a start-first whose new task fails", () => {
+    const order = UpdateConfig_UpdateOrder.START_FIRST;
+    const carriesOn = updated({ order, failureAction: UpdateConfig_FailureAction.CONTINUE });
+    const failed = fresh(1, { state: FAILED, desired: SHUTDOWN });
+
+    it("is tried in the other slots first, and again after the restart delay", () => {
+      const p = plan(carriesOn, [old[0]!, failed, ...old.slice(1)]);
+      expect(p).toMatchObject({ create: [create(2, RUNNING)], wakeAtMs: t0 + 5_000 });
+      const all = old.flatMap((each, i) => [each, fresh(i + 1, { state: FAILED, desired: SHUTDOWN })]);
+      expect(plan(carriesOn, all, { nowMs: t0 + 4_999 }).create).toEqual([]);
+      expect(plan(carriesOn, all, { nowMs: t0 + 5_000 }).create).toEqual([create(1, RUNNING)]);
+    });
+
+    it("and is tried again, takes one of the places that parallelism gives", () => {
+      const again = task("again", { slot: 1, version: 2, force: 1, state: NEW, createdMs: t0 + 5_000 });
+      const p = plan(carriesOn, [old[0]!, failed, again, ...old.slice(1)], { nowMs: t0 + 5_001 });
+      expect(p.create).toEqual([]);
+    });
+  });
 });
 
 describe("a global service", () => {
@@ -480,6 +507,22 @@ describe("a slot filled anew", () => {
     const ended = task("b", { state: FAILED, desired: SHUTDOWN, createdMs: t0 + 1 });
     expect(plan(service({ replicas: 1 }), [stopping, ended]).create).toEqual([create(1, READY)]);
     expect(plan(service({ replicas: 1 }), [ended]).create).toEqual([create(1, RUNNING)]);
+  });
+
+  it("is held while one that a manager rejected still runs, until its node says that it does not", () => {
+    const rejected = (appliedAt: Task["status"]["appliedAt"]) => ({
+      ...task("a", {}),
+      status: TaskStatus.create({ state: TaskState.REJECTED, message: enforcedMessage, appliedAt }),
+    });
+    const s = service({ replicas: 1 });
+    expect(plan(s, [rejected(undefined)])).toMatchObject({
+      desire: [desire("a", SHUTDOWN)],
+      create: [create(1, READY)],
+    });
+    const successor = task("b", { node: "n2", state: READY, desired: READY, createdMs: t0 + 1 });
+    const given = (first: Task) => plan(s, [{ ...first, desiredState: SHUTDOWN }, successor], { nowMs: t0 + 9_000 });
+    expect(given(rejected(undefined)).desire).toEqual([]);
+    expect(given(rejected(timestampOfMs(t0))).desire).toEqual([desire("b", RUNNING)]);
   });
 });
 

@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
+  hasStopped,
   isJob,
   type Node,
   NodeSpec_Availability,
@@ -46,7 +47,7 @@ export function goalOf({ spec }: Service): TaskState {
 
 /** Has ended, or will never begin: no process of it is left. */
 export function hasEnded(task: Task): boolean {
-  return task.status.state > TaskState.RUNNING;
+  return hasStopped(task);
 }
 
 /** Has come to an end that nobody asked for: finished, failed or never begun. */

@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { isStopRequested, isTerminal, type Node, type Task, TaskState } from "@starling/api";
+import { hasStopped, isStopRequested, type Node, type Task, TaskState } from "@starling/api";
 import type { Millis } from "@starling/base";
 import type { EventOf } from "@starling/store";
 import type { NodeInfo } from "./node-info.ts";
@@ -11,8 +11,8 @@ import { VolumeHomes } from "./volume-home.ts";
  * - waiting: PENDING, wanted, no node; left when `book` gives it one
  * - preassigned: PENDING, wanted, with a node that it was created for (global services)
  * - unwanted: PENDING, to be shut down before it was ever assigned
- * - booked: on a node's books, by decision or by its state (ASSIGNED … RUNNING)
- * Tasks before PENDING and after RUNNING are not held.
+ * - booked: on a node's books, by decision or by its state (ASSIGNED … RUNNING, and REJECTED until its node has stopped it)
+ * Tasks before PENDING and those that have stopped are not held.
  */
 export class ClusterView {
   /** All nodes, also those that only tasks name. */
@@ -43,7 +43,7 @@ export class ClusterView {
     const known = this.#tasks.get(task.id);
     if (known !== undefined && task.meta.version.index <= known.meta.version.index) return false;
     if (task.status.state < TaskState.PENDING) return false;
-    if (isTerminal(task.status.state)) {
+    if (hasStopped(task)) {
       if (known === undefined) return false;
       this.#countFailure(known, task, now);
       return this.removeTask(task.id);

@@ -1,4 +1,4 @@
-import { type Node, Service, type Task, TaskState } from "@starling/api";
+import { enforcedMessage, type Node, Service, type Task, TaskState } from "@starling/api";
 import { FakeClock, nullLogger } from "@starling/base";
 import { MemoryStore } from "@starling/store";
 import { FakeProposer } from "@starling/store/testing";
@@ -63,6 +63,20 @@ describe("scheduler", () => {
     expect(first).toMatchObject({ nodeId: "n1", status: { message: "scheduler assigned task to node", err: "" } });
     await store.update((tx) => tx.tasks.create(task("t2")));
     expect((await taskWhen("t2", assigned)).nodeId).toBe("n1");
+  });
+
+  it("gives nobody the room of a task that a manager rejected, until its node says that it has stopped", async () => {
+    const held = inState("t0", TaskState.REJECTED, { nodeId: "n1", cpus: 4 });
+    const holder = { ...held, status: { ...held.status, message: enforcedMessage } };
+    const {
+      start,
+      task: taskWhen,
+      change,
+    } = await cluster([node("n1", { cpus: 4 })], [holder, task("t1", { cpus: 4 })]);
+    start();
+    expect((await taskWhen("t1", explained)).status.err).toContain("insufficient resources on 1 node");
+    await change("t0", ({ status }) => ({ status: { ...status, appliedAt: { seconds: 1, nanos: 0 } } }));
+    expect((await taskWhen("t1", assigned)).nodeId).toBe("n1");
   });
 
   it("says why a task finds no node, and places it when a node comes or room is freed", async () => {

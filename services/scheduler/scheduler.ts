@@ -30,6 +30,7 @@ const heldStates = [
   TaskState.READY,
   TaskState.STARTING,
   TaskState.RUNNING,
+  TaskState.REJECTED,
 ] as const;
 
 /**

@@ -1,11 +1,14 @@
 import { readArguments } from "./arguments.ts";
 import { faultNames, membersUsual } from "./faults.ts";
 import { type Mutant, mutantNamed, mutants } from "./mutants.ts";
+import { runOrchestration } from "./orchestration/main.ts";
 import { addTotals, noTotals, runInParallel, type Totals } from "./parallel.ts";
 import { type Outcome, runWorld } from "./world.ts";
 
 // npm run sim -- --seed S --steps N [--seeds K] [--jobs J] [--members M] [--mutants | --mutant NAME]
+// npm run sim -- --orchestration --seed S --steps N [--seeds K] [--nodes N] [--tasks N] [--mutants | --mutant NAME]
 
+if (process.argv.includes("--orchestration")) process.exit(await runOrchestration(process.argv.slice(2)));
 const parsed = readArguments(process.argv.slice(2));
 if (parsed.t === "bad") {
   console.error(parsed.explain);

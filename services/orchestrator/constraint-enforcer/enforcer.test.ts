@@ -2,6 +2,8 @@ import {
   Annotations,
   discreteResource,
   type GenericResource,
+  hasStopped,
+  isOnNode,
   Node,
   NodeDescription,
   NodeSpec,
@@ -19,6 +21,7 @@ import {
   TaskSpec,
   TaskState,
   TaskStatus,
+  timestampOfMs,
 } from "@starling/api";
 import { FakeClock, nullLogger } from "@starling/base";
 import { MemoryStore } from "@starling/store";
@@ -94,6 +97,12 @@ describe("a node that changed", () => {
       message: "task rejected by constraint enforcer",
       err: "assigned node no longer meets constraints",
     });
+  });
+
+  it("keeps them on its books until it says that they have stopped", async () => {
+    await tasks({ serviceId: "ssd", status: TaskStatus.create({ state: RUNNING, appliedAt: timestampOfMs(1) }) });
+    await become({ disk: "hdd" });
+    expect(store.view((tx) => tx.tasks.get("t0"))).toSatisfy((task: Task) => isOnNode(task) && !hasStopped(task));
   });
 
   it("rejects tasks of jobs, too, and leaves ended ones alone", async () => {

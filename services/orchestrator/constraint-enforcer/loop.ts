@@ -1,4 +1,5 @@
 import {
+  enforcedMessage,
   type Node,
   NodeSpec_Availability,
   NodeStatus_State,
@@ -15,7 +16,8 @@ import { outgrown } from "./outgrown.ts";
 
 /**
  * When a node changes, rejects the tasks on it that it can no longer hold: constraints of the service's current spec, or
- * reservations beyond what it now has. The orchestrator then places them elsewhere.
+ * reservations beyond what it now has. The orchestrator then places them elsewhere, and they keep what they hold of the node
+ * until it says that they have stopped.
  */
 export function createConstraintEnforcer(options: {
   readonly store: MemoryStore;
@@ -69,8 +71,10 @@ export function createConstraintEnforcer(options: {
       ...task.status,
       state: TaskState.REJECTED,
       timestamp: timestampOfMs(clock.now()),
-      message: "task rejected by constraint enforcer",
+      message: enforcedMessage,
       err: "assigned node no longer meets constraints",
+      appliedBy: "",
+      appliedAt: undefined,
     });
   }
 }

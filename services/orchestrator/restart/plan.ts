@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { type Service, type Task, TaskState } from "@starling/api";
+import { isTerminal, type Service, type Task, TaskState } from "@starling/api";
 import { type Observed, type Plan, wakeAt } from "../plan.ts";
 import { endedByItself, goalOf, hasEnded, isInvalidNode, isLostNode, isWanted, type Slot, stampMs } from "../slot.ts";
 import { restartDelayMs, shouldRestart } from "./policy.ts";
@@ -25,7 +25,7 @@ export function planRestarts(service: Service, slots: Iterable<Slot>, observed: 
     }
     for (const task of broken) plan.desire.push({ taskId: task.id, state: TaskState.SHUTDOWN });
     if (broken.length < wanted.length) continue; // Another wanted task fills the slot already.
-    const moves = !hasEnded(last);
+    const moves = !isTerminal(last.status.state);
     const global = typeof slot.key === "string";
     if (global && isInvalidNode(observed.node(slot.key as string))) continue;
     if (!moves && !shouldRestart(last, slot, service)) continue;
@@ -69,6 +69,6 @@ function waitsForDelay(old: Task, successor: Task, observed: Observed): boolean 
 }
 
 function needsReplacement(task: Task, observed: Observed): boolean {
-  if (hasEnded(task)) return true;
+  if (isTerminal(task.status.state)) return true;
   return task.nodeId !== "" && isInvalidNode(observed.node(task.nodeId));
 }

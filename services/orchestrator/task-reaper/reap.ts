@@ -26,6 +26,6 @@ function isCompletion({ desiredState, status }: Task): boolean {
 /** Records that nothing needs: wanted gone and never begun or ended; or of no service and ended for good. */
 export function isDone(task: Task): boolean {
   const { state } = task.status;
-  if (task.desiredState === TaskState.REMOVE) return state < TaskState.ASSIGNED || state >= TaskState.COMPLETE;
+  if (task.desiredState === TaskState.REMOVE) return state < TaskState.ASSIGNED || hasEnded(task);
   return task.serviceId === "" && state >= TaskState.ORPHANED;
 }

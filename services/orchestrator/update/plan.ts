@@ -16,6 +16,7 @@ import {
 } from "@starling/api";
 
 import { type Observed, type Plan, wakeAt } from "../plan.ts";
+import { restartDelayMs } from "../restart/policy.ts";
 import { hasEnded, isWanted, type Slot, stampMs } from "../slot.ts";
 
 const defaultMonitorMs = 5_000;
@@ -60,7 +61,12 @@ export function planUpdate(stored: Service, slots: readonly Slot[], observed: Ob
   const busy = views.filter((view) => view.busyUntilMs > observed.nowMs);
   for (const view of busy) if (Number.isFinite(view.busyUntilMs)) wakeAt(plan, view.busyUntilMs);
   const free = config.parallelism === 0 ? dirty.length : Math.max(0, config.parallelism - busy.length);
-  const next = dirty.filter((view) => !busy.includes(view)).slice(0, free);
+  const waiting = dirty.filter((view) => !busy.includes(view) && view.retryAtMs > observed.nowMs);
+  for (const view of waiting) wakeAt(plan, view.retryAtMs);
+  const next = dirty
+    .filter((view) => !busy.includes(view) && !waiting.includes(view))
+    .sort((a, b) => a.retryAtMs - b.retryAtMs)
+    .slice(0, free);
   for (const view of next) replace(view, config, plan);
   if (dirty.length === 0 && busy.length === 0) complete(service, views, config, rollingBack, observed, plan);
 }
@@ -82,6 +88,8 @@ interface SlotView {
   readonly busyUntilMs: number;
   /** When the current task ran first; undefined while it does not. */
   readonly runningSinceMs: number | undefined;
+  /** Not before then is a new task tried once more, after one that failed beside the old; 0 for a slot that none was tried in. */
+  readonly retryAtMs: number;
 }
 
 function viewSlot(service: Service, slot: Slot, config: UpdateConfig, observed: Observed): SlotView {
@@ -93,13 +101,17 @@ function viewSlot(service: Service, slot: Slot, config: UpdateConfig, observed: 
   const fresh = current.filter((task) => stampMs(task.meta.createdAt) >= begun);
   const newest = fresh.at(-1);
   const since = newest && newest.status.state >= TaskState.RUNNING ? runningSince(newest, observed) : undefined;
-  const triedBefore = slot.tasks.some(
+  const failed = slot.tasks.findLast(
     (task) => hasEnded(task) && !isWanted(task) && isOfUpdate(task, service) && isFailure(task.status.state),
   );
+  // Restarts of what failed in the old one's place go on beside the update; a new try beside the old one is work of its own.
+  const restarts = failed !== undefined && old.length === 0;
+  const endedMs = stampMs(failed?.status.appliedAt ?? failed?.status.timestamp);
+  const retryAtMs = failed === undefined ? 0 : endedMs + restartDelayMs(service);
   let busyUntilMs = 0;
-  if (newest && since === undefined && !triedBefore) busyUntilMs = Number.POSITIVE_INFINITY;
+  if (newest && since === undefined && !restarts) busyUntilMs = Number.POSITIVE_INFINITY;
   else if (since !== undefined) busyUntilMs = since + durationMs(config.delay, 0);
-  return { slot, old, current, dirty: current.length === 0, busyUntilMs, runningSinceMs: since };
+  return { slot, old, current, dirty: current.length === 0, busyUntilMs, runningSinceMs: since, retryAtMs };
 }
 
 /** Old task out, new one held at READY until it has stopped; or, start-first, new one in beside the old. */
@@ -112,10 +124,15 @@ function replace(view: SlotView, config: UpdateConfig, plan: Plan): void {
   }
 }
 
-/** Start-first, be it an earlier spec's: the old ones go once the new one runs. */
-function endOldBeside(view: SlotView, plan: Plan): void {
-  if (!view.current.some((task) => task.status.state === TaskState.RUNNING)) return;
-  for (const task of view.old) {
+/**
+ * Start-first, be it an earlier spec's: the old ones go once the new one runs. So do earlier ones that the spec of now is
+ * content with, too: a slot is for one.
+ */
+function endOldBeside({ slot, old, current }: SlotView, plan: Plan): void {
+  const newest = current.findLast((task) => task.status.state === TaskState.RUNNING);
+  if (newest === undefined) return;
+  const earlier = slot.tasks.slice(0, slot.tasks.indexOf(newest));
+  for (const task of new Set([...old, ...current.filter((each) => earlier.includes(each))])) {
     if (isWanted(task)) plan.desire.push({ taskId: task.id, state: TaskState.SHUTDOWN });
   }
 }

@@ -22,13 +22,17 @@ import {
   UpdateTaskStatusRequest_TaskStatusUpdate,
 } from "@starling/api";
 import type { CallContext } from "@starling/api/rpc";
-import { type FakeClock, type Random, SwarmError, type Timer } from "@starling/base";
+import { type FakeClock, type Random, SwarmError, type Timer, Wakeup } from "@starling/base";
 import type { DispatcherServer } from "@starling/dispatcher";
 import { nextStep } from "../../../node-agent/src/exec/advance.ts";
 
 const retryMs = 200;
+/** Reports of this time go together. */
+const reportsMs = 20;
 /** How the simulated container of a task behaves, by labels of its service. */
 export const behaviour = { failing: "sim.failing", flaky: "sim.flaky" } as const;
+
+export type ContainerListener = (what: "started" | "gone", host: SimHost, task: Task) => void;
 
 /** One task as the node's disk has it, and what is under way. */
 interface Held {
@@ -48,7 +52,8 @@ export class SimHost {
   readonly #dispatcher: () => DispatcherServer | undefined;
   readonly #held = new Map<string, Held>();
   readonly #unreported = new Set<string>();
-  readonly containers = new Map<string, Task>();
+  readonly #containers = new Map<string, Task>();
+  readonly #onContainer: ContainerListener;
   /** The machine has power. */
   powered = false;
   /** Packets come through. */
@@ -57,17 +62,29 @@ export class SimHost {
   troubledAt = Number.NEGATIVE_INFINITY;
   #process: AbortController | undefined;
   #sessionId = "";
+  readonly memoryBytes: number;
+  readonly #reportsDue = new Wakeup();
 
   constructor(options: {
+    /** Its node's id. */
     readonly id: string;
     readonly clock: FakeClock;
     readonly random: Random;
     readonly dispatcher: () => DispatcherServer | undefined;
+    readonly memoryBytes: number;
+    /** Told when a container has started, and when it is gone. */
+    readonly onContainer: ContainerListener;
   }) {
     this.id = options.id;
+    this.memoryBytes = options.memoryBytes;
+    this.#onContainer = options.onContainer;
     this.#clock = options.clock;
     this.#random = options.random;
     this.#dispatcher = options.dispatcher;
+  }
+
+  get containers(): ReadonlyMap<string, Task> {
+    return this.#containers;
   }
 
   get answersProbes(): boolean {
@@ -86,7 +103,7 @@ export class SimHost {
 
   powerCut(): void {
     this.endSwarmd();
-    this.containers.clear();
+    for (const id of [...this.#containers.keys()]) this.#endContainer(id);
     this.powered = false;
   }
 
@@ -96,8 +113,8 @@ export class SimHost {
     this.#process = process;
     for (const [id, { task }] of this.#held) {
       const ran = task.status.state >= TaskState.STARTING && !isTerminal(task.status.state);
-      if (ran && !this.containers.has(id)) this.#become(id, { state: TaskState.FAILED, err: "its container is gone" });
-      else this.#unreported.add(id);
+      if (ran && !this.#containers.has(id)) this.#become(id, { state: TaskState.FAILED, err: "its container is gone" });
+      else this.#report(id);
       this.#advance(id);
     }
     void this.#live(process.signal);
@@ -127,8 +144,9 @@ export class SimHost {
       const either = AbortSignal.any([signal, session.signal]);
       try {
         await this.#session(either);
-      } catch {
-        // Any reason ends the session; another begins.
+      } catch (thrown) {
+        // Any reason ends the session; another begins. A node that was removed ends what it runs.
+        if (isRemoved(thrown)) for (const id of [...this.#held.keys()]) this.#remove(id);
       }
       session.abort();
       await this.#clock.sleep(retryMs * (0.5 + this.#random()), signal).catch(() => undefined);
@@ -167,14 +185,21 @@ export class SimHost {
     };
     const report = async () => {
       for (;;) {
-        await this.#report(sessionId, dispatcher, context);
-        await this.#clock.sleep(20, signal);
+        await this.#sendReports(sessionId, dispatcher, context);
+        await this.#reportsDue.wait(signal);
+        await this.#clock.sleep(reportsMs, signal);
       }
     };
     await Promise.race([listen(), beat(), assignments(), report()]);
   }
 
-  async #report(sessionId: string, dispatcher: DispatcherServer, context: CallContext): Promise<void> {
+  /** Notes that managers have to hear of the task's status. */
+  #report(id: string): void {
+    this.#unreported.add(id);
+    this.#reportsDue.wake();
+  }
+
+  async #sendReports(sessionId: string, dispatcher: DispatcherServer, context: CallContext): Promise<void> {
     const updates = [...this.#unreported].flatMap((taskId) => {
       const status = this.#held.get(taskId)?.task.status;
       return status ? [UpdateTaskStatusRequest_TaskStatusUpdate.create({ taskId, status })] : [];
@@ -209,7 +234,7 @@ export class SimHost {
     const held = this.#held.get(task.id);
     if (held === undefined) this.#held.set(task.id, { task, step: undefined });
     else if (task.desiredState >= held.task.desiredState) held.task = { ...task, status: held.task.status };
-    this.#unreported.add(task.id);
+    this.#report(task.id);
     this.#advance(task.id);
   }
 
@@ -217,7 +242,7 @@ export class SimHost {
     this.#held.get(id)?.step?.timer?.cancel();
     this.#held.delete(id);
     this.#unreported.delete(id);
-    this.containers.delete(id);
+    this.#endContainer(id);
   }
 
   /** Begins the step that the task needs now, unless it is under way. */
@@ -257,7 +282,8 @@ export class SimHost {
         after(5 + 200 * this.#random(), () => {
           if (labels[behaviour.failing] === "start") this.#become(id, { state: TaskState.FAILED, err: "exit 1" });
           else {
-            this.containers.set(id, held.task);
+            this.#containers.set(id, held.task);
+            this.#onContainer("started", this, held.task);
             this.#become(id, { state: step.to });
           }
         });
@@ -269,7 +295,7 @@ export class SimHost {
           return;
         }
         after(500 + 20_000 * this.#random(), () => {
-          this.containers.delete(id);
+          this.#endContainer(id);
           const fails = this.#random() < (flaky ? 0.7 : 0.1);
           this.#become(id, fails ? { state: TaskState.FAILED, err: "exit 1" } : { state: step.to });
         });
@@ -277,7 +303,7 @@ export class SimHost {
       }
       case "shutdown":
         after(5 + 2_000 * this.#random() ** 3, () => {
-          this.containers.delete(id);
+          this.#endContainer(id);
           this.#become(id, { state: step.to });
         });
         return;
@@ -295,14 +321,21 @@ export class SimHost {
       container: change.state >= TaskState.STARTING ? ContainerStatus.create() : undefined,
     });
     held.task = { ...held.task, meta: Meta.create(), status };
-    this.#unreported.add(id);
+    this.#report(id);
+  }
+
+  #endContainer(id: string): void {
+    const task = this.#containers.get(id);
+    if (task === undefined) return;
+    this.#containers.delete(id);
+    this.#onContainer("gone", this, task);
   }
 
   #describe(): NodeDescription {
     return NodeDescription.create({
       hostname: this.id,
       platform: Platform.create({ os: "linux", architecture: "amd64" }),
-      resources: Resources.create({ nanoCpus: 64e9, memoryBytes: 256 * 2 ** 30 }),
+      resources: Resources.create({ nanoCpus: 64e9, memoryBytes: this.memoryBytes }),
     });
   }
 
@@ -319,4 +352,9 @@ export class SimHost {
     const caller = { nodeId: this.id, roles: ["swarm-worker"], organization: "c", forwarded: false };
     return { caller, signal, remoteAddress: `${this.id}:1`, metadata: new Metadata() };
   }
+}
+
+function isRemoved(thrown: unknown): boolean {
+  const { code, message } = SwarmError.from(thrown);
+  return code === "NotFound" && message.endsWith("not found in the cluster");
 }

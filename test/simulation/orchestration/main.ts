@@ -1,37 +1,104 @@
 import { parseArgs } from "node:util";
-import { runWorld } from "./world.ts";
+import { type Mutant, mutants } from "./mutants.ts";
+import { runWorld, type WorldOptions } from "./world.ts";
 
-// node test/simulation/orchestration/main.ts --seed S [--seeds K] [--hosts N] [--services N] [--replicas N] [--steps N]
+/** Last events that are told when a check fails. */
+const traced = Number(process.env["SIM_TRACE"] ?? 80);
+const usage =
+  "npm run sim -- --orchestration --seed S [--steps N] [--seeds K] [--nodes N] [--tasks N] [--mutants | --mutant NAME]";
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: "string", default: "1" },
-    seeds: { type: "string", default: "1" },
-    hosts: { type: "string", default: "12" },
-    services: { type: "string", default: "12" },
-    replicas: { type: "string", default: "12" },
-    steps: { type: "string", default: "400" },
-  },
-});
-const number = (text: string) => {
-  if (!/^\d+$/.test(text)) throw new Error(`"${text}": give a whole number`);
-  return Number(text);
-};
-const first = number(values.seed);
-for (let seed = first; seed < first + number(values.seeds); seed++) {
-  const started = performance.now();
-  const outcome = await runWorld({
-    seed,
-    hosts: number(values.hosts),
-    services: number(values.services),
-    replicasMax: number(values.replicas),
-    steps: number(values.steps),
-  });
-  const seconds = ((performance.now() - started) / 1000).toFixed(1);
-  if (outcome.violations.length > 0) {
-    console.error(outcome.trace.slice(-60).join("\n"));
-    console.error(`\nseed ${seed}:\n${outcome.violations.join("\n")}`);
-    process.exit(1);
+/** What the command line asks for, or why it cannot be done. */
+export type OrchestrationArguments =
+  | {
+      readonly t: "ok";
+      readonly world: WorldOptions;
+      readonly seeds: number;
+      /** Look for these, one after the other. */
+      readonly hunted: readonly Mutant[];
+    }
+  | { readonly t: "bad"; readonly explain: string };
+
+export function readOrchestrationArguments(args: readonly string[]): OrchestrationArguments {
+  try {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        orchestration: { type: "boolean" },
+        seed: { type: "string", default: "1" },
+        seeds: { type: "string" },
+        steps: { type: "string", default: "160" },
+        nodes: { type: "string", default: "8" },
+        tasks: { type: "string", default: "80" },
+        mutants: { type: "boolean", default: false },
+        mutant: { type: "string" },
+      },
+    });
+    const number = (name: "seed" | "seeds" | "steps" | "nodes" | "tasks", text = values[name] ?? "", least = 1) => {
+      const value = Number(text);
+      if (Number.isSafeInteger(value) && value >= least && text !== "") return value;
+      throw new Error(`--${name} ${text}: give a whole number, ${least} or more`);
+    };
+    const named = mutants.filter(({ name }) => name === values.mutant);
+    if (values.mutant !== undefined && named.length === 0) {
+      throw new Error(`--mutant ${values.mutant}: there are ${mutants.map(({ name }) => `"${name}"`).join(", ")}`);
+    }
+    const hunted = values.mutants ? mutants : named;
+    const world = {
+      seed: number("seed", values.seed, 0),
+      steps: number("steps"),
+      nodes: number("nodes"),
+      tasks: number("tasks"),
+    };
+    return { t: "ok", world, seeds: number("seeds", values.seeds ?? (hunted.length > 0 ? "40" : "1")), hunted };
+  } catch (thrown) {
+    return { t: "bad", explain: `${(thrown as Error).message}\n${usage}` };
   }
-  console.log(`seed ${seed}: ${outcome.tasks} tasks, ${outcome.trace.length} events, ${seconds} s`);
+}
+
+/** Runs what the command line asks for; the exit code. */
+export async function runOrchestration(args: readonly string[]): Promise<number> {
+  const parsed = readOrchestrationArguments(args);
+  if (parsed.t === "bad") {
+    console.error(parsed.explain);
+    return 2;
+  }
+  const { world, seeds, hunted } = parsed;
+  if (hunted.length > 0) return await hunt(hunted, world, seeds);
+  for (let seed = world.seed; seed < world.seed + seeds; seed++) {
+    const started = performance.now();
+    const { violations, trace, counts } = await runWorld({ ...world, seed });
+    if (violations.length > 0) {
+      console.error(trace.slice(-traced).join("\n"));
+      console.error(`\nseed ${seed}:\n${violations.join("\n")}\nagain: ${againCommand({ ...world, seed })}`);
+      return 1;
+    }
+    const seconds = ((performance.now() - started) / 1000).toFixed(1);
+    const { tasks, tasksMade, commits, leaders, changes, refused, virtualMs } = counts;
+    console.log(
+      `seed ${seed}: tasks equal specs: ${tasks} of ${tasksMade} tasks are left after ${(virtualMs / 1000).toFixed(0)} s; ` +
+        `${trace.length} events, ${changes} changes (${refused} refused), ${leaders} leaders, ${commits} commits (${seconds} s)`,
+    );
+  }
+  return 0;
+}
+
+/** How this world is seen again. */
+export function againCommand({ seed, steps, nodes, tasks }: WorldOptions): string {
+  return `npm run sim -- --orchestration --seed ${seed} --steps ${steps} --nodes ${nodes} --tasks ${tasks}`;
+}
+
+/** Looks for each mutant. 1 when one was not found. */
+async function hunt(hunted: readonly Mutant[], world: WorldOptions, seeds: number): Promise<number> {
+  let missed = 0;
+  for (const mutant of hunted) {
+    const started = performance.now();
+    let found: string | undefined;
+    for (let seed = world.seed; seed < world.seed + seeds && found === undefined; seed++) {
+      const { violations } = await runWorld({ ...world, seed, mutant });
+      if (violations.length > 0) found = `seed ${seed}: ${violations[0]!.split("\n")[0]}`;
+    }
+    if (found === undefined) missed++;
+    console.log(`${mutant.name}: ${found ?? "NOT FOUND"} (${((performance.now() - started) / 1000).toFixed(1)} s)`);
+  }
+  return missed === 0 ? 0 : 1;
 }

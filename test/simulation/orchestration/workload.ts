@@ -1,167 +1,102 @@
-import {
-  Annotations,
-  durationOfMs,
-  EndpointSpec,
-  GlobalJob,
-  GlobalService,
-  isJob,
-  JobStatus,
-  Placement,
-  PortConfig,
-  ReplicatedJob,
-  ReplicatedService,
-  RestartPolicy,
-  RestartPolicy_RestartCondition,
-  Service,
-  ServiceSpec,
-  TaskSpec,
-  UpdateConfig,
-  UpdateConfig_FailureAction,
-  UpdateConfig_UpdateOrder,
-} from "@starling/api";
+import { isJob, JobStatus, Service, type ServiceSpec, UpdateStatus_UpdateState } from "@starling/api";
 import type { Random } from "@starling/base";
 import { all, type MemoryStore } from "@starling/store";
 import { behaviour } from "./agent.ts";
+import { Specs } from "./specs.ts";
+
+const { PAUSED, ROLLBACK_PAUSED } = UpdateStatus_UpdateState;
 
 /** How often a spec changes: once in so many steps of the world. */
-const changesEvery = 5;
+const changesEvery = 4;
 
-/** Users: services are created, scaled, updated, rolled back and removed. */
+/** A change that a user asks for: what it is called, and the writing of it. */
+export interface Change {
+  readonly what: string;
+  readonly write: (store: MemoryStore) => Promise<unknown>;
+}
+
+/** Users: services are created, scaled, moved, updated and removed. */
 export class Workload {
-  readonly #store: MemoryStore;
   readonly #random: Random;
   readonly #services: number;
-  readonly #replicasMax: number;
+  readonly #specs: Specs;
   #made = 0;
 
   constructor(options: {
-    readonly store: MemoryStore;
     readonly random: Random;
+    /** So many are there, once the first ones are made. */
     readonly services: number;
     readonly replicasMax: number;
+    readonly networks: readonly string[];
   }) {
-    this.#store = options.store;
     this.#random = options.random;
     this.#services = options.services;
-    this.#replicasMax = options.replicasMax;
+    this.#specs = new Specs(options);
   }
 
-  async step(): Promise<string | undefined> {
+  /** Services that make about `tasks` tasks together. */
+  *begin(tasks: number): Generator<Change> {
+    const each = Math.floor(tasks / this.#services);
+    for (let i = 0; i < this.#services; i++) yield this.#create(this.#specs.service(`s${this.#made}`, each));
+  }
+
+  /** Perhaps somebody changes something. `present` are the services as they are now. */
+  step(present: readonly Service[]): Change | undefined {
     if (this.#random() * changesEvery >= 1) return undefined;
-    const services = this.#store.view((tx) => tx.services.find(all));
-    if (services.length < this.#services) return await this.#create();
-    const service = services[this.#upTo(services.length)]!;
+    if (present.length < this.#services) return this.#create(this.#specs.any(`s${this.#made}`));
+    const { id } = present[Math.floor(this.#random() * present.length)]!;
     const what = this.#random();
     if (what < 0.1) {
-      await this.#store.update((tx) => tx.services.delete(service.id));
-      return `${service.id} is removed`;
+      const write = (store: MemoryStore) => store.update((tx) => void (tx.services.get(id) && tx.services.delete(id)));
+      return { what: `${id} is removed`, write };
     }
-    if (what < 0.45) return await this.#update(service, "is scaled", (spec) => this.#scaled(spec));
-    if (what < 0.55) {
-      return await this.#update(service, "gets other constraints", (spec) => ({
-        ...spec,
-        task: { ...spec.task, placement: this.#placement() },
-      }));
-    }
-    return await this.#update(service, "is updated", (spec) => ({
-      ...spec,
-      annotations: { ...spec.annotations, labels: this.#labels() },
-      task: { ...spec.task, forceUpdate: spec.task.forceUpdate + 1 },
-      update: isJob(spec) ? undefined : this.#updateConfig(spec.update?.order),
-    }));
+    if (what < 0.4) return update(id, "is scaled", (spec) => this.#specs.scaled(spec));
+    if (what < 0.55) return update(id, "is placed otherwise", (spec) => this.#specs.moved(spec));
+    if (what < 0.62) return update(id, "gets other ports", (spec) => this.#specs.republished(spec));
+    return update(id, "is updated", (spec) => this.#specs.renewed(spec));
   }
 
-  async #create(): Promise<string> {
+  /** What users do at the end: services whose containers fail, or whose update has stopped, get a spec that works. */
+  *mend(present: readonly Service[]): Generator<Change> {
+    for (const { id, spec, updateStatus } of present) {
+      const fails = Object.values(behaviour).some((label) => label in spec.annotations.labels);
+      const stopped = updateStatus?.state === PAUSED || updateStatus?.state === ROLLBACK_PAUSED;
+      if (fails || stopped) yield update(id, "is mended", (broken) => this.#specs.mended(broken));
+    }
+  }
+
+  #create(spec: ServiceSpec): Change {
     const id = `s${this.#made++}`;
-    const spec = this.#spec(id);
     const jobStatus = isJob(spec) ? JobStatus.create() : undefined;
-    await this.#store.update((tx) =>
-      tx.services.create(Service.create({ id, spec, specVersion: { index: 0 }, jobStatus })),
-    );
-    return `${id} is created`;
-  }
-
-  async #update(service: Service, what: string, change: (spec: ServiceSpec) => ServiceSpec): Promise<string> {
-    await this.#store.update((tx) => {
-      const present = tx.services.get(service.id)!;
-      const { jobStatus } = present;
-      tx.services.update({
-        ...present,
-        spec: change(present.spec),
-        specVersion: present.meta.version,
-        previousSpec: present.spec,
-        previousSpecVersion: present.specVersion,
-        updateStatus: undefined,
-        jobStatus: jobStatus && { ...jobStatus, jobIteration: { index: jobStatus.jobIteration.index + 1 } },
-      });
-    });
-    return `${service.id} ${what}`;
-  }
-
-  #spec(name: string): ServiceSpec {
-    const mode = this.#random();
-    const base = {
-      annotations: Annotations.create({ name, labels: this.#labels() }),
-      task: TaskSpec.create({ placement: this.#placement(), restart: this.#restart() }),
-      endpoint:
-        this.#random() < 0.3 ? EndpointSpec.create({ ports: [PortConfig.create({ targetPort: 80 })] }) : undefined,
-    };
-    const update = this.#updateConfig();
-    if (mode < 0.65) {
-      const replicated = ReplicatedService.create({ replicas: this.#upTo(this.#replicasMax + 1) });
-      return ServiceSpec.create({ ...base, replicated, update });
-    }
-    if (mode < 0.8) return ServiceSpec.create({ ...base, global: GlobalService.create(), update });
-    const task = TaskSpec.create({ ...base.task, restart: RestartPolicy.create({ condition: onFailure }) });
-    if (mode < 0.9) {
-      const totalCompletions = 1 + this.#upTo(this.#replicasMax);
-      const replicatedJob = ReplicatedJob.create({ totalCompletions, maxConcurrent: 1 + this.#upTo(5) });
-      return ServiceSpec.create({ ...base, task, replicatedJob });
-    }
-    return ServiceSpec.create({ ...base, task, globalJob: GlobalJob.create() });
-  }
-
-  #scaled(spec: ServiceSpec): ServiceSpec {
-    return spec.replicated
-      ? { ...spec, replicated: ReplicatedService.create({ replicas: this.#upTo(this.#replicasMax + 1) }) }
-      : spec;
-  }
-
-  #labels(): Record<string, string> {
-    const what = this.#random();
-    if (what < 0.06) return { [behaviour.failing]: this.#random() < 0.5 ? "prepare" : "start" };
-    return what < 0.12 ? { [behaviour.flaky]: "yes" } : {};
-  }
-
-  #placement(): Placement | undefined {
-    const what = this.#random();
-    if (what < 0.7) return undefined;
-    return Placement.create({
-      constraints: [what < 0.85 ? `node.labels.zone==z${this.#upTo(3)}` : `node.labels.zone!=z${this.#upTo(3)}`],
-    });
-  }
-
-  #restart(): RestartPolicy | undefined {
-    if (this.#random() < 0.5) return undefined;
-    return RestartPolicy.create({ condition: any, delay: durationOfMs(100 + this.#upTo(5_000)) });
-  }
-
-  #updateConfig(order?: UpdateConfig_UpdateOrder): UpdateConfig {
-    const actions = [UpdateConfig_FailureAction.CONTINUE, UpdateConfig_FailureAction.ROLLBACK] as const;
-    return UpdateConfig.create({
-      parallelism: this.#upTo(4),
-      delay: durationOfMs(this.#random() < 0.5 ? 0 : this.#upTo(2_000)),
-      monitor: durationOfMs(this.#upTo(6_000)),
-      order:
-        order ?? (this.#random() < 0.4 ? UpdateConfig_UpdateOrder.START_FIRST : UpdateConfig_UpdateOrder.STOP_FIRST),
-      failureAction: actions[this.#upTo(actions.length)]!,
-      maxFailureRatio: this.#random() < 0.5 ? 0 : 0.5,
-    });
-  }
-
-  #upTo(count: number): number {
-    return Math.floor(this.#random() * count);
+    const service = Service.create({ id, spec, specVersion: { index: 0 }, jobStatus });
+    const write = (store: MemoryStore) => store.update((tx) => void tx.services.create(service));
+    return { what: `${id} is created`, write };
   }
 }
 
-const { ANY: any, ON_FAILURE: onFailure } = RestartPolicy_RestartCondition;
+/** As the Control API writes it. */
+function update(id: string, what: string, change: (spec: ServiceSpec) => ServiceSpec): Change {
+  return {
+    what: `${id} ${what}`,
+    write: (store) =>
+      store.update((tx) => {
+        const present = tx.services.get(id);
+        if (present === undefined) return;
+        const { jobStatus } = present;
+        tx.services.update({
+          ...present,
+          spec: change(present.spec),
+          specVersion: present.meta.version,
+          previousSpec: present.spec,
+          previousSpecVersion: present.specVersion,
+          updateStatus: undefined,
+          jobStatus: jobStatus && { ...jobStatus, jobIteration: { index: jobStatus.jobIteration.index + 1 } },
+        });
+      }),
+  };
+}
+
+/** Ids of all services, in the order of their making. */
+export function servicesOf(store: MemoryStore): readonly Service[] {
+  return store.view((tx) => tx.services.find(all));
+}
