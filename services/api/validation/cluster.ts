@@ -26,6 +26,12 @@ export function validateClusterSpec(spec: ClusterSpec | undefined): ClusterSpec 
   if (durationMs(cluster.dispatcher.heartbeatPeriod) < 0) {
     refuse("heartbeat time period cannot be a negative duration");
   }
+  const { electionTick, heartbeatTick } = cluster.raft;
+  if (electionTick > 0 && heartbeatTick >= electionTick) {
+    refuse(
+      `raft: heartbeat tick ${heartbeatTick} must be below election tick ${electionTick}: followers would not wait for it`,
+    );
+  }
   if (cluster.annotations.name !== defaultClusterName) {
     refuse(`modification of cluster name is not allowed: keep "${defaultClusterName}"`);
   }

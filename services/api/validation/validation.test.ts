@@ -235,6 +235,11 @@ describe("validateClusterSpec", () => {
       cluster({ dispatcher: { ...empty.dispatcher, heartbeatPeriod: negative } }),
       "heartbeat time period cannot be a negative duration",
     ],
+    [
+      "raft heartbeats as far apart as elections",
+      cluster({ raft: { ...empty.raft, heartbeatTick: 9, electionTick: 9 } }),
+      "raft: heartbeat tick 9 must be below election tick 9",
+    ],
   ])("refuses %s", (_what, spec, message) => {
     expect(refusal(() => validateClusterSpec(spec))).toContain(message);
   });

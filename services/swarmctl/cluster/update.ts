@@ -6,9 +6,9 @@ import {
   type ExternalCA,
   withAddressPool,
 } from "@starling/api";
-import type { Command } from "../command.ts";
+import type { Command, FlagDefinition } from "../command.ts";
 import { type PatienceFlags, patienceFlags, withPatience } from "../flags/patience.ts";
-import { choose, parseDuration, parseInteger, parsePairs, splitCommas } from "../flags/values.ts";
+import { choose, parseCount, parseDuration, parseInteger, parsePairs, splitCommas } from "../flags/values.ts";
 import { changeCluster } from "./change.ts";
 import { externalCaFlag } from "./external-ca.ts";
 import { checkAutolock, howToUnlock, mustUnlockKey } from "./unlock-key.ts";
@@ -22,13 +22,35 @@ interface UpdateFlags extends PatienceFlags {
   readonly externalCa?: readonly ExternalCA[];
   readonly heartbeatperiod?: Duration;
   readonly dispatcherHeartbeat?: Duration;
+  readonly labelAdd?: readonly string[];
+  readonly labelRm?: readonly string[];
   readonly logDriver?: string;
   readonly logOpt?: readonly string[];
   readonly rotateJoinToken?: "worker" | "manager";
   readonly rotateUnlockKey?: boolean;
+  readonly snapshotInterval?: number;
+  readonly maxSnapshots?: number;
+  readonly logEntriesForSlowFollowers?: number;
+  readonly heartbeatTick?: number;
+  readonly electionTick?: number;
   readonly taskhistory?: number;
   readonly taskHistoryLimit?: number;
 }
+
+const count = (text: string) => parseCount(text);
+
+/** Docker's flags for snapshots; for the rest the names of Swarm's fields. */
+const raftFlags: readonly FlagDefinition[] = [
+  { flags: "--snapshot-interval <count>", help: "Log entries between Raft snapshots (10000)", parse: count },
+  { flags: "--max-snapshots <count>", help: "Older snapshots to keep", parse: count },
+  {
+    flags: "--log-entries-for-slow-followers <count>",
+    help: "Log entries kept after a snapshot (500)",
+    parse: count,
+  },
+  { flags: "--heartbeat-tick <ticks>", help: "100 ms ticks between heartbeats of managers (3)", parse: count },
+  { flags: "--election-tick <ticks>", help: "100 ms ticks without a leader before an election (9)", parse: count },
+];
 
 export const update: Command<UpdateFlags> = {
   arguments: "[cluster]",
@@ -52,6 +74,9 @@ export const update: Command<UpdateFlags> = {
     { flags: "--heartbeatperiod <duration>", help: "Period of agents' heartbeats", parse: parseDuration },
     { flags: "--dispatcher-heartbeat <duration>", help: "As --heartbeatperiod", parse: parseDuration, hidden: true },
     ...patienceFlags,
+    { flags: "--label-add <key=value>", help: "Add or change a label of the cluster", list: true },
+    { flags: "--label-rm <key>", help: "Remove a label of the cluster", list: true },
+    ...raftFlags,
     { flags: "--log-driver <driver>", help: "Default log driver of tasks" },
     { flags: "--log-opt <key=value>", help: "Option of the default log driver", list: true },
     {
@@ -88,7 +113,15 @@ export function withFlags(spec: ClusterSpec, flags: UpdateFlags): ClusterSpec {
     ...spec,
     annotations: {
       ...spec.annotations,
-      labels: withPatience(withPools(spec.annotations.labels, flags), flags),
+      labels: withPatience(withPools(withLabels(spec.annotations.labels, flags), flags), flags),
+    },
+    raft: {
+      ...spec.raft,
+      snapshotInterval: flags.snapshotInterval ?? spec.raft.snapshotInterval,
+      keepOldSnapshots: flags.maxSnapshots ?? spec.raft.keepOldSnapshots,
+      logEntriesForSlowFollowers: flags.logEntriesForSlowFollowers ?? spec.raft.logEntriesForSlowFollowers,
+      heartbeatTick: flags.heartbeatTick ?? spec.raft.heartbeatTick,
+      electionTick: flags.electionTick ?? spec.raft.electionTick,
     },
     orchestration:
       history === undefined ? spec.orchestration : { ...spec.orchestration, taskHistoryRetentionLimit: history },
@@ -116,6 +149,11 @@ export function withFlags(spec: ClusterSpec, flags: UpdateFlags): ClusterSpec {
             }),
     },
   };
+}
+
+function withLabels(labels: Readonly<Record<string, string>>, flags: UpdateFlags): Readonly<Record<string, string>> {
+  const kept = Object.entries(labels).filter(([key]) => !flags.labelRm?.includes(key));
+  return { ...Object.fromEntries(kept), ...parsePairs(flags.labelAdd ?? []) };
 }
 
 function withPools(labels: Readonly<Record<string, string>>, flags: UpdateFlags): Readonly<Record<string, string>> {

@@ -3,6 +3,7 @@ import {
   ConfigSpec,
   Control,
   CreateConfigRequest,
+  Driver,
   ListConfigsRequest,
   ListConfigsRequest_Filters,
 } from "@starling/api";
@@ -15,6 +16,7 @@ import { parsePairs } from "../flags/values.ts";
 interface CreateFlags {
   readonly file?: string;
   readonly label?: readonly string[];
+  readonly templateDriver?: string;
 }
 
 export const create: Command<CreateFlags> = {
@@ -22,12 +24,14 @@ export const create: Command<CreateFlags> = {
   flags: [
     { flags: "-f, --file <file>", help: "Read the config from a file instead of standard input" },
     { flags: "-l, --label <key=value>", help: "Config label", list: true },
+    { flags: "--template-driver <driver>", help: "golang: the config is a template, expanded for each task" },
   ],
   notes: "FILE may be - for standard input.",
   async run(context, [name, path], flags) {
     const spec = ConfigSpec.create({
       annotations: Annotations.create({ name: name!, labels: parsePairs(flags.label ?? []) }),
       data: await readData(context, flags.file ?? path),
+      ...(flags.templateDriver !== undefined && { templating: Driver.create({ name: flags.templateDriver }) }),
     });
     const { client } = context;
     const config = await createOnce(context, {

@@ -5,18 +5,33 @@ import {
   Mount,
   Mount_BindOptions,
   Mount_BindOptions_Propagation,
+  Mount_Consistency,
   Mount_TmpfsOptions,
   Mount_Type,
   Mount_VolumeOptions,
 } from "@starling/api";
 import { UsageError } from "../usage-error.ts";
-import { choose, parseBytes, splitCommas } from "./values.ts";
+import { choose, parseBytes, parsePairs, splitCommas } from "./values.ts";
 
 const types = choose({
   bind: Mount_Type.BIND,
   volume: Mount_Type.VOLUME,
   tmpfs: Mount_Type.TMPFS,
+  npipe: Mount_Type.NPIPE,
   cluster: Mount_Type.CLUSTER,
+});
+const consistencies = choose({
+  default: Mount_Consistency.DEFAULT,
+  consistent: Mount_Consistency.CONSISTENT,
+  cached: Mount_Consistency.CACHED,
+  delegated: Mount_Consistency.DELEGATED,
+});
+/** What becomes of mounts below the source of a bind mount, in Docker's words. */
+const recursions = choose<Partial<Mount_BindOptions>>({
+  enabled: {},
+  disabled: { nonrecursive: true },
+  writable: { readonlynonrecursive: true },
+  readonly: { readonlyforcerecursive: true },
 });
 const propagations = choose({
   rprivate: Mount_BindOptions_Propagation.RPRIVATE,
@@ -64,14 +79,27 @@ function withOption(mount: Mount, key: string, value: string | undefined, text: 
       return { ...mount, readonly: flag() };
     case "bind-propagation":
       return { ...mount, bindOptions: { ...bind(), propagation: propagations(given()) } };
+    case "consistency":
+      return { ...mount, consistency: consistencies(given()) };
+    case "bind-create-src":
+      return { ...mount, bindOptions: { ...bind(), createmountpoint: flag() } };
+    case "bind-recursive":
+      return { ...mount, bindOptions: { ...bind(), ...recursions(given()) } };
     case "bind-nonrecursive":
       return { ...mount, bindOptions: { ...bind(), nonrecursive: flag() } };
     case "volume-nocopy":
       return { ...mount, volumeOptions: { ...volume(), nocopy: flag() } };
     case "volume-subpath":
       return { ...mount, volumeOptions: { ...volume(), subpath: given() } };
+    case "volume-label":
+      return { ...mount, volumeOptions: { ...volume(), labels: { ...volume().labels, ...parsePairs([given()]) } } };
     case "volume-driver":
-      return { ...mount, volumeOptions: { ...volume(), driverConfig: Driver.create({ name: given() }) } };
+      return { ...mount, volumeOptions: { ...volume(), driverConfig: { ...driverOf(volume()), name: given() } } };
+    case "volume-opt": {
+      const { name, options } = driverOf(volume());
+      const driverConfig = Driver.create({ name, options: { ...options, ...parsePairs([given()]) } });
+      return { ...mount, volumeOptions: { ...volume(), driverConfig } };
+    }
     case "tmpfs-size":
       return { ...mount, tmpfsOptions: { ...tmpfs(), sizeBytes: parseBytes(given()) } };
     case "tmpfs-mode":
@@ -79,6 +107,10 @@ function withOption(mount: Mount, key: string, value: string | undefined, text: 
     default:
       throw malformed(text, `"${key}" is not a mount option`);
   }
+}
+
+function driverOf({ driverConfig }: Mount_VolumeOptions): Driver {
+  return driverConfig ?? Driver.create();
 }
 
 /** SwarmKit's `--bind SRC:DST`, `--volume NAME:DST`, `--npipe SRC:DST`. */

@@ -23,6 +23,8 @@ export interface CreateFlags {
   readonly name?: string;
   readonly driver?: string;
   readonly ipamDriver?: string;
+  readonly ipamOpt?: readonly string[];
+  readonly auxAddress?: readonly string[];
   readonly subnet?: readonly string[];
   readonly gateway?: readonly string[];
   readonly ipRange?: readonly string[];
@@ -42,9 +44,16 @@ export const create: Command<CreateFlags> = {
     { flags: "--name <name>", help: "Network name, instead of the argument", hidden: true },
     { flags: "-d, --driver <driver>", help: "Network driver (overlay)" },
     { flags: "--ipam-driver <driver>", help: "IPAM driver (default)" },
+    { flags: "--ipam-opt <key=value>", help: "IPAM driver option", list: true },
     { flags: "--subnet <cidr>", help: "Subnet of the network", parse: splitCommas, list: true },
     { flags: "--gateway <address>", help: "Gateway of a subnet", parse: splitCommas, list: true },
     { flags: "--ip-range <cidr>", help: "Range of a subnet to take addresses from", parse: splitCommas, list: true },
+    {
+      flags: "--aux-address <name=address>",
+      help: "Address of a subnet that no task gets",
+      parse: splitCommas,
+      list: true,
+    },
     { flags: "-o, --opt <key=value>", help: "Driver option", list: true },
     { flags: "--opts <key=value>", help: "As --opt", parse: splitCommas, list: true, hidden: true },
     { flags: "--label <key=value>", help: "Network label", list: true },
@@ -70,7 +79,7 @@ export const create: Command<CreateFlags> = {
   },
 };
 
-/** What the flags ask for. Throws UsageError when a gateway or range fits no subnet. */
+/** What the flags ask for. Throws UsageError when a gateway, range or auxiliary address fits no subnet. */
 export function networkSpec(argument: string | undefined, flags: CreateFlags): NetworkSpec {
   const name = flags.name ?? argument;
   if (name === undefined) throw new UsageError("network create needs a name: swarmctl network create NETWORK");
@@ -86,14 +95,15 @@ export function networkSpec(argument: string | undefined, flags: CreateFlags): N
     ingress: flags.ingress ?? false,
     ipv6Enabled: flags.ipv6 ?? false,
     ipam: IPAMOptions.create({
-      driver: Driver.create({ name: flags.ipamDriver ?? "default" }),
+      driver: Driver.create({ name: flags.ipamDriver ?? "default", options: parsePairs(flags.ipamOpt ?? []) }),
       configs: ipamConfigs(flags),
     }),
   });
 }
 
-/** One config per subnet, each with the gateway and range that lie within. */
-function ipamConfigs({ subnet = [], gateway = [], ipRange = [] }: CreateFlags): IPAMConfig[] {
+/** One config per subnet, each with the gateway, range and auxiliary addresses that lie within. */
+function ipamConfigs({ subnet = [], gateway = [], ipRange = [], auxAddress = [] }: CreateFlags): IPAMConfig[] {
+  const reserved = new Map(Object.entries(parsePairs(auxAddress)));
   const gateways = new Set(gateway);
   const ranges = new Set(ipRange);
   const configs = subnet.map((text) => {
@@ -107,7 +117,13 @@ function ipamConfigs({ subnet = [], gateway = [], ipRange = [] }: CreateFlags): 
       if (fitting !== undefined) values.delete(fitting);
       return fitting ?? "";
     };
+    const auxiliary = [...reserved].filter(([, value]) => {
+      const address = parseAddress(value);
+      return address !== undefined && cidrContains(cidr, address);
+    });
+    for (const [name] of auxiliary) reserved.delete(name);
     return IPAMConfig.create({
+      reserved: Object.fromEntries(auxiliary),
       family: cidr.bits === 32 ? IPAMConfig_AddressFamily.IPV4 : IPAMConfig_AddressFamily.IPV6,
       subnet: text,
       gateway: inside(gateways, parseAddress),
@@ -116,6 +132,9 @@ function ipamConfigs({ subnet = [], gateway = [], ipRange = [] }: CreateFlags): 
   });
   for (const left of gateways)
     throw new UsageError(`--gateway "${left}" lies in none of the subnets: add its --subnet`);
+  for (const [name, value] of reserved) {
+    throw new UsageError(`--aux-address "${name}=${value}" lies in none of the subnets: add its --subnet`);
+  }
   for (const left of ranges) throw new UsageError(`--ip-range "${left}" lies in none of the subnets: add its --subnet`);
   return configs;
 }

@@ -7,6 +7,7 @@ import { changeNode } from "./change.ts";
 interface UpdateFlags extends PatienceFlags {
   readonly availability?: NodeSpec_Availability;
   readonly role?: NodeRole;
+  readonly name?: string;
   readonly label?: readonly string[];
   readonly labelAdd?: readonly string[];
   readonly labelRm?: readonly string[];
@@ -24,6 +25,7 @@ export const update: Command<UpdateFlags> = {
   flags: [
     { flags: "--availability <word>", help: "active, pause or drain", parse: choose(availabilities) },
     { flags: "--role <role>", help: "worker or manager", parse: choose(roles) },
+    { flags: "--name <name>", help: "Name of the node's object; lists show the name of its host" },
     { flags: "--label <key=value>", help: "Set the node's labels", list: true },
     { flags: "--label-add <key=value>", help: "Add or change a label", list: true },
     { flags: "--label-rm <key>", help: "Remove a label", list: true },
@@ -39,6 +41,7 @@ export const update: Command<UpdateFlags> = {
         desiredRole: flags.role ?? spec.desiredRole,
         annotations: {
           ...spec.annotations,
+          name: flags.name ?? spec.annotations.name,
           labels: withPatience({ ...labels, ...parsePairs(flags.labelAdd ?? []) }, flags),
         },
       };

@@ -21,6 +21,7 @@ interface CreateFlags {
   readonly file?: string;
   readonly driver?: string;
   readonly label?: readonly string[];
+  readonly templateDriver?: string;
 }
 
 export const create: Command<CreateFlags> = {
@@ -29,6 +30,7 @@ export const create: Command<CreateFlags> = {
     { flags: "-f, --file <file>", help: "Read the secret from a file instead of standard input" },
     { flags: "-d, --driver <driver>", help: "Take the value from a secret driver" },
     { flags: "-l, --label <key=value>", help: "Secret label", list: true },
+    { flags: "--template-driver <driver>", help: "golang: the secret is a template, expanded for each task" },
   ],
   notes: "FILE may be - for standard input.",
   async run(context, [name, path], flags) {
@@ -37,6 +39,7 @@ export const create: Command<CreateFlags> = {
       ...(flags.driver === undefined
         ? { data: await readData(context, flags.file ?? path) }
         : { driver: Driver.create({ name: flags.driver }) }),
+      ...(flags.templateDriver !== undefined && { templating: Driver.create({ name: flags.templateDriver }) }),
     });
     const { client } = context;
     const secret = await createOnce(context, {

@@ -39,6 +39,7 @@ export function withContainerFlags(base: ContainerSpec, flags: ServiceFlags): Co
       init: flags.init === undefined ? base.init : BoolValue.create({ value: flags.init }),
       stopSignal: flags.stopSignal ?? base.stopSignal,
       stopGracePeriod: flags.stopGracePeriod ?? base.stopGracePeriod,
+      isolation: flags.isolation ?? base.isolation,
       oomScoreAdj: flags.oomScoreAdj ?? base.oomScoreAdj,
       pidsLimit: flags.limitPids ?? base.pidsLimit,
       mounts: mounts.length > 0 ? mounts.flat() : base.mounts,

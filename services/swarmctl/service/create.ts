@@ -12,6 +12,7 @@ import { createOnce } from "../client/certain.ts";
 import { sameMessage } from "../client/same-message.ts";
 import type { Command } from "../command.ts";
 import { UsageError } from "../usage-error.ts";
+import { configOf } from "./credential-spec.ts";
 import { type ServiceFlags, serviceFlags } from "./flags.ts";
 import { lookUp } from "./lookup.ts";
 import { newServiceSpec } from "./mode.ts";
@@ -38,7 +39,7 @@ export const create: Command<CreateFlags> = {
     const lookup = await lookUp(client, {
       networks: given.network ?? [],
       secrets: given.secret ?? [],
-      configs: given.config ?? [],
+      configs: [...(given.config ?? []), ...configOf(given.credentialSpec)],
     });
     const withAuth = await registryAuthFor(given);
     const spec = withAuth(withServiceFlags(newServiceSpec(given.mode), given, lookup));

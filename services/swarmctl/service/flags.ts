@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { ContainerSpec_Ulimit, Duration, GenericResource, Mount, NetworkAttachmentConfig } from "@starling/api";
 import {
+  ContainerSpec_Isolation,
   EndpointSpec_ResolutionMode,
   Mount_Type,
   type PortConfig,
@@ -28,6 +29,7 @@ import {
   splitCommas,
 } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
+import { type CredentialSpec, parseCredentialSpec } from "./credential-spec.ts";
 import { type RuntimeFlags, runtimeFlags } from "./runtime-flags.ts";
 
 /** What `service create` and `service update` share, parsed. Absent means: not given. */
@@ -69,6 +71,8 @@ export interface ServiceFlags extends RuntimeFlags {
   readonly capDrop?: readonly string[];
   readonly sysctl?: readonly string[];
   readonly ulimit?: readonly ContainerSpec_Ulimit[];
+  readonly isolation?: ContainerSpec_Isolation;
+  readonly credentialSpec?: CredentialSpec;
   readonly healthCmd?: string;
   readonly healthInterval?: Duration;
   readonly healthTimeout?: Duration;
@@ -138,6 +142,11 @@ const restartConditions = {
   "on-failure": RestartPolicy_RestartCondition.ON_FAILURE,
   failure: RestartPolicy_RestartCondition.ON_FAILURE,
   any: RestartPolicy_RestartCondition.ANY,
+};
+const isolations = {
+  default: ContainerSpec_Isolation.ISOLATION_DEFAULT,
+  process: ContainerSpec_Isolation.ISOLATION_PROCESS,
+  hyperv: ContainerSpec_Isolation.ISOLATION_HYPERV,
 };
 const resolutionModes = { vip: EndpointSpec_ResolutionMode.VIP, dnsrr: EndpointSpec_ResolutionMode.DNSRR };
 const parseGeneric = (text: string) => parseGenericResources(text.split(","));
@@ -235,6 +244,16 @@ export const serviceFlags: readonly FlagDefinition[] = [
   { flags: "--cap-drop <capability>", help: "Drop a capability", list: true },
   { flags: "--sysctl <name=value>", help: "Kernel parameter of the container", list: true },
   { flags: "--ulimit <name=soft[:hard]>", help: "Resource limit", parse: parseUlimit, list: true },
+  {
+    flags: "--isolation <mode>",
+    help: "default, process or hyperv (the latter two: Windows nodes)",
+    parse: choose(isolations),
+  },
+  {
+    flags: "--credential-spec <source>",
+    help: "Of Windows nodes: config://NAME, file://FILE or registry://KEY",
+    parse: parseCredentialSpec,
+  },
   { flags: "--health-cmd <command>", help: "Command that checks health" },
   { flags: "--health-interval <duration>", help: "Time between checks", parse: parseDuration },
   { flags: "--health-timeout <duration>", help: "Longest run of a check", parse: parseDuration },

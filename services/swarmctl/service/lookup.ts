@@ -23,8 +23,8 @@ export async function lookUp(
   client: GrpcClient,
   wanted: {
     readonly networks: readonly NetworkAttachmentConfig[];
-    readonly secrets: readonly FileReference[];
-    readonly configs: readonly FileReference[];
+    readonly secrets: readonly Pick<FileReference, "source">[];
+    readonly configs: readonly Pick<FileReference, "source">[];
   },
 ): Promise<Lookup> {
   const all = async <T>(names: readonly string[], find: (name: string) => Promise<T>) =>

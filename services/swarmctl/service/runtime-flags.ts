@@ -43,6 +43,7 @@ export interface RuntimeFlags {
 /** One `--security-opt`; the seccomp profile's text has been read. */
 export type SecurityOption =
   | { readonly t: "label"; readonly name: string; readonly value: string }
+  | { readonly t: "no-new-privileges"; readonly on: boolean }
   | { readonly t: "seccomp"; readonly profile: Uint8Array | "unconfined" | "default" }
   | { readonly t: "apparmor"; readonly profile: string }
   | { readonly t: "selinux"; readonly part: "user" | "role" | "type" | "level" | "disable"; readonly value: string };
@@ -113,6 +114,10 @@ function withSecurity(
   setLabel: (name: string, value: string) => void,
 ): Privileges {
   switch (option.t) {
+    case "no-new-privileges":
+      // The field says yes to nodes of any make; only the label can say no to ours, where yes is the default.
+      setLabel("no-new-privileges", option.on ? "" : "false");
+      return { ...base, noNewPrivileges: option.on };
     case "seccomp": {
       const { CUSTOM, DEFAULT, UNCONFINED } = Privileges_SeccompOpts_SeccompMode;
       const { profile } = option;
@@ -142,7 +147,7 @@ export function parseSecurityOption(text: string, read: (path: string) => Uint8A
   switch (name) {
     case "no-new-privileges":
       if (value === undefined || value === "true" || value === "false") {
-        return { t: "label", name, value: value ?? "true" };
+        return { t: "no-new-privileges", on: value !== "false" };
       }
       break;
     case "systempaths":

@@ -27,6 +27,7 @@ import {
 import { parseDuration, parsePairs } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
 import { withContainerFlags } from "./container-spec.ts";
+import { withCredentialSpec } from "./credential-spec.ts";
 import type { ServiceFlags } from "./flags.ts";
 import type { Lookup } from "./lookup.ts";
 
@@ -84,21 +85,27 @@ function withTaskFlags(base: TaskSpec, flags: ServiceFlags, lookup: Lookup): Tas
   const { container } = base;
   return {
     ...base,
-    container: container && {
-      ...withNetworkMode(withContainerFlags(container, flags), networkModeOf(flags)),
-      ...(flags.secret && {
-        secrets: flags.secret.map(({ source, file }) => {
-          const { id, name } = lookup.secrets.get(source)!;
-          return SecretReference.create({ secretId: id, secretName: name, file });
-        }),
-      }),
-      ...(flags.config && {
-        configs: flags.config.map(({ source, file }) => {
-          const { id, name } = lookup.configs.get(source)!;
-          return ConfigReference.create({ configId: id, configName: name, file });
-        }),
-      }),
-    },
+    container:
+      container &&
+      withCredentialSpec(
+        {
+          ...withNetworkMode(withContainerFlags(container, flags), networkModeOf(flags)),
+          ...(flags.secret && {
+            secrets: flags.secret.map(({ source, file }) => {
+              const { id, name } = lookup.secrets.get(source)!;
+              return SecretReference.create({ secretId: id, secretName: name, file });
+            }),
+          }),
+          ...(flags.config && {
+            configs: flags.config.map(({ source, file }) => {
+              const { id, name } = lookup.configs.get(source)!;
+              return ConfigReference.create({ configId: id, configName: name, file });
+            }),
+          }),
+        },
+        flags.credentialSpec,
+        lookup.configs,
+      ),
     resources: withResourceFlags(base.resources, flags),
     restart: withRestartFlags(base.restart, flags),
     placement: withPlacementFlags(base.placement, flags),

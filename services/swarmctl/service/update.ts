@@ -3,6 +3,7 @@ import type { Command } from "../command.ts";
 import { UsageError } from "../usage-error.ts";
 import { changeService } from "./change.ts";
 import { withEnvFiles } from "./create.ts";
+import { configOf } from "./credential-spec.ts";
 import { withEdits } from "./edit.ts";
 import { type EditFlags, editFlags } from "./edit-flags.ts";
 import { type ServiceFlags, serviceFlags } from "./flags.ts";
@@ -40,7 +41,12 @@ export const update: Command<UpdateFlags> = {
         ...(given.networkRm ?? []).map((target) => ({ target, aliases: [], addresses: [], driverAttachmentOpts: {} })),
       ],
       secrets: [...(given.secret ?? []), ...(given.secretAdd ?? []), ...(given.addSecret ?? [])],
-      configs: [...(given.config ?? []), ...(given.configAdd ?? []), ...(given.addConfig ?? [])],
+      configs: [
+        ...(given.config ?? []),
+        ...configOf(given.credentialSpec),
+        ...(given.configAdd ?? []),
+        ...(given.addConfig ?? []),
+      ],
     });
     const withAuth = await registryAuthFor(given);
     const rollback = given.rollback ? UpdateServiceRequest_Rollback.PREVIOUS : undefined;
