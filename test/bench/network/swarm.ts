@@ -1,0 +1,165 @@
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { type Host, type Programs, repositoryRoot, Swarm, startLoad, TestCluster, until } from "../../cluster/index.ts";
+import { startRegistry } from "../../images/index.ts";
+import { type BenchRow, rowOf } from "../types.ts";
+
+const loadMs = 2_000;
+const changesPerRun = 6;
+const port = 8081;
+
+/** What a virtual IP costs a connection, and how fast a change is in the kernels of five hosts. */
+export async function measureSwarm(runs: number, programs: Programs): Promise<readonly BenchRow[]> {
+  await using cluster = await TestCluster.create({
+    name: `bench-network-${process.pid}`,
+    hosts: ["reg", "m1", "w1", "w2", "w3", "w4"],
+  });
+  const { images } = await startRegistry(cluster.host("reg"));
+  const swarm = new Swarm(cluster, programs);
+  await swarm.start();
+  await swarm.mustCtl(["network", "create", "front"]);
+  const create = (name: string, on: string, image: string, ...flags: string[]) =>
+    swarm.mustCtl([
+      "service",
+      "create",
+      "--name",
+      name,
+      "--network",
+      "front",
+      ...flags,
+      ...(on ? ["--constraint", `node.hostname==${on}`] : []),
+      image,
+    ]);
+  await create("web", "w1", images.web1.reference);
+  await create("client", "w2", images.tools.reference);
+  const rows = await measureVirtualIp(swarm, runs);
+  await create("moving", "", images.web1.reference, "-p", `${port}:80`, "--replicas", "4", "--stop-signal", "SIGKILL");
+  return [...rows, await measureChanges(swarm, runs * changesPerRun)];
+}
+
+async function measureVirtualIp(swarm: Swarm, pairs: number): Promise<readonly BenchRow[]> {
+  const client = await taskOf(swarm, "client");
+  const server = await taskOf(swarm, "web");
+  const { endpoint } = await swarm.json<{ endpoint: { virtualIps: readonly { addr: string }[] } }>([
+    "service",
+    "inspect",
+    "web",
+  ]);
+  const urls = {
+    virtual: `http://${endpoint.virtualIps[0]!.addr.split("/")[0]}/`,
+    straight: `http://${server.networks[0]!.addresses[0]!.split("/")[0]}/`,
+  };
+  const host = swarm.cluster.host("w2");
+  const rates = { virtual: [] as number[], straight: [] as number[] };
+  for (let pair = 0; pair < pairs; pair++) {
+    const ways = ["virtual", "straight"] as const;
+    for (const way of pair % 2 === 0 ? ways : ways.toReversed()) {
+      const load = await startLoad(host, urls[way], { connections: 16, inTask: client.status.container.pid });
+      await new Promise((resolve) => setTimeout(resolve, loadMs));
+      const { perSecond, errors } = await load.finish();
+      if (errors !== "") throw new Error(`load by ${urls[way]}: ${errors}`);
+      rates[way].push(perSecond);
+    }
+  }
+  const name = { bench: "network", better: "higher", unit: "connections/s" } as const;
+  const straight = rowOf({ ...name, case: "straight" }, rates.straight);
+  const virtual = rowOf({ ...name, case: "to a task of another host by the virtual IP" }, rates.virtual);
+  const ratio = { ...name, case: "connections/s: by the virtual IP to straight", unit: "ratio", target: 0.9 };
+  return [
+    { ...virtual, other: { name: "straight", value: straight.value } },
+    rowOf(ratio, [virtual.value / straight.value]),
+  ];
+}
+
+interface InspectedTask {
+  readonly status: { readonly container: { readonly pid: number } };
+  readonly networks: readonly { readonly addresses: readonly string[] }[];
+}
+
+async function taskOf(swarm: Swarm, service: string): Promise<InspectedTask> {
+  type Row = { readonly id: string; readonly currentState: string };
+  const row = await until(`${service} runs`, async () =>
+    (await swarm.json<readonly Row[]>(["service", "ps", service])).find(
+      ({ currentState }) => currentState === "RUNNING",
+    ),
+  );
+  return await swarm.json<InspectedTask>(["task", "inspect", row!.id]);
+}
+
+/**
+ * From the commit that lets a task begin or cease to serve, seen by a watch of the manager, to the last of five hosts whose
+ * kernel tells of the published port's new rule.
+ */
+async function measureChanges(swarm: Swarm, changes: number): Promise<BenchRow> {
+  const hosts = swarm.members();
+  const manager = swarm.cluster.host("m1");
+  const commits = await linesOf(manager, [
+    join(repositoryRoot, "node_modules/.bin/node"),
+    join(import.meta.dirname, "serving.ts"),
+  ]);
+  const kernels = await Promise.all(hosts.map((host) => linesOf(host, ["stdbuf", "-oL", "nft", "monitor", "rules"])));
+  try {
+    await until("the watch has begun", async () => commits.seen.length > 0);
+    const times: number[] = [];
+    for (let change = 0; change < changes; change++) {
+      for (const { seen } of [commits, ...kernels]) seen.length = 0;
+      await swarm.mustCtl(["service", "scale", "--detach", `moving=${change % 2 === 0 ? 3 : 4}`]);
+      const ruleOf = ({ seen }: Lines) =>
+        seen.find(({ text }) => text.includes(`add rule inet starling port_tcp_${port} `));
+      await until("all kernels have the change", async () => commits.seen.length > 0 && kernels.every(ruleOf), {
+        timeoutMs: 20_000,
+        periodMs: 20,
+      });
+      const { at } = JSON.parse(commits.seen[0]!.text) as { at: number };
+      times.push(Math.max(...kernels.map((kernel) => ruleOf(kernel)!.at)) - at);
+      await until("the tasks are at rest", async () => {
+        const rows = await swarm.json<readonly { desiredState: string; currentState: string }[]>([
+          "service",
+          "ps",
+          "moving",
+        ]);
+        const wanted = rows.filter(({ desiredState }) => desiredState === "RUNNING");
+        return (
+          wanted.length === (change % 2 === 0 ? 3 : 4) && wanted.every(({ currentState }) => currentState === "RUNNING")
+        );
+      });
+    }
+    const sorted = times.toSorted((a, b) => a - b);
+    const p99 = sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * 0.99) - 1)]!;
+    const row = rowOf(
+      {
+        bench: "network",
+        case: "a task's change in the kernels of five hosts after its commit, p99",
+        unit: "ms",
+        better: "lower",
+        target: 200,
+      },
+      times,
+    );
+    return { ...row, value: p99 };
+  } finally {
+    for (const { stop } of [commits, ...kernels]) await stop();
+  }
+}
+
+interface Lines {
+  readonly seen: { readonly text: string; readonly at: number }[];
+  stop(): Promise<void>;
+}
+
+/** What a program in a host prints, with the moment in epoch milliseconds at which it came. */
+async function linesOf(host: Host, command: readonly string[]): Promise<Lines> {
+  const { child, exited, kill } = await host.spawn(command);
+  const seen: Lines["seen"] = [];
+  createInterface({ input: child.stdout! }).on("line", (text) => {
+    seen.push({ text, at: performance.timeOrigin + performance.now() });
+  });
+  child.stderr?.resume();
+  return {
+    seen,
+    async stop() {
+      kill("SIGKILL");
+      await exited;
+    },
+  };
+}
