@@ -2,12 +2,23 @@
 
 /** `"10.0.0.1"` → 4 bytes. Throws a RangeError that names the text when it is no IPv4 address. */
 export function ipv4Bytes(address: string): Uint8Array {
-  const parts = address.split(".");
-  const bytes = Uint8Array.from(parts, (part) =>
-    /^\d{1,3}$/.test(part) && Number(part) < 256 ? Number(part) : Number.NaN,
-  );
-  const valid = parts.length === 4 && parts.every((part) => /^\d{1,3}$/.test(part) && Number(part) < 256);
-  if (!valid) throw new RangeError(`"${address}" is not an IPv4 address`);
+  const bytes = new Uint8Array(4);
+  let part = 0;
+  let value = 0;
+  let digits = 0;
+  for (let i = 0; i <= address.length; i++) {
+    const digit = address.charCodeAt(i) - 48;
+    if (digit >= 0 && digit <= 9 && digits < 3) {
+      value = value * 10 + digit;
+      digits++;
+      continue;
+    }
+    const ends = i === address.length ? part === 3 : address[i] === "." && part < 3;
+    if (!ends || digits === 0 || value > 255) throw new RangeError(`"${address}" is not an IPv4 address`);
+    bytes[part++] = value;
+    value = 0;
+    digits = 0;
+  }
   return bytes;
 }
 

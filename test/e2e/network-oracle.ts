@@ -35,6 +35,8 @@ interface Place {
   readonly networkName: string;
   readonly ingress: boolean;
   readonly address: string;
+  /** Undefined on networks without IPv6. */
+  readonly address6: string | undefined;
   readonly serving: boolean;
 }
 
@@ -64,9 +66,12 @@ const macOf = (address: string): string =>
  */
 export class NetworkOracle {
   readonly #swarm: Swarm;
+  readonly #underlay: ReadonlyMap<string, string>;
 
-  constructor(swarm: Swarm) {
+  /** `underlay` has the data-path addresses, by hostname, of hosts where they are not the host's address. */
+  constructor(swarm: Swarm, underlay: ReadonlyMap<string, string> = new Map()) {
     this.#swarm = swarm;
+    this.#underlay = underlay;
   }
 
   /** Resolves when every host agrees with the store, with the time that it took, in milliseconds. */
@@ -94,7 +99,9 @@ export class NetworkOracle {
       this.#swarm.nodes(),
     ]);
     const places = tasks.flatMap(placesOf);
-    const underlay = new Map(nodes.map((node) => [node.id, this.#swarm.cluster.host(node.hostname).address]));
+    const underlay = new Map(
+      nodes.map(({ id, hostname }) => [id, this.#underlay.get(hostname) ?? this.#swarm.cluster.host(hostname).address]),
+    );
     const found = await Promise.all(
       nodes
         .filter(({ hostname }) => this.#swarm.cluster.host(hostname).up)
@@ -123,6 +130,7 @@ function placesOf(task: StoredTask): readonly Place[] {
     networkName: network.spec.annotations.name,
     ingress: network.spec.ingress === true,
     address: addresses[0]!.split("/")[0]!,
+    address6: addresses[1]?.split("/")[0],
     serving,
   }));
 }
@@ -144,7 +152,7 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
   };
   const [fdb, neighbours, routes, rules] = await Promise.all([
     host.mustExec(["bridge", "-j", "fdb", "show"]),
-    host.mustExec(["ip", "-j", "-4", "neigh", "show", "nud", "permanent"]),
+    host.mustExec(["ip", "-j", "neigh", "show", "nud", "permanent"]),
     host.mustExec(["ip", "-j", "-4", "route", "show", "proto", "83"]),
     host.mustExec(["nft", "-j", "list", "table", "inet", "starling"]),
   ]);
@@ -165,7 +173,9 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
   );
   expectSame(
     "neighbours",
-    there.map((p) => `${devices.get(p.networkId)} ${p.address} ${macOf(p.address)}`),
+    there.flatMap((p) =>
+      [p.address, p.address6 ?? []].flat().map((a) => `${devices.get(p.networkId)} ${a} ${macOf(p.address)}`),
+    ),
     (JSON.parse(neighbours) as Neighbour[])
       .filter((e) => e.dev.startsWith("sx-"))
       .map((e) => `${e.dev} ${e.dst} ${e.lladdr}`),
@@ -218,23 +228,27 @@ async function taskFaults(host: Host, task: StoredTask, { places, services }: St
   const names = seen.map(({ service, networkId }) => nameOf(service, networkId));
   const enter = ["nsenter", `--net=/proc/${pid}/ns/net`];
   const [rules, answers] = await Promise.all([
-    host.exec([...enter, "nft", "-j", "list", "table", "ip", "starling"]),
+    host.exec([...enter, "nft", "-j", "list", "ruleset"]),
     host.exec([...enter, process.execPath, "-e", resolveScript, ...names]),
   ]);
   // It ended meanwhile: the next look shows whether the store knows.
   if (rules.code !== 0 || answers.code !== 0)
     return [`${host.name}: task ${task.id} has no network that could be looked at`];
-  const chains = chainTargets(rules.stdout);
+  const backends = backendsOf(rules.stdout);
   const resolved = JSON.parse(answers.stdout) as Readonly<Record<string, readonly string[]>>;
   return seen.flatMap(({ service, networkId, virtualIp }) => {
     const serving = places.filter((p) => p.networkId === networkId && p.task.serviceId === service.id && p.serving);
+    const six = virtualIp.includes(":");
     const should = serving
-      .map(({ address }) => address)
+      .map(({ address, address6 }) => (six ? address6 : address))
       .sort()
       .join(" ");
-    const balanced = [...(chains.get(`vip_${virtualIp.replaceAll(".", "_")}`) ?? [])].sort().join(" ");
+    const balanced = [...(backends.get(virtualIp) ?? [])].sort().join(" ");
     const name = nameOf(service, networkId);
-    const named = [...(resolved[name] ?? [])].sort().join(" ");
+    const named = (resolved[name] ?? [])
+      .filter((address) => address.includes(":") === six)
+      .sort()
+      .join(" ");
     const where = `${host.name}: in task ${task.id}`;
     return [
       ...(balanced === should ? [] : [`${where}: ${virtualIp} should lead to [${should}], leads to [${balanced}]`]),
@@ -247,8 +261,31 @@ const resolveScript = `
   const resolver = new (require("node:dns").promises.Resolver)({ timeout: 5000, tries: 1 });
   resolver.setServers(["127.0.0.11"]);
   const names = process.argv.slice(1);
-  Promise.all(names.map(async (name) => [name, await resolver.resolve4(name).catch(() => [])]))
+  const all = async (name) => (await Promise.all([resolver.resolve4(name), resolver.resolve6(name)].map((found) => found.catch(() => [])))).flat();
+  Promise.all(names.map(async (name) => [name, await all(name)]))
     .then((all) => console.log(JSON.stringify(Object.fromEntries(all))));`;
+
+/** Where a task's tables send connections to each virtual IP: the elements that the chain of its count looks up. */
+function backendsOf(listing: string): ReadonlyMap<string, readonly string[]> {
+  type Element = readonly [string | { readonly concat: readonly [string, number] }, unknown];
+  const { nftables } = JSON.parse(listing) as {
+    nftables: readonly { readonly map?: { readonly name: string; readonly elem?: readonly Element[] } }[];
+  };
+  const elements = (map: string) => nftables.flatMap((item) => (item.map?.name === map ? (item.map.elem ?? []) : []));
+  const found = new Map<string, string[]>();
+  const drawn = new Map(
+    elements("virtual").map(([virtualIp, verdict]) => [
+      String(virtualIp),
+      Number((verdict as { goto: { target: string } }).goto.target.replace("spread_", "")),
+    ]),
+  );
+  for (const [key, address] of elements("backends")) {
+    const [virtualIp, position] = (key as { concat: [string, number] }).concat;
+    if (position < (drawn.get(virtualIp) ?? 0))
+      found.set(virtualIp, [...(found.get(virtualIp) ?? []), String(address)]);
+  }
+  return found;
+}
 
 /** IPv4 addresses that a chain's rules send to, by chain. */
 function chainTargets(listing: string): ReadonlyMap<string, readonly string[]> {

@@ -34,13 +34,18 @@ export class Stage {
     this.#images = images;
   }
 
-  /** Hosts `m…` and `w…` become nodes; others stay bare. `reg` is added. */
-  static async open(name: string, hosts: readonly string[], programs: Programs = "sources"): Promise<Stage> {
+  /** Hosts `m…` and `w…` become nodes (`begin` may do it otherwise); others stay bare. `reg` is added. */
+  static async open(
+    name: string,
+    hosts: readonly string[],
+    programs: Programs = "sources",
+    begin = (swarm: Swarm): Promise<void> => swarm.start(),
+  ): Promise<Stage> {
     const cluster = await TestCluster.create({ name: `e2e-${name}-${process.pid}`, hosts: ["reg", ...hosts] });
     try {
       const { images } = await startRegistry(cluster.host("reg"));
       const stage = new Stage(cluster, images, programs);
-      await stage.swarm.start();
+      await begin(stage.swarm);
       return stage;
     } catch (error) {
       await cluster.destroy();

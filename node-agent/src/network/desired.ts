@@ -67,6 +67,30 @@ export const isV6 = (address: string): boolean => address.includes(":");
 
 export const vxlanPortOf = (node: NetworkStateNode | undefined): number => node?.vxlanPort || defaultVxlanPort;
 
+interface EndpointKeys {
+  readonly mac: string;
+  readonly neighbour: string;
+  readonly neighbour6: string;
+  readonly forwarding: string;
+}
+
+/** Made once for each endpoint: there are many, and few of them change. */
+const endpointKeys = new WeakMap<NetworkStateEndpoint, EndpointKeys>();
+
+function keysOf(endpoint: NetworkStateEndpoint, device: string): EndpointKeys {
+  const known = endpointKeys.get(endpoint);
+  if (known !== undefined) return known;
+  const mac = macOf(endpoint.address);
+  const made = {
+    mac,
+    neighbour: pair(device, endpoint.address),
+    neighbour6: pair(device, endpoint.address6),
+    forwarding: pair(device, mac),
+  };
+  endpointKeys.set(endpoint, made);
+  return made;
+}
+
 /** Devices, routes, neighbours and forwarding entries that this host needs. Pure. */
 export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
   const links = new Map<string, HostLink>();
@@ -90,14 +114,15 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
     const ipv6 = network.subnets.some(isV6);
     links.set(vxlanOf(networkId), { kind: "vxlan", mtu, master: bridgeOf(networkId), vxlan, ipv6 });
   }
+  const devices = new Map([...used].map((id) => [id, vxlanOf(id)] as const).filter(([, device]) => links.has(device)));
   for (const endpoint of view.endpoints.values()) {
-    const device = vxlanOf(endpoint.networkId);
+    const device = devices.get(endpoint.networkId);
     const host = view.nodes.get(endpoint.nodeId)?.underlayAddress;
-    if (!links.has(device) || endpoint.nodeId === nodeId || !host) continue;
-    neighbours.set(pair(device, endpoint.address), macOf(endpoint.address));
-    if (endpoint.address6 !== "" && links.get(device)?.ipv6)
-      neighbours.set(pair(device, endpoint.address6), macOf(endpoint.address));
-    forwarding.set(pair(device, macOf(endpoint.address)), host);
+    if (device === undefined || endpoint.nodeId === nodeId || !host) continue;
+    const keys = keysOf(endpoint, device);
+    neighbours.set(keys.neighbour, keys.mac);
+    if (endpoint.address6 !== "" && links.get(device)?.ipv6) neighbours.set(keys.neighbour6, keys.mac);
+    forwarding.set(keys.forwarding, host);
   }
   for (const task of inputs.tasks) {
     task.overlays.forEach((overlay, position) => {
@@ -229,12 +254,21 @@ export const addressesOf = ({ address, address6 }: Pick<NetworkStateEndpoint, "a
 /** What lies on the networks of `task`. Pure. */
 export function reachable(inputs: NodeInputs, task: LocalTask): Reachable {
   const on = new Set(task.overlays.map((overlay) => overlay.networkId));
+  const key = [...on].sort().join();
+  const known = reachables.get(inputs) ?? new Map<string, Reachable>();
+  reachables.set(inputs, known);
+  const found = known.get(key);
+  if (found !== undefined) return found;
   const dead = inputs.dead.filter(({ networkId }) => on.has(networkId)).flatMap(addressesOf);
-  return { services: virtualServices(inputs, task), dead };
+  const made = { services: virtualServices(inputs, on), dead };
+  known.set(key, made);
+  return made;
 }
 
-function virtualServices(inputs: NodeInputs, task: LocalTask): readonly VirtualService[] {
-  const on = new Set(task.overlays.map((overlay) => overlay.networkId));
+/** By inputs and networks: tasks on the same ones reach the same. */
+const reachables = new WeakMap<NodeInputs, Map<string, Reachable>>();
+
+function virtualServices(inputs: NodeInputs, on: ReadonlySet<string>): readonly VirtualService[] {
   const backends = backendsByService(inputs.view, inputs.leaving);
   const services: VirtualService[] = [];
   for (const service of inputs.view.services.values()) {

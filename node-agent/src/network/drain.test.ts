@@ -110,15 +110,30 @@ describe("tracked connections to forget", () => {
   };
 
   it("of the host are datagrams to all but serving tasks and nodes", () => {
-    expect(hostFlush(inputs)).toMatchObject([{ live: ["10.255.0.2", "10.255.0.5"], protocols: [17] }]);
+    expect(hostFlush(inputs, "all")).toMatchObject([{ live: ["10.255.0.2", "10.255.0.5"], protocols: [17] }]);
   });
 
+  const overlays = [{ networkId: "net", address: "10.0.1.5", address6: "" }];
+  const task = { taskId: "t1", serviceId: "", overlays, routed: undefined, inMesh: false, hostPorts: [] };
+
   it("of a task are datagrams to those that don't serve, connections to those that are gone", () => {
-    const task = { taskId: "t1", serviceId: "", overlays: [{ networkId: "net", address: "10.0.1.5", address6: "" }] };
-    expect(taskFlush(inputs, { ...task, routed: undefined, inMesh: false, hostPorts: [] })).toEqual([
+    expect(taskFlush(inputs, task, "all")).toEqual([
       { type: "conntrack", subnets: ["10.0.1.0/24"], live: ["10.0.1.5"], protocols: [17] },
       { type: "conntrack", subnets: ["10.0.1.0/24"], live: ["10.0.1.5", "10.0.1.6"], protocols: [6] },
     ]);
+  });
+
+  it("are only those of the endpoints that changed, where these are known, unless another has the address by now", () => {
+    const dual = { ...endpoint("t8", "net", "10.0.1.8", true), address6: "fd01::8" };
+    const due = [endpoints[1]!, dual, endpoint("t9", "net", "10.0.1.5", true), endpoints[3]!];
+    expect(taskFlush(inputs, task, due)).toEqual([
+      { type: "conntrack", subnets: ["10.0.1.6/32", "10.0.1.8/32", "fd01::8/128"], live: [], protocols: [17] },
+      { type: "conntrack", subnets: ["10.0.1.8/32", "fd01::8/128"], live: [], protocols: [6] },
+    ]);
+    expect(hostFlush(inputs, due)).toEqual([
+      { type: "conntrack", subnets: ["10.255.0.6/32"], live: [], protocols: [17] },
+    ]);
+    expect([hostFlush(inputs, []), taskFlush(inputs, task, [])]).toEqual([[], []]);
   });
 });
 

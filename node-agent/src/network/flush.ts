@@ -1,4 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
+import type { NetworkStateEndpoint } from "@starling/api";
 import type { ConntrackStep } from "@starling/native/net";
 import { addressesOf, isV6, type LocalTask, type NodeInputs } from "./desired.ts";
 import { localPool } from "./names.ts";
@@ -8,12 +9,46 @@ const tcp = 6;
 const udp = 17;
 
 /**
+ * Whose tracked connections are to be looked at: those of endpoints that stopped serving, or went, since it was done last;
+ * or all, when that is not known.
+ */
+export type FlushDue = "all" | readonly NetworkStateEndpoint[];
+
+/** Both. */
+export const joinDue = (a: FlushDue, b: FlushDue): FlushDue => (a === "all" || b === "all" ? "all" : [...a, ...b]);
+
+const step = (subnets: readonly string[], live: readonly string[], protocol: number): readonly ConntrackStep[] =>
+  subnets.length === 0 ? [] : [{ type: "conntrack", subnets, live, protocols: [protocol] }];
+
+const alone = (address: string): string => `${address}/${isV6(address) ? 128 : 32}`;
+
+/** Prefixes of those `due` on `networks` whose addresses none of `keep` has now. */
+function gone(
+  { view }: NodeInputs,
+  due: readonly NetworkStateEndpoint[],
+  networks: ReadonlySet<string>,
+  keep: (endpoint: NetworkStateEndpoint) => boolean,
+): readonly string[] {
+  const addresses = new Set(due.filter(({ networkId }) => networks.has(networkId)).flatMap(addressesOf));
+  if (addresses.size === 0) return [];
+  for (const endpoint of view.endpoints.values()) {
+    if (!networks.has(endpoint.networkId) || !keep(endpoint)) continue;
+    for (const address of addressesOf(endpoint)) addresses.delete(address);
+  }
+  return [...addresses].map(alone);
+}
+
+/**
  * Has datagrams that the host sends on to tasks which don't serve any more go to others. (TCP goes on while its task
  * lives; the host's rules reset it after.)
  */
-export function hostFlush(inputs: NodeInputs): readonly ConntrackStep[] {
+export function hostFlush(inputs: NodeInputs, due: FlushDue): readonly ConntrackStep[] {
   const { view, leaving, tasks, recovered } = inputs;
   const ingress = ingressOf(view);
+  if (due !== "all") {
+    const serves = ({ serving, taskId }: NetworkStateEndpoint) => serving && !leaving.has(taskId);
+    return ingress === undefined ? [] : step(gone(inputs, due, new Set([ingress.id]), serves), [], udp);
+  }
   const live = recovered.map(({ address }) => address);
   for (const task of tasks) if (task.routed !== undefined && !leaving.has(task.taskId)) live.push(task.routed);
   for (const node of view.nodes.values()) if (node.meshAddress !== "") live.push(node.meshAddress.split("/")[0]!);
@@ -21,31 +56,32 @@ export function hostFlush(inputs: NodeInputs): readonly ConntrackStep[] {
     if (endpoint.networkId === ingress?.id && endpoint.serving && !leaving.has(endpoint.taskId))
       live.push(endpoint.address);
   }
-  return [
-    {
-      type: "conntrack",
-      subnets: [localPool, ...(ingress?.subnets ?? []).filter((subnet) => !isV6(subnet))],
-      live,
-      protocols: [udp],
-    },
-  ];
+  const subnets = (ingress?.subnets ?? []).filter((subnet) => !isV6(subnet));
+  return step([localPool, ...subnets], live, udp);
 }
 
 /** In the task's namespace: datagrams go to tasks that serve, TCP connections to tasks that are gone end. */
-export function taskFlush(inputs: NodeInputs, task: LocalTask): readonly ConntrackStep[] {
+export function taskFlush(inputs: NodeInputs, task: LocalTask, due: FlushDue): readonly ConntrackStep[] {
   const { view, leaving } = inputs;
   const on = new Set(task.overlays.map((overlay) => overlay.networkId));
+  const serves = ({ serving, taskId }: NetworkStateEndpoint) => serving && !leaving.has(taskId);
+  if (due !== "all") {
+    return [
+      ...step(gone(inputs, due, on, serves), [], udp),
+      ...step(
+        gone(inputs, due, on, () => true),
+        [],
+        tcp,
+      ),
+    ];
+  }
   const subnets = [...on].flatMap((id) => view.networks.get(id)?.subnets ?? []);
-  if (subnets.length === 0) return [];
   const there: string[] = [];
   const serving: string[] = [];
   for (const endpoint of view.endpoints.values()) {
     if (!on.has(endpoint.networkId)) continue;
     there.push(...addressesOf(endpoint));
-    if (endpoint.serving && !leaving.has(endpoint.taskId)) serving.push(...addressesOf(endpoint));
+    if (serves(endpoint)) serving.push(...addressesOf(endpoint));
   }
-  return [
-    { type: "conntrack", subnets, live: serving, protocols: [udp] },
-    { type: "conntrack", subnets, live: there, protocols: [tcp] },
-  ];
+  return [...step(subnets, serving, udp), ...step(subnets, there, tcp)];
 }

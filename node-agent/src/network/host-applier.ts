@@ -118,7 +118,7 @@ export class HostApplier {
     await converse(entryRequests(plan, observed.indexes), this.#netns);
     if (linksChange) this.forget();
     if (generation !== this.#generation) return;
-    const network = { ...desired, links: observed.network.links, ...keptEntries(observed.network, desired) };
+    const network = { ...desired, ...keptEntries(observed.network, desired), links: observed.network.links };
     this.#observed = { ...observed, network };
   }
 
@@ -143,6 +143,8 @@ function keptEntries(
   observed: HostNetwork,
   desired: HostNetwork,
 ): Pick<HostNetwork, "routes" | "neighbours" | "forwarding"> {
+  const spoken = [...observed.links].every(([name, link]) => link.kind !== "veth" || desired.links.has(name));
+  if (spoken) return desired;
   const unspoken = (device: string | undefined) =>
     device !== undefined && observed.links.get(device)?.kind === "veth" && !desired.links.has(device);
   const byDevice = ([key]: readonly [string, string]) => unspoken(key.split("|")[0]);

@@ -24,9 +24,12 @@ export const isOurs = (name: string): boolean =>
   isBridgePort(name) ||
   [routedPrefix, bridgePrefix, vxlanPrefix].some((prefix) => name.startsWith(prefix));
 
+const twoDigits = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 /** MAC of whoever has `address` on an overlay or the mesh: 02:42 and the address. */
 export function macOf(address: string): string {
-  return `02:42:${Array.from(ipv4Bytes(address), (byte) => byte.toString(16).padStart(2, "0")).join(":")}`;
+  const [a, b, c, d] = ipv4Bytes(address);
+  return `02:42:${twoDigits[a!]}:${twoDigits[b!]}:${twoDigits[c!]}:${twoDigits[d!]}`;
 }
 
 /** Host's end of every routed interface: the same for all, as each is the only neighbour of its task. */

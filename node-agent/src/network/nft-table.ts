@@ -3,7 +3,7 @@
 /** A set, or (with `value`) a map. Elements are texts as nft prints them; of a set, the values are empty. */
 export interface NftSet {
   readonly name: string;
-  /** `ipv4_addr . inet_proto`. */
+  /** `ipv4_addr . inet_proto`; or the expressions that have the types, as in `typeof ip daddr . numgen random mod 8`. */
   readonly type: string;
   readonly value?: string;
   readonly elements: ReadonlyMap<string, string>;
@@ -63,7 +63,22 @@ function shape(table: NftTable): string {
 const equal = (a: readonly string[], b: readonly string[]): boolean =>
   a.length === b.length && a.every((rule, position) => rule === b[position]);
 
-function planElements(table: string, previous: NftSet, next: NftSet): string[] {
+/** The last comparison with each set: many tables may share both sets. */
+const compared = new WeakMap<
+  NftSet,
+  { readonly next: NftSet; readonly table: string; readonly lines: readonly string[] }
+>();
+
+function planElements(table: string, previous: NftSet, next: NftSet): readonly string[] {
+  if (previous === next) return [];
+  const known = compared.get(previous);
+  if (known?.next === next && known.table === table) return known.lines;
+  const lines = compareElements(table, previous, next);
+  compared.set(previous, { next, table, lines });
+  return lines;
+}
+
+function compareElements(table: string, previous: NftSet, next: NftSet): readonly string[] {
   const gone = [...previous.elements].filter(([key, value]) => next.elements.get(key) !== value);
   const come = [...next.elements].filter(([key, value]) => previous.elements.get(key) !== value);
   const lines: string[] = [];
@@ -74,14 +89,16 @@ function planElements(table: string, previous: NftSet, next: NftSet): string[] {
 
 const element = ([key, value]: readonly [string, string]): string => (value === "" ? key : `${key} : ${value}`);
 
+const typeOf = ({ type }: NftSet): string => (type.startsWith("typeof ") ? type : `type ${type}`);
+
 /** Replaces whatever the table holds. Chains stand before maps of verdicts need them, elements come last. */
 function renderTable(table: NftTable): string {
   const lines = [`add table ${table.name}`, `delete table ${table.name}`, `table ${table.name} {`];
   for (const set of table.sets) {
     lines.push(
       set.value === undefined
-        ? `  set ${set.name} { type ${set.type}; }`
-        : `  map ${set.name} { type ${set.type} : ${set.value}; }`,
+        ? `  set ${set.name} { ${typeOf(set)}; }`
+        : `  map ${set.name} { ${typeOf(set)} : ${set.value}; }`,
     );
   }
   const plainFirst = [...table.chains].sort((a, b) => Number(a.hook !== undefined) - Number(b.hook !== undefined));

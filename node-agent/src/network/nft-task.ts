@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import type { NftChain, NftTable } from "./nft-table.ts";
+import type { NftChain, NftSet, NftTable } from "./nft-table.ts";
 
 /** A service as a task reaches it. */
 export interface VirtualService {
@@ -24,33 +24,30 @@ export interface NameServerPorts {
 export const nameServerAddress = "127.0.0.11";
 
 /**
- * The tables of a task's network namespace; the one for IPv6 only where the task has IPv6 addresses (`ipv6`). Everything
- * of the other family is left out of each.
+ * The tables of a task's network namespace; the one for IPv6 only where the task has IPv6 addresses (`ipv6`). Sets are the
+ * same objects for the same `reachable`, so that tasks of the same networks share the work of making and comparing them.
  */
 export function taskTables(
-  { services, dead }: Reachable,
+  reachable: Reachable,
   nameServer: NameServerPorts | undefined,
   ipv6: boolean,
 ): readonly NftTable[] {
-  const isV6 = (address: string) => address.includes(":");
-  const of = (six: boolean): Reachable => ({
-    services: services.filter(({ virtualIp }) => isV6(virtualIp) === six),
-    dead: dead.filter((address) => isV6(address) === six),
-  });
-  const tables = [taskTable(4, of(false), nameServer)];
-  return ipv6 ? [...tables, taskTable(6, of(true), undefined)] : tables;
+  const tables = [taskTable(4, reachable, nameServer)];
+  return ipv6 ? [...tables, taskTable(6, reachable, undefined)] : tables;
 }
 
 /**
- * Table of one family: connections to a virtual IP go to one of the service's tasks, drawn anew for each
- * connection and any protocol (so that ping answers too); a service without tasks refuses at once; connections to tasks
- * that are gone (`dead`) are reset; port 53 of the name
- * server's address leads to its sockets, which stand on ports of their own lest the task wants 53 for itself.
+ * Table of one family: connections to a virtual IP go to one of the service's tasks, drawn anew for each connection and any
+ * protocol (so that ping answers too); a service without tasks refuses at once; connections to tasks that are gone
+ * (`dead`) are reset; port 53 of the name server's address leads to its sockets, which stand on ports of their own lest the
+ * task wants 53 for itself.
+ *
+ * All services with as many tasks share a chain, which draws a number and looks up the virtual IP and the number: a change
+ * of a task changes elements only, and costs the same whatever else there is.
  */
-function taskTable(family: 4 | 6, { services, dead }: Reachable, nameServer: NameServerPorts | undefined): NftTable {
-  const [ip, type] = family === 4 ? ["ip", "ipv4_addr"] : ["ip6", "ipv6_addr"];
-  const live = services.filter((service) => service.backends.length > 0);
-  const chains: NftChain[] = live.map((service) => ({ name: chainOf(service), rules: [spread(service.backends)] }));
+function taskTable(family: 4 | 6, reachable: Reachable, nameServer: NameServerPorts | undefined): NftTable {
+  const ip = family === 4 ? "ip" : "ip6";
+  const { sets, counts } = partsOf(family, reachable);
   const names =
     nameServer === undefined
       ? []
@@ -58,24 +55,15 @@ function taskTable(family: 4 | 6, { services, dead }: Reachable, nameServer: Nam
           `ip daddr ${nameServerAddress} udp dport 53 dnat to ${nameServerAddress}:${nameServer.udp}`,
           `ip daddr ${nameServerAddress} tcp dport 53 dnat to ${nameServerAddress}:${nameServer.tcp}`,
         ];
+  const spread = (count: number): NftChain => ({
+    name: chainOf(count),
+    rules: [`dnat to ${ip} daddr . numgen random mod ${count} map @backends`],
+  });
   return {
     name: `${ip} starling`,
-    sets: [
-      {
-        name: "virtual",
-        type,
-        value: "verdict",
-        elements: new Map(live.map((service) => [service.virtualIp, `goto ${chainOf(service)}`])),
-      },
-      {
-        name: "empty",
-        type,
-        elements: new Map(services.filter((s) => s.backends.length === 0).map((service) => [service.virtualIp, ""])),
-      },
-      { name: "dead", type, elements: new Map(dead.map((address) => [address, ""])) },
-    ],
+    sets,
     chains: [
-      ...chains,
+      ...counts.map(spread),
       {
         name: "nat_output",
         hook: "type nat hook output priority -100",
@@ -94,10 +82,56 @@ function taskTable(family: 4 | 6, { services, dead }: Reachable, nameServer: Nam
   };
 }
 
-const chainOf = (service: VirtualService): string => `vip_${service.virtualIp.replace(/[.:]/g, "_")}`;
+const chainOf = (count: number): string => `spread_${count}`;
 
-function spread(backends: readonly string[]): string {
-  if (backends.length === 1) return `dnat to ${backends[0]}`;
-  const choices = backends.map((address, position) => `${position} : ${address}`).join(", ");
-  return `dnat to numgen random mod ${backends.length} map { ${choices} }`;
+/** What a table has of `reachable`: sets, and how many tasks services have. */
+interface Parts {
+  readonly sets: readonly NftSet[];
+  readonly counts: readonly number[];
+}
+
+const parts = { 4: new WeakMap<Reachable, Parts>(), 6: new WeakMap<Reachable, Parts>() };
+
+function partsOf(family: 4 | 6, reachable: Reachable): Parts {
+  const known = parts[family].get(reachable);
+  if (known !== undefined) return known;
+  const made = makeParts(family, reachable);
+  parts[family].set(reachable, made);
+  return made;
+}
+
+function makeParts(family: 4 | 6, { services, dead }: Reachable): Parts {
+  const [ip, type] = family === 4 ? ["ip", "ipv4_addr"] : ["ip6", "ipv6_addr"];
+  const ofFamily = (address: string) => address.includes(":") === (family === 6);
+  const virtual = new Map<string, string>();
+  const backends = new Map<string, string>();
+  const empty = new Map<string, string>();
+  const counts = new Set<number>();
+  for (const service of services) {
+    const { virtualIp } = service;
+    if (!ofFamily(virtualIp)) continue;
+    if (service.backends.length === 0) {
+      empty.set(virtualIp, "");
+      continue;
+    }
+    counts.add(service.backends.length);
+    virtual.set(virtualIp, `goto ${chainOf(service.backends.length)}`);
+    service.backends.forEach((address, position) => {
+      backends.set(`${virtualIp} . ${position}`, address);
+    });
+  }
+  return {
+    sets: [
+      { name: "virtual", type, value: "verdict", elements: virtual },
+      {
+        name: "backends",
+        type: `typeof ${ip} daddr . numgen random mod 65536`,
+        value: `${ip} daddr`,
+        elements: backends,
+      },
+      { name: "empty", type, elements: empty },
+      { name: "dead", type, elements: new Map(dead.filter(ofFamily).map((address) => [address, ""])) },
+    ],
+    counts: [...counts].sort((a, b) => a - b),
+  };
 }

@@ -30,7 +30,7 @@ import {
 import { NameServer } from "./dns/name-server.ts";
 import { parseResolvConf, type ResolverConfig, renderResolvConf } from "./dns/resolv-conf.ts";
 import { Upstream } from "./dns/upstream.ts";
-import { hostFlush, taskFlush } from "./flush.ts";
+import { type FlushDue, hostFlush, joinDue, taskFlush } from "./flush.ts";
 import { converse, HostApplier } from "./host-applier.ts";
 import { LocalAddresses } from "./local-addresses.ts";
 import { Managers } from "./managers.ts";
@@ -89,8 +89,7 @@ export class NodeNetwork implements NetworkAttacher {
   readonly #turn = new Turn(() => this.#apply());
   /** What the managers are told; `follow.ts` connects it. */
   readonly managers = new Managers();
-  /** Tasks stopped serving since tracked connections were looked at. */
-  #flushDue = true;
+  #flushDue: FlushDue = "all";
   #retry: Timer | undefined;
   readonly #auditor: Auditor;
   #claimed = false;
@@ -121,7 +120,7 @@ export class NodeNetwork implements NetworkAttacher {
 
   /** Takes in a message of the managers' stream and applies it; resolves when the kernel has it. Failures are logged and tried again. */
   async receive(message: NetworkStateMessage): Promise<void> {
-    if (this.#state.receive(message)) this.#flushDue = true;
+    this.#flushDue = joinDue(this.#flushDue, this.#state.receive(message));
     this.managers.received(message);
     this.#warnOfLoopback();
     await this.#settle();
@@ -150,7 +149,8 @@ export class NodeNetwork implements NetworkAttacher {
   async leave(taskId: string): Promise<void> {
     if (this.managers.leaving.has(taskId)) return;
     this.managers.leave(taskId);
-    this.#flushDue = true;
+    const own = [...this.#state.view.endpoints.values()].filter((endpoint) => endpoint.taskId === taskId);
+    this.#flushDue = joinDue(this.#flushDue, own);
     this.#state.forgetNames();
     await this.#settle();
   }
@@ -426,15 +426,15 @@ export class NodeNetwork implements NetworkAttacher {
     const inputs = this.#wanted(observation);
     const applied = this.managers.applying();
     const flush = this.#flushDue;
-    this.#flushDue = false;
+    this.#flushDue = [];
     try {
       const changed = await this.#applier.apply(inputs);
       const tasks = [...this.#attached.values()].map(({ network }) => this.#applyTask(inputs, network, flush));
-      if (flush) tasks.push(this.#flush(this.#netns, hostFlush(inputs)));
+      tasks.push(this.#flush(this.#netns, hostFlush(inputs, flush)));
       if ((await Promise.all(tasks)).every((done) => done)) applied();
       return changed;
     } catch (error) {
-      if (flush) this.#flushDue = true;
+      this.#flushDue = joinDue(this.#flushDue, flush);
       throw error;
     }
   }
@@ -449,25 +449,26 @@ export class NodeNetwork implements NetworkAttacher {
 
   /** Forgets tracked connections; a kernel that refuses is asked again later. */
   async #flush(netns: string | undefined, steps: readonly ConntrackStep[]): Promise<boolean> {
+    if (steps.length === 0) return true;
     try {
       await runSteps(netns, steps);
       return true;
     } catch (error) {
       this.#log.warn("tracked connections could not be looked at", { error });
-      this.#flushDue = true;
+      this.#flushDue = "all";
       this.#retryLater();
       return false;
     }
   }
 
   /** One task's namespace that refuses (its processes may have touched it) holds up no other: it is tried again, whole. */
-  async #applyTask(inputs: NodeInputs, task: TaskNetwork, flush: boolean): Promise<boolean> {
+  async #applyTask(inputs: NodeInputs, task: TaskNetwork, flush: FlushDue): Promise<boolean> {
     try {
       await task.setReachable(reachable(inputs, task.local));
-      return flush ? await this.#flush(task.netnsPath, taskFlush(inputs, task.local)) : true;
+      return await this.#flush(task.netnsPath, taskFlush(inputs, task.local, flush));
     } catch (error) {
       this.#log.warn("virtual IPs could not be set", { "task.id": task.local.taskId, error });
-      if (flush) this.#flushDue = true;
+      this.#flushDue = joinDue(this.#flushDue, flush);
       this.#retryLater();
       return false;
     }

@@ -51,23 +51,85 @@ export function planHost(desired: HostNetwork, observed: HostNetwork): HostPlan 
   const made = new Set(createLinks);
   const there = (device: string) => made.has(device) || (desired.links.has(device) && observed.links.has(device));
   const lost = (device: string) => fresh.has(device);
-  const before = entriesOf(observed);
-  const after = entriesOf(desired);
   // Entries of a task's device that nobody speaks for (yet, after a restart) end with the device.
   const ours = (device: string) => desired.links.has(device) || observed.links.get(device)?.kind !== "veth";
-  const dropEntries = [...before]
-    .filter(([key, entry]) => !after.has(key) && entryDevices(entry).every((device) => !lost(device) && ours(device)))
-    .map(([, entry]) => entry);
-  const addEntries = [...after]
-    .filter(([key, entry]) => {
-      const devices = entryDevices(entry);
-      if (!devices.every(there)) return false;
+  const dropEntries: Entry[] = [];
+  const addEntries: Entry[] = [];
+  const compare = <T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>, kind: EntryKind<T>) => {
+    const { entry, same, deviceOf } = kind;
+    for (const [key, value] of before) {
+      if (after.has(key)) continue;
+      const device = deviceOf(key, value);
+      if (device === undefined || (!lost(device) && ours(device))) dropEntries.push(entry(key, value));
+    }
+    for (const [key, value] of after) {
       const old = before.get(key);
-      return old === undefined || devices.some(lost) || JSON.stringify(old) !== JSON.stringify(entry);
-    })
-    .map(([, entry]) => entry);
+      if (old !== undefined && same(old, value) && fresh.size === 0) continue;
+      const device = deviceOf(key, value);
+      if (device !== undefined && !there(device)) continue;
+      if (old === undefined || !same(old, value) || (device !== undefined && lost(device)))
+        addEntries.push(entry(key, value));
+    }
+  };
+  compare(presence(observed.addresses), presence(desired.addresses), addressEntries);
+  compare(observed.neighbours, desired.neighbours, neighbourEntries);
+  compare(observed.forwarding, desired.forwarding, forwardingEntries);
+  compare(observed.routes, desired.routes, routeEntries);
+  compare(presence(observed.returnRule ? ["rule"] : []), presence(desired.returnRule ? ["rule"] : []), ruleEntries);
   return { deleteLinks, createLinks, changeLinks, dropEntries, addEntries };
 }
+
+/** How entries of one kind are compared and named; `deviceOf` is undefined for those that hang on none. */
+interface EntryKind<T> {
+  entry(key: string, value: T): Entry;
+  same(a: T, b: T): boolean;
+  deviceOf(key: string, value: T): string | undefined;
+}
+
+const presence = (keys: Iterable<string>): ReadonlyMap<string, true> =>
+  new Map(Array.from(keys, (key) => [key, true] as const));
+const identical = <T>(a: T, b: T): boolean => a === b;
+const deviceOfKey = (key: string): string => unpair(key)[0];
+
+const addressEntries: EntryKind<true> = {
+  entry(key) {
+    const [device, address] = unpair(key);
+    return { kind: "address", device, address };
+  },
+  same: identical,
+  deviceOf: deviceOfKey,
+};
+
+const neighbourEntries: EntryKind<string> = {
+  entry(key, mac) {
+    const [device, address] = unpair(key);
+    return { kind: "neighbour", device, address, mac };
+  },
+  same: identical,
+  deviceOf: deviceOfKey,
+};
+
+const forwardingEntries: EntryKind<string> = {
+  entry(key, destination) {
+    const [device, mac] = unpair(key);
+    return { kind: "forwarding", device, mac, destination };
+  },
+  same: identical,
+  deviceOf: deviceOfKey,
+};
+
+const routeEntries: EntryKind<HostRoute> = {
+  entry: (_, route) => ({ kind: "route", route }),
+  same: (a, b) =>
+    a.destination === b.destination &&
+    (a.table ?? mainTable) === (b.table ?? mainTable) &&
+    a.device === b.device &&
+    a.gateway === b.gateway,
+  deviceOf: (_, { device }) => device,
+};
+
+const ruleEntries: EntryKind<true> = { entry: () => ({ kind: "rule" }), same: identical, deviceOf: () => undefined };
+const mainTable = 254;
 
 export const isEmptyPlan = (plan: HostPlan): boolean =>
   Object.values(plan).every((list: readonly unknown[]) => list.length === 0);
@@ -80,41 +142,6 @@ function sameVxlan(a: HostLink, b: HostLink): boolean {
     a.vxlan.local === b.vxlan.local &&
     a.vxlan.port === b.vxlan.port
   );
-}
-
-function entriesOf(network: HostNetwork): ReadonlyMap<string, Entry> {
-  const entries = new Map<string, Entry>();
-  for (const key of network.addresses) {
-    const [device, address] = unpair(key);
-    entries.set(`address|${key}`, { kind: "address", device, address });
-  }
-  for (const [key, mac] of network.neighbours) {
-    const [device, address] = unpair(key);
-    entries.set(`neighbour|${key}`, { kind: "neighbour", device, address, mac });
-  }
-  for (const [key, destination] of network.forwarding) {
-    const [device, mac] = unpair(key);
-    entries.set(`forwarding|${key}`, { kind: "forwarding", device, mac, destination });
-  }
-  for (const [key, route] of network.routes) entries.set(`route|${key}`, { kind: "route", route: normal(route) });
-  if (network.returnRule) entries.set("rule", { kind: "rule" });
-  return entries;
-}
-
-/** One order of fields and no undefined ones, so that texts compare. */
-function normal(route: HostRoute): HostRoute {
-  return {
-    destination: route.destination,
-    table: route.table ?? 254,
-    ...(route.device === undefined ? {} : { device: route.device }),
-    ...(route.gateway === undefined ? {} : { gateway: route.gateway }),
-  };
-}
-
-function entryDevices(entry: Entry): readonly string[] {
-  if (entry.kind === "rule") return [];
-  if (entry.kind === "route") return entry.route.device === undefined ? [] : [entry.route.device];
-  return [entry.device];
 }
 
 /** Requests that delete devices and make new ones. A port's bridge must be made before (`indexes`), hence two rounds. */

@@ -1,8 +1,8 @@
-import type { NetworkStateEndpoint, NetworkStateMessage } from "@starling/api";
+import { type NetworkStateEndpoint, type NetworkStateMessage, NetworkStateMessage_Type } from "@starling/api";
 import type { Clock, Millis } from "@starling/base";
 import { TemporaryError } from "../exec/controller.ts";
 import { Zone } from "./dns/zone.ts";
-import { applyMessage, emptyView, type NetworkView } from "./state.ts";
+import { applyMessage, emptyView, endpointKey, type NetworkView } from "./state.ts";
 
 const stateTimeoutMs = 10_000;
 /** Addresses remembered whose task is gone and that no other task has: those most recently lost. */
@@ -49,18 +49,24 @@ export class ViewHolder {
     return this.#dead.values();
   }
 
-  /** Returns whether tasks stopped serving, or went, by it. */
-  receive(message: NetworkStateMessage): boolean {
+  /** Returns the endpoints of tasks that stopped serving, or went, by it. */
+  receive(message: NetworkStateMessage): readonly NetworkStateEndpoint[] {
     const before = this.#view;
     this.#view = applyMessage(before, message);
     this.#ready = true;
     this.#foreign = false;
-    this.#noteDead(before, this.#view);
+    const changed =
+      message.type === NetworkStateMessage_Type.COMPLETE
+        ? [...before.endpoints.keys(), ...this.#view.endpoints.keys()]
+        : message.changes.flatMap(({ endpoint }) => (endpoint === undefined ? [] : [endpointKey(endpoint)]));
+    this.#noteDead(before, changed);
     this.forgetNames();
     this.wake();
-    return [...before.endpoints].some(
-      ([key, { serving }]) => serving && this.#view.endpoints.get(key)?.serving !== true,
-    );
+    return changed.flatMap((key) => {
+      const old = before.endpoints.get(key);
+      const now = this.#view.endpoints.get(key);
+      return old !== undefined && (now === undefined || (old.serving && !now.serving)) ? [old] : [];
+    });
   }
 
   /** Names as of now; `leaving` tasks are left out. */
@@ -100,15 +106,21 @@ export class ViewHolder {
     }
   }
 
-  #noteDead(before: NetworkView, after: NetworkView): void {
+  /** `changed` has the keys of endpoints that may differ from those in `before`. */
+  #noteDead(before: NetworkView, changed: readonly string[]): void {
     const keyOf = ({ networkId, address }: NetworkStateEndpoint) => `${networkId}/${address}`;
-    for (const [key, endpoint] of before.endpoints) {
-      if (!after.endpoints.has(key)) this.#dead.set(keyOf(endpoint), endpoint);
+    const { endpoints, networks } = this.#view;
+    for (const key of changed) {
+      const old = before.endpoints.get(key);
+      if (old !== undefined && !endpoints.has(key)) this.#dead.set(keyOf(old), old);
     }
     if (this.#dead.size === 0) return;
-    for (const endpoint of after.endpoints.values()) this.#dead.delete(keyOf(endpoint));
+    for (const key of changed) {
+      const now = endpoints.get(key);
+      if (now !== undefined) this.#dead.delete(keyOf(now));
+    }
     for (const [key, { networkId }] of this.#dead) {
-      if (this.#dead.size > deadMax || !after.networks.has(networkId)) this.#dead.delete(key);
+      if (this.#dead.size > deadMax || !networks.has(networkId)) this.#dead.delete(key);
     }
   }
 }

@@ -1,0 +1,77 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { NetworkOracle } from "./network-oracle.ts";
+import { Stage } from "./stage.ts";
+
+interface Network {
+  readonly ipam: { readonly configs: readonly { readonly subnet: string }[] };
+}
+
+/** IPv6 beside IPv4 in tasks, VXLAN over IPv6 between the hosts, at a port and out of pools that the swarm was begun with. */
+describe("networks of both families over an IPv6 underlay", () => {
+  let stage: Stage;
+  let oracle: NetworkOracle;
+
+  beforeAll(async () => {
+    stage = await Stage.open("dual", ["m1", "w1"], "sources", async (swarm) => {
+      const [m1, w1] = [swarm.cluster.host("m1"), swarm.cluster.host("w1")];
+      const underlay = ["fd99::1", "fd99::2"] as const;
+      await m1.mustExec(["ip", "-6", "addr", "add", `${underlay[0]}/64`, "dev", "eth0", "nodad"]);
+      await w1.mustExec(["ip", "-6", "addr", "add", `${underlay[1]}/64`, "dev", "eth0", "nodad"]);
+      const pools = ["--default-addr-pool", "10.64.0.0/12", "--default-addr-pool", "fd64::/48"];
+      const begin = ["--data-path-port", "4790", ...pools, "--default-addr-pool-mask-length", "26"];
+      await swarm.startNode(m1, undefined, undefined, ["--data-path-addr", underlay[0], ...begin]);
+      await swarm.ready([m1]);
+      await swarm.startNode(w1, m1, undefined, ["--data-path-addr", underlay[1]]);
+      await swarm.ready([m1, w1]);
+    });
+    oracle = new NetworkOracle(stage.swarm, new Map(["m1", "w1"].map((name, i) => [name, `fd99::${i + 1}`])));
+    await stage.ctl(["network", "create", "--ipv6", "dual"]);
+    const serve = "mkdir /w; hostname > /w/index.html; exec busybox httpd -f -p 80 -h /w";
+    const flags = [
+      "--network",
+      "dual",
+      "--replicas",
+      "2",
+      "--stop-signal",
+      "SIGKILL",
+      "--hostname",
+      "{{.Node.Hostname}}",
+    ];
+    await stage.create("web", flags, stage.image("tools"), "sh", "-c", serve);
+    await stage.running("web", 2);
+  });
+  afterAll(() => stage?.close());
+  beforeEach(() => stage.showLogsOnFailure());
+
+  const inTask = (...command: string[]) => stage.ctl(["service", "exec", "web", ...command]);
+
+  it("take their subnets out of the swarm's pools", async () => {
+    const { ipam } = await stage.json<Network>(["network", "inspect", "dual"]);
+    expect(ipam.configs.map(({ subnet }) => subnet)).toEqual(["10.64.0.0/26", "fd64::/64"]);
+  });
+
+  it("resolve to addresses of both families, and answer on each host by them", async () => {
+    const six = (await inTask("getent", "ahostsv6", "web")).split(/\s/)[0]!;
+    expect(six).toMatch(/^fd64::/);
+    for (const url of [`http://[${six}]/`, "http://web/"]) {
+      const answers = await inTask("sh", "-c", `for i in 1 2 3 4 5 6 7 8 9 10 11 12; do curl -s -m 5 ${url}; done`);
+      expect(new Set(answers.trim().split("\n")), url).toEqual(new Set(["m1", "w1"]));
+    }
+  });
+
+  it("are in every kernel as the store says, and no packet goes by another port", async () => {
+    await oracle.agrees();
+    for (const name of ["m1", "w1"]) {
+      const devices = await stage.host(name).mustExec(["ip", "-d", "link", "show", "type", "vxlan"]);
+      expect(devices.match(/dstport \d+/g)).toEqual(["dstport 4790", "dstport 4790"]);
+      expect(devices.match(/local \S+/g)).toEqual(Array(2).fill(`local fd99::${name === "m1" ? 1 : 2}`));
+    }
+    expect(await stage.ctl(["network", "audit"])).not.toMatch(/found|mended/);
+  });
+
+  it("follow their tasks", async () => {
+    await stage.ctl(["service", "scale", "web=4"]);
+    await stage.ctl(["service", "scale", "web=1"]);
+    await oracle.agrees();
+  });
+});
