@@ -41,7 +41,7 @@
       "target_name": "starling-shim",
       "type": "executable",
       "dependencies": ["starling_runtime"],
-      "sources": ["shim/clients.cc", "shim/log_sink.cc", "shim/log_writer.cc", "shim/main.cc", "shim/operations.cc", "shim/requests.cc", "shim/shim.cc", "shim/streams.cc"],
+      "sources": ["shim/clients.cc", "shim/log_sink.cc", "shim/log_writer.cc", "shim/main.cc", "shim/name_sockets.cc", "shim/operations.cc", "shim/requests.cc", "shim/shim.cc", "shim/streams.cc"],
     },
     {
       "target_name": "starling-run",

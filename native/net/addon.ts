@@ -12,6 +12,7 @@ type NativeStep =
   | { readonly type: "nft"; readonly script: string; readonly json: boolean; readonly session: string }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
+  | HeldStep
   | ConntrackStep
   | PingStep;
 
@@ -21,6 +22,14 @@ export interface PingStep {
   /** IPv4 addresses, with the payload's size in bytes. */
   readonly targets: readonly { readonly address: string; readonly size: number }[];
   readonly timeoutMs: number;
+}
+
+/** Takes over a socket that another process holds, by its descriptor there; rejects unless it is bound to the address. */
+export interface HeldStep {
+  readonly type: "held";
+  readonly pid: number;
+  readonly fd: number;
+  readonly address: string;
 }
 
 /** Deletes tracked connections of `protocols` that lead into `subnets` but to none of `live`: their next packet is translated anew. */
@@ -85,6 +94,7 @@ export type Step =
     }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
+  | HeldStep
   | ConntrackStep
   | PingStep;
 

@@ -44,6 +44,10 @@ Step ReadStep(const Napi::Object& step) {
     return SocketStep{step.Get("tcp").ToBoolean().Value(), step.Get("address").As<Napi::String>(),
                       static_cast<uint16_t>(step.Get("port").As<Napi::Number>().Uint32Value())};
   }
+  if (type == "held") {
+    return HeldStep{step.Get("pid").As<Napi::Number>().Int32Value(), step.Get("fd").As<Napi::Number>().Int32Value(),
+                    step.Get("address").As<Napi::String>()};
+  }
   if (type == "conntrack") {
     ConntrackStep read{ReadTexts(step.Get("subnets")), ReadTexts(step.Get("live")), {}};
     const auto protocols = step.Get("protocols").As<Napi::Array>();

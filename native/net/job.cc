@@ -5,6 +5,8 @@
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -48,11 +50,27 @@ SocketResult BindSocket(const SocketStep& step) {
   return {std::move(fd), ntohs(address.sin_port)};
 }
 
+SocketResult TakeHeld(const HeldStep& step) {
+  const std::string name = "descriptor " + std::to_string(step.fd) + " of process " + std::to_string(step.pid);
+  const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, step.pid, 0)));
+  if (!process) throw std::runtime_error(Describe("pidfd_open for " + name));
+  UniqueFd fd(static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), step.fd, 0)));
+  if (!fd) throw std::runtime_error(Describe("pidfd_getfd for " + name));
+  sockaddr_in address{};
+  socklen_t length = sizeof address;
+  in_addr wanted{};
+  inet_pton(AF_INET, step.address.c_str(), &wanted);
+  const bool bound = getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &length) == 0 && address.sin_family == AF_INET;
+  if (!bound || address.sin_addr.s_addr != wanted.s_addr) throw std::runtime_error(name + " is no socket at " + step.address);
+  return {std::move(fd), ntohs(address.sin_port)};
+}
+
 struct Runner {
   StepResult operator()(const NetlinkStep& step) const { return Converse(step.protocol, step.requests); }
   StepResult operator()(const NftStep& step) const { return RunNft(step.script, step.json, step.session); }
   StepResult operator()(const SysctlStep& step) const { return WriteSysctls(step); }
   StepResult operator()(const SocketStep& step) const { return BindSocket(step); }
+  StepResult operator()(const HeldStep& step) const { return TakeHeld(step); }
   StepResult operator()(const ConntrackStep& step) const { return ConntrackResult{FlushConntrack(step)}; }
   StepResult operator()(const PingStep& step) const { return PingResult{Ping(step)}; }
 };

@@ -38,7 +38,13 @@ struct SocketStep {
   std::string address;
   uint16_t port;
 };
-using Step = std::variant<NetlinkStep, NftStep, SysctlStep, SocketStep, ConntrackStep, PingStep>;
+// A copy of the descriptor of a socket that another process holds. Refused unless it is bound to `address`.
+struct HeldStep {
+  int pid;
+  int fd;
+  std::string address;
+};
+using Step = std::variant<NetlinkStep, NftStep, SysctlStep, SocketStep, HeldStep, ConntrackStep, PingStep>;
 
 struct SysctlResult {
   std::vector<std::string> errors;  // one per setting, empty when it was written

@@ -15,6 +15,7 @@
 
 #include "../sys/fs.h"
 #include "clock.h"
+#include "name_sockets.h"
 
 namespace starling {
 namespace {
@@ -75,6 +76,8 @@ Result<std::unique_ptr<Shim>> Shim::Create(Spec spec, cgroup::Cgroup cgroup) {
     }
     STARLING_ASSIGN(container, CreateContainer(shim->spec_, shim->cgroup_, stdio));
     shim->container_ = std::move(container);
+    // Without them swarmd makes sockets of its own, which end with it.
+    if (!shim->spec_.host.network) (void)HoldNameSockets(shim->container_.pid).ok();
     return {};
   };
   if (Status made = make(); !made.ok()) {

@@ -19,6 +19,8 @@
 //   top              pids inside
 //   stats            cpu, memory, pids
 //
+// Its descriptors 250 and 251 are UDP and TCP sockets inside the container (name_sockets.h).
+//
 // What ended is on disk (`exit.json`) before anyone is told. After that the shim removes the cgroups and ends.
 #pragma once
 

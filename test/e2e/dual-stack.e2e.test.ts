@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { until } from "../cluster/index.ts";
 import { NetworkOracle } from "./network-oracle.ts";
 import { Stage } from "./stage.ts";
 
@@ -74,4 +75,51 @@ describe("networks of both families over an IPv6 underlay", () => {
     await stage.ctl(["service", "scale", "web=1"]);
     await oracle.agrees();
   });
+
+  it("names asked for while swarmd is away are answered when it is back, over UDP and TCP", {
+    timeout: 60_000,
+  }, async () => {
+    const host = stage.host("w1");
+    await stage.ctl(["service", "scale", "web=2"]);
+    const task = (await stage.running("web", 2)).find(({ node }) => node === "w1")!;
+    const pid = await stage.pidOf(task.id);
+    await stage.swarm.endNode(host);
+    const asking = ["UDP", "TCP"].map((transport) =>
+      host.exec(["nsenter", `--net=/proc/${pid}/ns/net`, process.execPath, "-e", askScript, transport]),
+    );
+    // Both wait in sockets that nobody reads: a datagram in one's buffer, a connection in the other's backlog.
+    await until("both queries wait", async () => {
+      const waiting = await host.mustExec([
+        "nsenter",
+        `--net=/proc/${pid}/ns/net`,
+        "ss",
+        "-H",
+        "-lnut",
+        "src",
+        "127.0.0.11",
+      ]);
+      return [...waiting.matchAll(/^(?:tcp|udp)\s+\S+\s+([1-9]\d*)\s/gm)].length === 2;
+    });
+    await stage.swarm.startNode(host);
+    const [udp, tcp] = await Promise.all(asking);
+    const virtualIp = /^\d+\.\d+\.\d+\.\d+$/;
+    expect([udp, tcp]).toEqual(
+      [udp, tcp].map(() => ({ code: 0, stderr: "", stdout: expect.stringMatching(virtualIp) })),
+    );
+  });
 });
+
+/** Asks the task's name server once for `web` by UDP or TCP, waits as long as it takes, and prints the address. */
+const askScript = `
+  const name = Buffer.from([3, 119, 101, 98, 0, 0, 1, 0, 1]);
+  const query = Buffer.concat([Buffer.from([0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0]), name]);
+  const show = (answer) => { process.stdout.write([...answer.subarray(-4)].join(".")); process.exit(); };
+  if (process.argv[1] === "UDP") {
+    const socket = require("node:dgram").createSocket("udp4").on("message", show);
+    socket.on("error", (error) => { console.error(error.message); process.exit(1); });
+    socket.connect(53, "127.0.0.11", () => socket.send(query));
+  } else {
+    const socket = require("node:net").connect(53, "127.0.0.11").on("data", show);
+    socket.on("error", (error) => { console.error(error.message); process.exit(1); });
+    socket.write(Buffer.concat([Buffer.from([0, query.length]), query]));
+  }`;

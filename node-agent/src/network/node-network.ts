@@ -323,7 +323,14 @@ export class NodeNetwork implements NetworkAttacher {
       routedMtu: underlay.mtu,
       overlayMtu: (networkId) => overlayMtu(this.#state.view.networks.get(networkId)!, underlay),
     });
-    return new TaskNetwork({ netnsPath: netns.path, hostNetns: this.#netns, local, attachment, interfaces });
+    return new TaskNetwork({
+      netnsPath: netns.path,
+      shim: parentOf(netns.pid),
+      hostNetns: this.#netns,
+      local,
+      attachment,
+      interfaces,
+    });
   }
 
   /** The address that the task had before a restart, or a new one. */
@@ -501,6 +508,17 @@ export class NodeNetwork implements NetworkAttacher {
       this.#log.error("network could not be applied", { error });
       this.#retryLater();
     }
+  }
+}
+
+/** The process that started the one with the pid: the shim of a container's init. Undefined when there is none. */
+function parentOf(pid: number): number | undefined {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    return Number(/^PPid:\s+([1-9]\d*)$/m.exec(status)?.[1]) || undefined;
+  } catch {
+    // It has ended: whoever waits for it hears of it.
+    return undefined;
   }
 }
 

@@ -8,6 +8,9 @@ import { type NftTable, planTable } from "./nft-table.ts";
 import { type NameServerPorts, nameServerAddress, type Reachable, taskTables } from "./nft-task.ts";
 import { configureRequests, createRequests, hostSysctls, type TaskInterface, taskSysctls } from "./task-interfaces.ts";
 
+/** Descriptors of a shim (native/shim/name_sockets.h). */
+const shimSockets = { udp: 250, tcp: 251 } as const;
+
 /** Sockets in a task's namespace where its name server listens; whoever gets them closes them. */
 export interface NameServerSockets {
   readonly udpFd: number;
@@ -29,6 +32,7 @@ export class TaskNetwork {
   readonly interfaces: readonly TaskInterface[];
   readonly #netnsFd: number;
   readonly #hostNetns: string | undefined;
+  readonly #shim: number | undefined;
   /** As last loaded; those not in it are not known, to be replaced whole. */
   #tables: readonly NftTable[] = [];
   #nameServer: NameServerPorts | undefined;
@@ -39,6 +43,8 @@ export class TaskNetwork {
 
   constructor(options: {
     readonly netnsPath: string;
+    /** Pid of the container's shim. */
+    readonly shim: number | undefined;
     /** The host's namespace; undefined: the process's own. */
     readonly hostNetns: string | undefined;
     readonly local: LocalTask;
@@ -47,6 +53,7 @@ export class TaskNetwork {
   }) {
     this.#netnsFd = openSync(options.netnsPath, "r");
     this.#hostNetns = options.hostNetns;
+    this.#shim = options.shim;
     this.local = options.local;
     this.attachment = options.attachment;
     this.interfaces = options.interfaces;
@@ -78,15 +85,13 @@ export class TaskNetwork {
 
   /** Addresses, routes and rules inside, and the name server's sockets. */
   async configure(reachable: Reachable): Promise<NameServerSockets> {
-    const socket = { type: "socket", address: nameServerAddress, port: 0 } as const;
     const loopbackUp = [rtnetlink.setLink({ index: 1, up: true })];
-    const [, , links, udp, tcp] = await runSteps(this.netnsPath, [
+    const [, , links] = await runSteps(this.netnsPath, [
       { type: "sysctl", settings: taskSysctls(this.interfaces) },
       { type: "netlink", protocol: rtnetlink.routeProtocol, requests: loopbackUp },
       { type: "netlink", protocol: rtnetlink.routeProtocol, requests: [rtnetlink.getLinks()] },
-      { ...socket, tcp: false },
-      { ...socket, tcp: true },
     ]);
+    const { udp, tcp } = (await this.#heldSockets()) ?? (await this.#ownSockets());
     try {
       const indexes = new Map(decodeLinks(decodeReplies(links.replies)).map((link) => [link.name, link.index]));
       const missing = this.interfaces.filter(({ device }) => !indexes.has(device));
@@ -102,6 +107,31 @@ export class TaskNetwork {
       throw error;
     }
     return { udpFd: udp.fd, tcpFd: tcp.fd };
+  }
+
+  /** Those that the container's shim holds, so that queries wait in them while no swarmd runs; undefined: it has none. */
+  async #heldSockets() {
+    if (this.#shim === undefined) return undefined;
+    const held = { type: "held", pid: this.#shim, address: nameServerAddress } as const;
+    try {
+      const [udp, tcp] = await runSteps(undefined, [
+        { ...held, fd: shimSockets.udp },
+        { ...held, fd: shimSockets.tcp },
+      ]);
+      return { udp, tcp };
+    } catch {
+      // A shim of before it held sockets, or no shim at all.
+      return undefined;
+    }
+  }
+
+  async #ownSockets() {
+    const socket = { type: "socket", address: nameServerAddress, port: 0 } as const;
+    const [udp, tcp] = await runSteps(this.netnsPath, [
+      { ...socket, tcp: false },
+      { ...socket, tcp: true },
+    ]);
+    return { udp, tcp };
   }
 
   /** What the task reaches from now on. Returns whether anything changed. */
