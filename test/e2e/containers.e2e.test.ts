@@ -159,6 +159,33 @@ describe("a service's container", () => {
     await stage.ctl(["secret", "rm", "password"]);
   });
 
+  it("hands out secrets and configs that are templates", async () => {
+    const template = '{{if eq .Task.Slot "1"}}{{env "MODE"}} {{secret "token"}}@{{.Node.Hostname}}{{end}}';
+    expect(
+      await stage.refusal(["config", "create", "--template-driver", "jinja", "bad", "-"], { input: "x" }),
+    ).toContain('config templating "jinja" is unknown: use golang');
+    await stage.ctl(["secret", "create", "token", "-"], { input: "t0ps3cret" });
+    await stage.ctl(["config", "create", "--template-driver", "golang", "app", "-"], { input: template });
+    await stage.ctl(["secret", "create", "--template-driver", "golang", "nested", "-"], {
+      input: '<{{config "app"}}>',
+    });
+    const files = ["--secret", "token", "--secret", "nested", "--config", "source=app,target=/app"];
+    const output = await printed(
+      "templates",
+      ["--env", "MODE=live", ...files],
+      "cat /app; echo; cat /run/secrets/nested",
+    );
+    // A payload within a payload is as it was stored.
+    expect(output.split("\n")).toEqual(["live t0ps3cret@m1", expect.stringMatching(/^<.*>$/)]);
+    await stage.ctl(["config", "create", "--template-driver", "golang", "wrong", "-"], { input: '{{secret "none"}}' });
+    await stage.create("wrong", [...once, "--config", "wrong"], stage.image("busybox"), "true");
+    const task = await stage.task("wrong", "is rejected", ({ currentState }) => currentState === "REJECTED");
+    expect(task.error).toContain("config wrong: secret target none not found");
+    await stage.ctl(["service", "rm", "wrong"]);
+    await stage.ctl(["config", "rm", "app", "wrong"]);
+    await stage.ctl(["secret", "rm", "token", "nested"]);
+  });
+
   it("finds every kind of file in its image as it was made", async () => {
     await stage.create("oddities", once, stage.image("oddities"));
     expect(await stage.outputOf("oddities")).toBe("ok\n");

@@ -4,6 +4,7 @@ import type { FileTarget, Task } from "@starling/api";
 import type { Dependencies } from "../dependencies/dependencies.ts";
 import { TemporaryError } from "../exec/controller.ts";
 import { containerSpecOf, type DependencyFile } from "./spec.ts";
+import { expandPayload, type Payloads, type TemplateNode } from "./template.ts";
 
 /** Folders of one task's container on this host. */
 export interface ContainerFolders {
@@ -37,20 +38,34 @@ export async function removeFolders(folders: ContainerFolders): Promise<void> {
 export async function writeDependencies(
   task: Task,
   dependencies: Dependencies,
+  node: TemplateNode,
   bundle: string,
 ): Promise<readonly DependencyFile[]> {
   const spec = containerSpecOf(task);
+  const payloads: Payloads = {
+    secret: (target) => {
+      const id = spec.secrets.find(({ file }) => file?.name === target)?.secretId;
+      return id === undefined ? undefined : dependencies.secret(id)?.spec.data;
+    },
+    config: (target) => {
+      const id = spec.configs.find(({ file }) => file?.name === target)?.configId;
+      return id === undefined ? undefined : dependencies.config(id)?.spec.data;
+    },
+  };
   const wanted: { readonly target: FileTarget; readonly folder: string; readonly data: Uint8Array }[] = [];
   for (const { secretId, secretName, file } of spec.secrets) {
     const secret = dependencies.secret(secretId);
     if (secret === undefined) throw new TemporaryError(`secret ${secretName || secretId} is not on this node yet`);
-    if (file !== undefined) wanted.push({ target: file, folder: "/run/secrets", data: secret.spec.data });
+    const data = expandPayload(`secret ${secretName}`, secret.spec, task, node, payloads);
+    if (file !== undefined) wanted.push({ target: file, folder: "/run/secrets", data });
   }
   for (const { configId, configName, file } of spec.configs) {
     const config = dependencies.config(configId);
     if (config === undefined) throw new TemporaryError(`config ${configName || configId} is not on this node yet`);
     // A runtime config (credential specs) is no file.
-    if (file !== undefined) wanted.push({ target: file, folder: "/", data: config.spec.data });
+    if (file === undefined) continue;
+    const data = expandPayload(`config ${configName}`, config.spec, task, node, payloads);
+    wanted.push({ target: file, folder: "/", data });
   }
   const files: DependencyFile[] = [];
   for (const [i, { target, folder, data }] of wanted.entries()) {

@@ -52,7 +52,7 @@ export async function withBundle<T>(
   await makeSources(wanted.createdSources);
   await Promise.all(wanted.mounts.filter(({ type }) => type === "bind").map(({ source }) => checkSource(source!)));
   const [files, { hardware, mounts }, modules, log] = await Promise.all([
-    writeDependencies(task, context.dependencies, bundle),
+    writeDependencies(task, context.dependencies, node, bundle),
     hardwareOf(task, context.cdiFolders),
     securityModules(),
     withLogAddress(logPlanOf(task, node.hostname)),

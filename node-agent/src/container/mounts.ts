@@ -52,7 +52,7 @@ export function wantedMounts(task: Task, node: TemplateNode, imageVolumes: reado
         mounts.push(tmpfsOf(mount, target));
         break;
       case Mount_Type.VOLUME:
-        volumes.push(volumeOf(mount, source, target, task));
+        volumes.push(volumeOf(mount, source, target, { task, node }));
         break;
       default:
         refuse(target, "only bind, volume and tmpfs mounts are supported");
@@ -147,7 +147,14 @@ function tmpfsOf({ readonly, tmpfsOptions }: SwarmMount, target: string): Bundle
   };
 }
 
-function volumeOf(mount: SwarmMount, source: string, target: string, task: Task): WantedVolume {
+function volumeOf(
+  mount: SwarmMount,
+  source: string,
+  target: string,
+  { task, node }: { readonly task: Task; readonly node: TemplateNode },
+): WantedVolume {
+  const expanded = (map: Readonly<Record<string, string>> = {}) =>
+    Object.fromEntries(Object.entries(map).map(([key, value]) => [key, expandTemplate(value, task, node)]));
   const options = mount.volumeOptions;
   const driver = options?.driverConfig?.name ?? "";
   if (driver !== "" && driver !== "local")
@@ -161,9 +168,9 @@ function volumeOf(mount: SwarmMount, source: string, target: string, task: Task)
       ? anonymousVolume(task, target)
       : {
           name: source,
-          labels: options?.labels ?? {},
+          labels: expanded(options?.labels),
           anonymous: false,
-          options: options?.driverConfig?.options ?? {},
+          options: expanded(options?.driverConfig?.options),
         };
   return { ...base, nocopy: options?.nocopy ?? false, subpath, target, readOnly: mount.readonly };
 }

@@ -1,6 +1,7 @@
 import {
   Annotations,
   ContainerSpec,
+  ContainerSpec_Isolation,
   ContainerSpec_Ulimit,
   Driver,
   Mount,
@@ -8,6 +9,8 @@ import {
   Mount_Type,
   Mount_VolumeOptions,
   NetworkAttachment,
+  Privileges,
+  Privileges_CredentialSpec,
   predefinedNetwork,
   ResourceRequirements,
   Resources,
@@ -93,6 +96,15 @@ describe("environment", () => {
   });
 });
 
+describe("what only Windows has", () => {
+  it("is refused, and not left out silently", () => {
+    expect(() => specOf({ isolation: ContainerSpec_Isolation.ISOLATION_HYPERV })).toThrow("isolation hyperv");
+    const credentialSpec = Privileges_CredentialSpec.create({ file: "x" });
+    expect(() => specOf({ privileges: Privileges.create({ credentialSpec }) })).toThrow("credential spec");
+    expect(specOf({ isolation: ContainerSpec_Isolation.ISOLATION_PROCESS }).process.cwd).toBe("/srv");
+  });
+});
+
 describe("network", () => {
   it("is the host's for a task that is attached to it, as for one that says so by label", () => {
     const host = predefinedNetwork("host-id", "host");
@@ -128,6 +140,20 @@ describe("mounts", () => {
       "/f/resolv /etc/resolv.conf",
       "/host /data/in",
       "/run/f /run/secrets/key",
+    ]);
+  });
+
+  it("expands templates in a volume's labels and driver options", () => {
+    const driverConfig = Driver.create({ options: { device: ":/{{.Service.Name}}" } });
+    const volumeOptions = Mount_VolumeOptions.create({ labels: { slot: "{{.Task.Slot}}" }, driverConfig });
+    const mounts = [Mount.create({ type: Mount_Type.VOLUME, source: "v", target: "/v", volumeOptions })];
+    const task = Task.create({
+      slot: 3,
+      serviceAnnotations: Annotations.create({ name: "web" }),
+      spec: TaskSpec.create({ container: ContainerSpec.create({ mounts }) }),
+    });
+    expect(wantedMounts(task, node, []).volumes).toMatchObject([
+      { labels: { slot: "3" }, options: { device: ":/web" } },
     ]);
   });
 

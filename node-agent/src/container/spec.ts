@@ -13,6 +13,7 @@ import { FatalTaskError } from "../exec/controller.ts";
 import type { LogPlan } from "./log-driver.ts";
 import { confinementOf, type SecurityModules } from "./privileges.ts";
 import { expandTemplate, type TemplateNode } from "./template.ts";
+import { refuseWindowsOptions } from "./windows.ts";
 
 const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -64,6 +65,7 @@ export interface SpecInput {
 export function bundleSpecOf(input: SpecInput): BundleSpec {
   const { task, paths, image, hardware } = input;
   const spec = containerSpecOf(task);
+  refuseWindowsOptions(spec);
   const options = optionsOf(task);
   const { rotation, sink } = input.log;
   return {

@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 
-import type { ConfigSpec, SecretSpec } from "../gen/messages.js";
+import type { ConfigSpec, Driver, SecretSpec } from "../gen/messages.js";
 import { validateFileObjectAnnotations } from "./annotations.ts";
 import { refuse, required } from "./refuse.ts";
 
@@ -18,6 +18,7 @@ export function validateSecretSpec(spec: SecretSpec | undefined): SecretSpec {
     return secret;
   }
   validateData("secret", secret.data, secretBytesMax);
+  validateTemplating("secret", secret.templating);
   return secret;
 }
 
@@ -25,7 +26,13 @@ export function validateConfigSpec(spec: ConfigSpec | undefined): ConfigSpec {
   const config = required(spec, "config spec");
   validateFileObjectAnnotations(config.annotations);
   validateData("config", config.data, configBytesMax);
+  validateTemplating("config", config.templating);
   return config;
+}
+
+function validateTemplating(noun: string, templating: Driver | undefined): void {
+  if (templating === undefined || templating.name === "golang") return;
+  refuse(`${noun} templating "${templating.name}" is unknown: use golang`);
 }
 
 function validateData(noun: string, data: Uint8Array, limit: number): void {
