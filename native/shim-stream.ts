@@ -13,13 +13,16 @@ const waitingMaxBytes = 1 << 20;
 /** In one request; the shim takes 1 MiB of JSON. */
 const writeMaxBytes = 256 << 10;
 
-/** Runs one more program in a container, with its streams here. Throws ShimError when it cannot be run. */
+/**
+ * Runs one more program in a container, with its streams here, or `detached` with none: then it outlives the stream that is
+ * returned. Throws ShimError when it cannot be run.
+ */
 export function startProgram(
   bundle: string,
   process: ProcessSpec,
-  options: { readonly stdin?: boolean } = {},
+  { stdin = false, detached = false }: { readonly stdin?: boolean; readonly detached?: boolean } = {},
 ): Promise<ShimStream> {
-  return ShimStream.open(bundle, { op: "stream", process, stdin: options.stdin ?? false });
+  return ShimStream.open(bundle, { op: "stream", process, stdin, detached });
 }
 
 /** The container's own streams from now on. It goes on when this is closed. */

@@ -36,7 +36,9 @@ Result<Shim::Session> Shim::BeginSession(const json::Value& request) {
   Session session;
   Stdio stdio;
   UniqueFd theirs[3];
-  if (!process.tty) {
+  bool detached = BoolMember(request, "detached");
+  if (detached && process.tty) return Error{"exec: a detached program has no terminal", EINVAL};
+  if (!process.tty && !detached) {
     for (int i = 0; i < 3; i++) {
       if (i == 0 && !BoolMember(request, "stdin")) continue;
       STARLING_ASSIGN(ends, MakePipe());

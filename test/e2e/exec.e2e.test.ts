@@ -68,6 +68,32 @@ describe("exec", () => {
     expect((await exec(words)).stdout).toBe("1 2 65534 /tmp\n");
   });
 
+  it("leaves a detached command running, without streams", async () => {
+    const script =
+      "echo lost; echo lost >&2; trap 'echo ended > /tmp/ended; exit' USR1; while :; do echo lost; sleep 0.05; done";
+    expect(await exec(["service", "exec", "-d", "box", "sh", "-c", `echo $$ > /tmp/pid; ${script}`])).toEqual({
+      code: 0,
+      stdout: "",
+      stderr: "",
+    });
+    const inside = (text: string) => exec(["service", "exec", "box", "sh", "-c", text]);
+    await until("it has begun", async () => (await inside("test -s /tmp/pid")).code === 0);
+    // It writes all the while: a lost stream would have ended it.
+    expect(await inside("kill -USR1 $(cat /tmp/pid)")).toMatchObject({ code: 0 });
+    await until("it heard the signal", async () => (await inside("cat /tmp/ended")).stdout === "ended\n");
+    expect(await exec(["service", "exec", "-d", "box", "nosuch"])).toMatchObject({ code: 127 });
+    expect(await exec(["service", "exec", "-d", "-i", "box", "cat"])).toMatchObject({ code: 2 });
+  });
+
+  it("gives a privileged command what the container has not", async () => {
+    const script =
+      "hostname other 2>/dev/null && echo may || echo may not; grep -E 'NoNewPrivs|Seccomp:' /proc/self/status";
+    const plain = (await exec(["service", "exec", "box", "sh", "-c", script])).stdout;
+    expect(plain.replaceAll("\t", " ")).toBe("may not\nNoNewPrivs: 1\nSeccomp: 2\n");
+    const { stdout } = await exec(["service", "exec", "--privileged", "box", "sh", "-c", script]);
+    expect(stdout.replaceAll("\t", " ")).toBe("may\nNoNewPrivs: 0\nSeccomp: 0\n");
+  });
+
   it("says what cannot be run, with a shell's exit codes", async () => {
     const missing = await exec(["service", "exec", "box", "nosuch"]);
     expect(missing).toMatchObject({ code: 127, stderr: expect.stringMatching(/^Error: .*"nosuch".*not found/) });

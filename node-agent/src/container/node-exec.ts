@@ -12,18 +12,23 @@ import {
 import { SwarmError } from "@starling/base";
 import { type BundleSpec, type ProcessSpec, ShimError, type ShimStream, startProgram } from "@starling/native";
 import type { NodeHandlers } from "../calls/node-service.ts";
+import { allCapabilities } from "./privileges.ts";
 
 /** For arguments and environment together: what the kernel takes for one program, roughly. */
 const wordBytesMax = 128 << 10;
 const sizeMax = 9_999;
 const signalMax = 64;
 
+export interface ProgramOptions {
+  readonly stdin: boolean;
+  /** Without streams: it outlives the stream that is returned. */
+  readonly detached: boolean;
+  /** With every capability and no filter. */
+  readonly privileged: boolean;
+}
+
 /** Starts a program in a task's container; rejects with ShimError when it cannot be run. */
-export type StartProgram = (
-  taskId: string,
-  process: ProcessSpec,
-  options: { readonly stdin: boolean },
-) => Promise<ShimStream>;
+export type StartProgram = (taskId: string, process: ProcessSpec, options: ProgramOptions) => Promise<ShimStream>;
 
 /** Answers `starling.v1.NodeExec`, which managers ask of this node. */
 export function nodeExecHandlers(startIn: StartProgram): NodeHandlers<typeof NodeExec> {
@@ -34,7 +39,8 @@ export function nodeExecHandlers(startIn: StartProgram): NodeHandlers<typeof Nod
       const start = checked(first.done ? undefined : first.value.start);
       let program: ShimStream;
       try {
-        program = await startIn(start.taskId, processOf(start), { stdin: start.stdin });
+        const { stdin, detach: detached, privileged } = start;
+        program = await startIn(start.taskId, processOf(start), { stdin, detached, privileged });
       } catch (thrown) {
         if (!(thrown instanceof ShimError)) throw thrown;
         yield ExecResponse.create({ notStarted: notStarted(thrown) });
@@ -45,6 +51,7 @@ export function nodeExecHandlers(startIn: StartProgram): NodeHandlers<typeof Nod
       if (signal.aborted) program.close();
       try {
         yield ExecResponse.create({ started: ExecStarted.create() });
+        if (start.detach) return;
         void feed(program, iterator, start);
         for await (const { stream, data } of program.output()) yield ExecResponse.create({ [stream]: data });
         if (!signal.aborted) yield ExecResponse.create({ exitCode: await exitCodeOf(program) });
@@ -63,7 +70,7 @@ export function nodeExecHandlers(startIn: StartProgram): NodeHandlers<typeof Nod
 export async function startInContainer(
   bundle: string,
   process: ProcessSpec,
-  options: { readonly stdin: boolean },
+  options: ProgramOptions,
 ): Promise<ShimStream> {
   let text: string;
   try {
@@ -72,10 +79,22 @@ export async function startInContainer(
     if ((thrown as NodeJS.ErrnoException).code !== "ENOENT") throw thrown;
     throw new SwarmError("NotFound", `the task has no container on this node`);
   }
-  const own = (JSON.parse(text) as BundleSpec).process.env ?? [];
+  const { process: container } = JSON.parse(text) as BundleSpec;
+  const own = container.env ?? [];
   const terminal = process.tty ? ["TERM=xterm"] : [];
   const env = new Map([...terminal, ...own, ...(process.env ?? [])].map((each) => [each.split("=", 1)[0], each]));
-  return await startProgram(bundle, { ...process, env: [...env.values()] }, options);
+  const rights = options.privileged ? allRights(container) : {};
+  return await startProgram(bundle, { ...process, ...rights, env: [...env.values()] }, options);
+}
+
+/** What a program of a container may, as docker's `exec --privileged` has it. */
+function allRights({ appArmorProfile }: ProcessSpec): Partial<ProcessSpec> {
+  return {
+    capabilities: allCapabilities.map((name) => `CAP_${name}`),
+    noNewPrivileges: false,
+    seccomp: false,
+    ...(appArmorProfile && { appArmorProfile: "unconfined" }),
+  };
 }
 
 /** What the caller sends, until one of both ends. Never rejects: how the program ends is told by its output. */
@@ -147,6 +166,9 @@ function checked(start: ExecStart | undefined): ExecStart {
   if (words.some((word) => word.includes("\0"))) throw new SwarmError("InvalidArgument", "args: a NUL byte");
   if (words.reduce((sum, word) => sum + Buffer.byteLength(word) + 1, 0) > wordBytesMax) {
     throw new SwarmError("InvalidArgument", `args and env: over ${wordBytesMax} bytes together`);
+  }
+  if (start.detach && (start.tty || start.stdin)) {
+    throw new SwarmError("InvalidArgument", "detach: a detached program has neither a terminal nor standard input");
   }
   const bad = env.find((each) => !/^[^=]+=/.test(each));
   if (bad !== undefined) throw new SwarmError("InvalidArgument", `env ${JSON.stringify(bad)}: write NAME=value`);

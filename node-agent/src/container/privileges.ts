@@ -30,7 +30,7 @@ const defaultCapabilities = [
 ];
 
 /** All of Linux 6.x (linux/capability.h). */
-const allCapabilities = [
+export const allCapabilities = [
   ...defaultCapabilities,
   "DAC_READ_SEARCH",
   "LINUX_IMMUTABLE",

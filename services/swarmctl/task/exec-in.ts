@@ -7,6 +7,8 @@ import { ExitStatus } from "../exit-status.ts";
 import { UsageError } from "../usage-error.ts";
 
 export interface ExecFlags {
+  readonly detach?: boolean;
+  readonly privileged?: boolean;
   readonly env?: readonly string[];
   readonly interactive?: boolean;
   readonly tty?: boolean;
@@ -15,6 +17,8 @@ export interface ExecFlags {
 }
 
 export const execFlags: readonly FlagDefinition[] = [
+  { flags: "-d, --detach", help: "Return when the command has started; its output goes nowhere" },
+  { flags: "--privileged", help: "Every capability and no filter, whatever the container has" },
   { flags: "-e, --env <name=value>", help: "Environment variable, besides the container's", list: true },
   { flags: "-i, --interactive", help: "Feed standard input to the command" },
   { flags: "-t, --tty", help: "Give the command a terminal" },
@@ -35,6 +39,9 @@ export async function execIn(
   command: readonly string[],
   flags: ExecFlags,
 ): Promise<void> {
+  if (flags.detach && (flags.tty || flags.interactive)) {
+    throw new UsageError("--detach excludes --interactive and --tty: the command has no streams then");
+  }
   const terminal = flags.tty ? await context.terminal() : undefined;
   if (flags.tty && flags.interactive && terminal === undefined) {
     throw new UsageError("the input device is not a terminal: leave -t away");
@@ -49,6 +56,8 @@ export async function execIn(
       workingDir: flags.workdir ?? "",
       tty: flags.tty ?? false,
       stdin: flags.interactive ?? false,
+      detach: flags.detach ?? false,
+      privileged: flags.privileged ?? false,
       ...(terminal && { size: ExecSize.create(terminal.size) }),
     }),
   });
@@ -58,6 +67,7 @@ export async function execIn(
   try {
     const answers = callNode(call, task.nodeId, NodeExec.methods.exec, requests);
     for await (const answer of answers) {
+      if (answer.started && flags.detach) return;
       if (answer.started) endings.push(...connect(context, requests, flags, terminal));
       else if (answer.notStarted) throw new ExitStatus(answer.notStarted.exitCode, answer.notStarted.reason);
       else if (answer.exitCode !== undefined) {
