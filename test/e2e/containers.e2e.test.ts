@@ -167,7 +167,7 @@ describe("a service's container", () => {
     await stage.ctl(["secret", "create", "token", "-"], { input: "t0ps3cret" });
     await stage.ctl(["config", "create", "--template-driver", "golang", "app", "-"], { input: template });
     await stage.ctl(["secret", "create", "--template-driver", "golang", "nested", "-"], {
-      input: '<{{config "app"}}>',
+      input: '<{{config "/app"}}>',
     });
     const files = ["--secret", "token", "--secret", "nested", "--config", "source=app,target=/app"];
     const output = await printed(
