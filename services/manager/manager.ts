@@ -65,6 +65,7 @@ import { Leadership } from "./leadership.ts";
 import { LoadedImagesResolver } from "./loaded-images.ts";
 import { unlockedHandlers } from "./locked.ts";
 import { StoreGauges } from "./metrics.ts";
+import { createNetworkKeyManager } from "./network-keys.ts";
 import { followRaftConfig } from "./raft-config.ts";
 import { RaftKeyring } from "./raft-keys.ts";
 import { createRoleManager } from "./role-manager.ts";
@@ -317,6 +318,7 @@ export class Manager {
         ["dispatcher", dispatcher] as const,
         ["ca", ca] as const,
         ["log-broker", logBroker] as const,
+        ["network-keys", createNetworkKeyManager(shared)] as const,
         ["role-manager", createRoleManager({ store, group: roles, clock, log })] as const,
       ],
       remote: [
