@@ -58,6 +58,7 @@ export {
   nodePatience,
   patienceLabels,
 } from "./node-patience.ts";
+export { publishesNotReady, publishNotReadyLabel } from "./not-ready.ts";
 export { isForeignNode, needsOwnNode, ownNodePlugin } from "./own-nodes.ts";
 export {
   isHostNetwork,

@@ -5,6 +5,7 @@ import { durationMs, parseDuration } from "../duration.ts";
 import type { ContainerSpec, Duration, HealthConfig, Mount } from "../gen/messages.js";
 import { Mount_Type } from "../gen/messages.js";
 import { parseImageReference } from "../image-reference.ts";
+import { publishNotReadyLabel } from "../not-ready.ts";
 import { runtimeOptionsOf } from "../runtime-options.ts";
 import { validateConfigReferences, validateSecretReferences } from "./references.ts";
 import { refuse } from "./refuse.ts";
@@ -28,6 +29,10 @@ export function validateContainerSpec(container: ContainerSpec): void {
     refuse(
       `ContainerSpec: label ${drainTimeLabel} "${drainTime}" must be a duration from 0 to 24h, as in 500ms or 30s`,
     );
+  }
+  const notReady = container.labels[publishNotReadyLabel] ?? "false";
+  if (!["true", "false"].includes(notReady)) {
+    refuse(`ContainerSpec: label ${publishNotReadyLabel} "${notReady}" must be true or false`);
   }
   for (const variable of container.env) {
     if (variable === "" || variable.startsWith("=")) {

@@ -1,5 +1,6 @@
 import {
   Annotations,
+  ContainerSpec,
   Driver,
   dataPathLabel,
   Endpoint,
@@ -19,6 +20,7 @@ import {
   Node,
   NodeDescription,
   PortConfig,
+  publishNotReadyLabel,
   Service,
   ServiceSpec,
   Task,
@@ -162,6 +164,23 @@ it("says where a node's packets go: what it asks for, else its advertised addres
     nowhere: ["", 0],
     link: ["", 0],
   });
+});
+
+it("a task that starts serves only when its service asks for that", async () => {
+  const { store, watch, front } = await fixture();
+  const container = ContainerSpec.create({ labels: { [publishNotReadyLabel]: "true" } });
+  await store.update((tx) => {
+    tx.tasks.create(task("t5", "n1", [front], TaskState.STARTING));
+    const asks = task("t6", "n1", [front], TaskState.STARTING);
+    tx.tasks.create({ ...asks, spec: TaskSpec.create({ container }) });
+    tx.tasks.create({ ...task("t7", "n1", [front], TaskState.PREPARING), spec: TaskSpec.create({ container }) });
+  });
+  const seen = words((await watch("n1").next()).value as NetworkStateMessage);
+  expect(seen.filter((word) => /front\/t[567]/.test(word))).toEqual([
+    "+endpoint front/t5",
+    "+endpoint front/t6 serving",
+    "+endpoint front/t7",
+  ]);
 });
 
 it("gives the addresses of both families", async () => {

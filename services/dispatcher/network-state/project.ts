@@ -15,6 +15,7 @@ import {
   type Node,
   PortConfig_PublishMode,
   parseAddress,
+  publishesNotReady,
   type Service,
   type Task,
   TaskState,
@@ -109,7 +110,9 @@ export function projectService(
 /** The task's places on its networks, while it is on a node. */
 export function projectTask(task: Task): readonly NetworkStateEndpoint[] {
   if (!isOnNode(task)) return [];
-  const serving = task.status.state === TaskState.RUNNING && !isStopRequested(task);
+  const { state } = task.status;
+  const ready = state === TaskState.RUNNING || (state === TaskState.STARTING && publishesNotReady(task.spec.container));
+  const serving = ready && !isStopRequested(task);
   const names = [taskName(task)];
   if (task.slot > 0) names.push(`${task.serviceAnnotations.name}.${task.slot}`);
   return task.networks.flatMap(({ network, addresses }) => {

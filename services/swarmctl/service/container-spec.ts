@@ -6,6 +6,7 @@ import {
   ContainerSpec_DNSConfig,
   drainTimeLabel,
   HealthConfig,
+  publishNotReadyLabel,
   runtimeOptionPrefix,
 } from "@starling/api";
 import { parsePairs } from "../flags/values.ts";
@@ -22,9 +23,9 @@ export function withContainerFlags(base: ContainerSpec, flags: ServiceFlags): Co
       ...base,
       image: flags.image ?? base.image,
       // Options that have flags of their own are no labels that the user gave.
-      labels: withDrainTime(
+      labels: withOwnLabels(
         flags.containerLabel ? { ...Object.fromEntries(own), ...parsePairs(flags.containerLabel) } : base.labels,
-        flags.drainTime,
+        flags,
       ),
       command: flags.entrypoint ?? flags.command ?? base.command,
       args: flags.args ?? base.args,
@@ -55,8 +56,15 @@ export function withContainerFlags(base: ContainerSpec, flags: ServiceFlags): Co
   );
 }
 
-function withDrainTime(labels: ContainerSpec["labels"], drainTime: string | undefined): ContainerSpec["labels"] {
-  return drainTime === undefined ? labels : { ...labels, [drainTimeLabel]: drainTime };
+function withOwnLabels(
+  labels: ContainerSpec["labels"],
+  { drainTime, publishNotReady }: Pick<ServiceFlags, "drainTime" | "publishNotReady">,
+): ContainerSpec["labels"] {
+  return {
+    ...labels,
+    ...(drainTime === undefined ? {} : { [drainTimeLabel]: drainTime }),
+    ...(publishNotReady === undefined ? {} : { [publishNotReadyLabel]: String(publishNotReady) }),
+  };
 }
 
 /** `name:address` → `address name`, as the spec keeps entries of /etc/hosts. */

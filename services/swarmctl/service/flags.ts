@@ -55,6 +55,7 @@ export interface ServiceFlags extends RuntimeFlags {
   readonly stopSignal?: string;
   readonly stopGracePeriod?: Duration;
   readonly drainTime?: string;
+  readonly publishNotReady?: boolean;
   readonly oomScoreAdj?: number;
   readonly mount?: readonly Mount[];
   readonly bind?: readonly Mount[];
@@ -213,6 +214,8 @@ export const serviceFlags: readonly FlagDefinition[] = [
   { flags: "--init", help: "Run an init that forwards signals and reaps processes" },
   { flags: "--no-init", help: "No init", hidden: true },
   { flags: "--stop-signal <signal>", help: "Signal that stops the container" },
+  { flags: "--publish-not-ready", help: "Names and balancers lead to tasks that are not healthy yet" },
+  { flags: "--no-publish-not-ready", help: "They lead to healthy tasks only", hidden: true },
   {
     flags: "--drain-time <duration>",
     help: "Time for connections to end before the stop signal (2s)",

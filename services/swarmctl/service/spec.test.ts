@@ -296,6 +296,16 @@ describe("service create", () => {
       },
     ],
     [
+      "--network with fixed addresses",
+      ["--network", "name=front,ip=10.1.0.50,ip6=fd01::50"],
+      { task: { networks: [{ target: "net-id", addresses: ["10.1.0.50", "fd01::50"] }] } },
+    ],
+    [
+      "--publish-not-ready",
+      ["--publish-not-ready", "--drain-time", "3s"],
+      { task: { container: { labels: { "io.starling.publish-not-ready": "true", "io.starling.drain-time": "3s" } } } },
+    ],
+    [
       "--publish",
       ["--publish", "8080:80", "-p", "53:53/udp,mode=host"],
       {

@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { ipText } from "@starling/native/net";
-import type { Answer, Packet, Question } from "dns-packet";
+import type { Answer, OptAnswer, Packet, Question } from "dns-packet";
 
 /** Where an answer's names and addresses come from. */
 export interface Names {
@@ -13,6 +13,10 @@ export const Rcode = { ok: 0, formatError: 1, serverFailure: 2, nameError: 3, no
 const authoritative = 0x400;
 const recursionAvailable = 0x80;
 const recursionDesired = 0x100;
+/** The largest message over UDP, in bytes. */
+const udpSizeMax = 4096;
+/** Upper bits of the code BADVERS (RFC 6891 §9). */
+const badVersion = 1;
 /** Seconds that clients may keep an answer: tasks come and go. */
 const ttlSeconds = 1;
 
@@ -34,6 +38,8 @@ export function isPlausibleQuery(message: Uint8Array): boolean {
  */
 export function answerQuery(query: Packet, names: Names, rotation: number): Packet | "forward" {
   if (query.type !== "query" || ((query.flags ?? 0) & 0x7800) !== 0) return refuse(query, Rcode.notImplemented);
+  if ((extendedRecord(query)?.ednsVersion ?? 0) > 0)
+    return { ...headOf(query), flags: replyFlags(query), additionals: extended(query, badVersion) };
   const [question] = query.questions ?? [];
   if (question === undefined || query.questions?.length !== 1) return refuse(query, Rcode.formatError);
   if (question.class !== undefined && question.class !== "IN") return "forward";
@@ -69,22 +75,30 @@ function rotated(
 const replyFlags = (query: Packet): number => ((query.flags ?? 0) & recursionDesired) | recursionAvailable;
 
 function reply(query: Packet, answers: Answer[]): Packet {
-  const questions = query.questions ?? [];
-  return { type: "response", id: query.id ?? 0, flags: replyFlags(query) | authoritative, questions, answers };
+  const flags = replyFlags(query) | authoritative;
+  return { ...headOf(query), flags, answers, additionals: extended(query) };
+}
+
+const headOf = (query: Packet): Packet => ({ type: "response", id: query.id ?? 0, questions: query.questions ?? [] });
+
+const extendedRecord = (query: Packet): OptAnswer | undefined =>
+  query.additionals?.find((record): record is OptAnswer => record.type === "OPT");
+
+/** Who asks with an EDNS record gets one (RFC 6891 §6.1.1): of version 0, with how much we take over UDP. */
+function extended(query: Packet, extendedRcode = 0): OptAnswer[] {
+  if (extendedRecord(query) === undefined) return [];
+  const versions = { extendedRcode, ednsVersion: 0 };
+  return [{ type: "OPT", name: ".", udpPayloadSize: udpSizeMax, flags: 0, flag_do: false, options: [], ...versions }];
 }
 
 /** An answer that says only why there is none. */
 export function refuse(query: Packet, rcode: number): Packet {
-  return { type: "response", id: query.id ?? 0, flags: replyFlags(query) | rcode, questions: query.questions ?? [] };
+  return { ...headOf(query), flags: replyFlags(query) | rcode, additionals: extended(query) };
 }
 
 /** Largest answer over UDP that the asker takes, in bytes: 512, or what its EDNS record says. */
 export function udpLimit(query: Packet): number {
-  for (const extra of query.additionals ?? []) {
-    if (extra.type === "OPT")
-      return Math.min(4096, Math.max(512, (extra as { udpPayloadSize?: number }).udpPayloadSize ?? 512));
-  }
-  return 512;
+  return Math.min(udpSizeMax, Math.max(512, extendedRecord(query)?.udpPayloadSize ?? 512));
 }
 
 export const truncatedFlag = 0x200;

@@ -11,7 +11,7 @@ import { decode, encode, type Packet, type RecordType } from "dns-packet";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { applyMessage, emptyView } from "../state.ts";
-import { answerQuery, isPlausibleQuery, Rcode } from "./answer.ts";
+import { answerQuery, isPlausibleQuery, Rcode, udpLimit } from "./answer.ts";
 import { parseResolvConf, renderResolvConf } from "./resolv-conf.ts";
 import { Zone } from "./zone.ts";
 
@@ -66,6 +66,40 @@ function ask(name: string, type: RecordType = "A", rotation = 0): Packet | "forw
 
 const addresses = (answer: Packet | "forward") =>
   answer === "forward" ? answer : answer.answers?.map((record) => (record as { data: unknown }).data);
+
+describe("EDNS", () => {
+  const asked = (record: object) =>
+    answerQuery(
+      decode(
+        encode({
+          type: "query",
+          id: 7,
+          questions: [{ type: "A", name: "web" }],
+          additionals: [{ type: "OPT", name: ".", ...record } as never],
+        }),
+      ),
+      names,
+      0,
+    ) as Packet;
+
+  it("is answered with EDNS, and bounds what goes over UDP", () => {
+    const answer = asked({ udpPayloadSize: 1232 });
+    expect(decode(encode(answer)).additionals).toMatchObject([
+      { type: "OPT", udpPayloadSize: 4096, ednsVersion: 0, extendedRcode: 0 },
+    ]);
+    expect(addresses(answer)).toEqual(["10.0.0.2"]);
+    expect((ask("web") as Packet).additionals).toEqual([]);
+    const limit = (size: number) =>
+      udpLimit({ additionals: [{ type: "OPT", name: ".", udpPayloadSize: size } as never] });
+    expect([limit(100), limit(1232), limit(65_000), udpLimit({})]).toEqual([512, 1232, 4096, 512]);
+  });
+
+  it("of a later version is refused, saying which is known", () => {
+    const answer = asked({ ednsVersion: 1 });
+    expect(answer.answers ?? []).toEqual([]);
+    expect(decode(encode(answer)).additionals).toMatchObject([{ type: "OPT", ednsVersion: 0, extendedRcode: 1 }]);
+  });
+});
 
 describe("names", () => {
   it("of services and aliases give the virtual IP; without one, the tasks that serve", () => {
