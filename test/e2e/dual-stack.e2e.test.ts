@@ -68,6 +68,7 @@ describe("networks of both families over an IPv6 underlay", () => {
       expect(devices.match(/local \S+/g)).toEqual(Array(2).fill(`local fd99::${name === "m1" ? 1 : 2}`));
     }
     expect(await stage.ctl(["network", "audit"])).not.toMatch(/found|mended/);
+    expect(await stage.ctl(["node", "check"])).not.toMatch(/path|clock/);
   });
 
   it("follow their tasks", async () => {
@@ -100,7 +101,7 @@ describe("networks of both families over an IPv6 underlay", () => {
       ]);
       return [...waiting.matchAll(/^(?:tcp|udp)\s+\S+\s+([1-9]\d*)\s/gm)].length === 2;
     });
-    await stage.swarm.startNode(host);
+    await stage.swarm.startNode(host, undefined, undefined, ["--data-path-addr", "fd99::2"]);
     const [udp, tcp] = await Promise.all(asking);
     const virtualIp = /^\d+\.\d+\.\d+\.\d+$/;
     expect([udp, tcp]).toEqual(

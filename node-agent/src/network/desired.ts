@@ -65,6 +65,10 @@ export function overlayMtu(network: NetworkStateNetwork, underlay: { mtu: number
 
 export const isV6 = (address: string): boolean => address.includes(":");
 
+/** Where a node is reached from the underlay address `own`; empty: nowhere, as it has none or one of the other family. */
+const reachableAt = (node: NetworkStateNode | undefined, own: string): string =>
+  node === undefined || isV6(node.underlayAddress) !== isV6(own) ? "" : node.underlayAddress;
+
 export const vxlanPortOf = (node: NetworkStateNode | undefined): number => node?.vxlanPort || defaultVxlanPort;
 
 interface EndpointKeys {
@@ -117,8 +121,8 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
   const devices = new Map([...used].map((id) => [id, vxlanOf(id)] as const).filter(([, device]) => links.has(device)));
   for (const endpoint of view.endpoints.values()) {
     const device = devices.get(endpoint.networkId);
-    const host = view.nodes.get(endpoint.nodeId)?.underlayAddress;
-    if (device === undefined || endpoint.nodeId === nodeId || !host) continue;
+    const host = reachableAt(view.nodes.get(endpoint.nodeId), underlay.address);
+    if (device === undefined || endpoint.nodeId === nodeId || host === "") continue;
     const keys = keysOf(endpoint, device);
     neighbours.set(keys.neighbour, keys.mac);
     if (endpoint.address6 !== "" && links.get(device)?.ipv6) neighbours.set(keys.neighbour6, keys.mac);
@@ -153,9 +157,10 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
     for (const subnet of meshSubnets(ingress)) addRoute({ destination: subnet, table: returnTable });
     for (const node of view.nodes.values()) {
       const [peer = ""] = node.meshAddress.split("/");
-      if (node.id === nodeId || peer === "" || node.underlayAddress === "") continue;
+      const host = reachableAt(node, underlay.address);
+      if (node.id === nodeId || peer === "" || host === "") continue;
       neighbours.set(pair(meshDevice, peer), macOf(peer));
-      forwarding.set(pair(meshDevice, macOf(peer)), node.underlayAddress);
+      forwarding.set(pair(meshDevice, macOf(peer)), host);
       addRoute({ destination: `${peer}/32`, device: meshDevice, gateway: peer });
     }
     for (const endpoint of view.endpoints.values()) {

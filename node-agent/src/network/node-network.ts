@@ -230,7 +230,7 @@ export class NodeNetwork implements NetworkAttacher {
       const check = question.kind === NetworkStateQuestion_Kind.CHECK;
       const found = check ? await this.check() : await this.audit({ repair: question.repair });
       const findings = found.map((finding) => NetworkFinding.create({ ...finding, repaired: question.repair }));
-      this.managers.answer(NetworkInspection.create({ questionId, findings }));
+      this.managers.answer(NetworkInspection.create({ questionId, findings, clockMs: this.#clock.now() }));
     } catch (error) {
       this.managers.answer(NetworkInspection.create({ questionId, error: SwarmError.from(error).message }));
     }

@@ -1,5 +1,6 @@
 import { runSteps } from "@starling/native/net";
 import type { Finding } from "./describe-plan.ts";
+import { isV6 } from "./desired.ts";
 import type { NetworkView } from "./state.ts";
 
 const timeoutMs = 3_000;
@@ -11,8 +12,8 @@ const smallPayload = 56;
 export interface PathResult {
   readonly nodeId: string;
   readonly underlayAddress: string;
-  /** Why the host doesn't answer under its own address; empty when it does. */
-  readonly underlay: string;
+  /** Why the host doesn't answer under its own address; empty when it does. Undefined: not asked, as that is IPv6. */
+  readonly underlay: string | undefined;
   /** The same through the mesh's VXLAN, with a small packet and with the largest. */
   readonly small: string;
   readonly full: string;
@@ -26,6 +27,11 @@ export function judgePaths(results: readonly PathResult[], mtu: number, vxlanPor
     if (small === "") {
       return path(
         `packets of ${mtu} bytes to node ${nodeId} get lost, small ones arrive (${full}): the way to ${underlayAddress} carries less than this host's device says; lower the device's MTU, or create networks with --opt com.docker.network.driver.mtu=SIZE`,
+      );
+    }
+    if (underlay === undefined) {
+      return path(
+        `node ${nodeId} does not answer by VXLAN at ${underlayAddress}: see that the hosts reach each other, and let UDP port ${vxlanPort} through between them, both ways`,
       );
     }
     if (underlay === "") {
@@ -50,24 +56,32 @@ export async function checkPaths(options: {
 }): Promise<readonly Finding[]> {
   const { nodeId, view, netns, mtu, vxlanPort } = options;
   const others = [...view.nodes.values()].filter(({ id }) => id !== nodeId);
-  const peers = others.filter(({ meshAddress, underlayAddress }) => meshAddress !== "" && underlayAddress !== "");
+  const own = view.nodes.get(nodeId)?.underlayAddress ?? "";
+  const peers = others.filter(
+    ({ meshAddress, underlayAddress }) =>
+      meshAddress !== "" && underlayAddress !== "" && isV6(underlayAddress) === isV6(own),
+  );
   const lost = others.filter((node) => !peers.includes(node));
-  const findings: Finding[] = lost.map(({ id }) => ({
+  const findings: Finding[] = lost.map(({ id, underlayAddress: address }) => ({
     subject: "path",
-    detail: `node ${id} has no address that other nodes reach: give its swarmd one with --advertise-remote-api`,
+    detail:
+      address === ""
+        ? `node ${id} has no address that other nodes reach: give its swarmd one with --advertise-remote-api`
+        : `node ${id} is reached at ${address}, this one at ${own}: give both a --data-path-addr of one family`,
   }));
   if (peers.length === 0) return findings;
   const targets = peers.flatMap(({ underlayAddress, meshAddress }) => {
     const mesh = meshAddress.split("/")[0]!;
     return [
-      { address: underlayAddress, size: smallPayload },
+      ...(isV6(own) ? [] : [{ address: underlayAddress, size: smallPayload }]),
       { address: mesh, size: smallPayload },
       { address: mesh, size: mtu - headers },
     ];
   });
   const [{ outcomes }] = await runSteps(netns, [{ type: "ping", targets, timeoutMs }]);
   const results = peers.map(({ id, underlayAddress }, i) => {
-    const [underlay = "", small = "", full = ""] = outcomes.slice(3 * i, 3 * i + 3);
+    const each = targets.length / peers.length;
+    const [full = "", small = "", underlay] = outcomes.slice(each * i, each * i + each).reverse();
     return { nodeId: id, underlayAddress, underlay, small, full };
   });
   return [...findings, ...judgePaths(results, mtu, vxlanPort)];

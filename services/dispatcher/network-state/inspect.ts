@@ -2,12 +2,15 @@ import {
   type InspectNetworkRequest,
   InspectNetworkResponse,
   isForeignNode,
+  type NetworkFinding,
   type NetworkInspection,
   NetworkStateQuestion,
+  NetworkStateQuestion_Kind,
   NodeInspection,
 } from "@starling/api";
 import { newId, SwarmError } from "@starling/base";
 import { all } from "@starling/store";
+import { judgeClock } from "./clock-offset.ts";
 import type { NetworkStateOptions } from "./handlers.ts";
 import type { SharedState } from "./shared-state.ts";
 
@@ -29,6 +32,7 @@ export async function inspect(
       ? known.filter(({ description }) => !isForeignNode(description))
       : known.filter(({ id }) => request.nodeIds.includes(id));
   const answers = new Map<string, NetworkInspection>();
+  const clocks = new Map<string, readonly NetworkFinding[]>();
   const connected = shared === undefined || shared.ended ? new Set<string>() : shared.connected;
   const asked = new Set(wanted.map(({ id }) => id).filter((id) => connected.has(id)));
   if (shared !== undefined && asked.size > 0) {
@@ -36,8 +40,11 @@ export async function inspect(
     const timer = clock.setTimer(Math.min(request.timeoutMs || defaultTimeoutMs, timeoutMaxMs), resolve);
     signal.addEventListener("abort", () => resolve(), { once: true });
     const { kind, repair } = request;
+    const askedAt = clock.now();
     const end = shared.ask(NetworkStateQuestion.create({ id: newId(), kind, repair }), asked, (nodeId, answer) => {
       answers.set(nodeId, answer);
+      const times = { asked: askedAt, answered: clock.now(), clockMs: answer.clockMs };
+      if (kind === NetworkStateQuestion_Kind.CHECK) clocks.set(nodeId, judgeClock(times));
       if (answers.size === asked.size) resolve();
     });
     await promise;
@@ -50,7 +57,7 @@ export async function inspect(
     return NodeInspection.create({
       nodeId: node.id,
       hostname: node.description?.hostname ?? "",
-      findings: answer?.findings ?? [],
+      findings: [...(answer?.findings ?? []), ...(clocks.get(node.id) ?? [])],
       error: answer === undefined ? silence : answer.error,
     });
   });

@@ -16,6 +16,7 @@ import {
   NetworkInspection,
   NetworkSpec,
   type NetworkStateMessage,
+  NetworkStateQuestion_Kind,
   NetworkStateReport,
   Node,
   NodeDescription,
@@ -329,6 +330,30 @@ describe("looking into nodes' networks", () => {
       { nodeId: "n1", findings, error: "" },
       { nodeId: "n2", findings: [], error: "the node is not connected" },
     ]);
+  });
+
+  it("names clocks that differ, the time that the answer took aside", async () => {
+    const { watch, report, inspect } = await fixture();
+    await clock.advance(100_000);
+    const streams = [watch("n1"), watch("n2")];
+    const ids: string[] = [];
+    for (const stream of streams) ids.push(((await stream.next()).value as NetworkStateMessage).streamId);
+    const asked = inspect({ kind: NetworkStateQuestion_Kind.CHECK });
+    const answer = async (n: number, ahead: number) => {
+      const { questions } = (await streams[n - 1]!.next()).value as NetworkStateMessage;
+      const clockMs = clock.now() + ahead;
+      const inspection = NetworkInspection.create({ questionId: questions[0]!.id, clockMs });
+      await report(`n${n}`, { streamId: ids[n - 1]!, inspection });
+    };
+    await answer(1, -2_500);
+    await clock.advance(3_000);
+    await answer(2, -3_900);
+    expect((await asked).nodes.map(({ findings }) => findings.map(({ subject, detail }) => [subject, detail]))).toEqual(
+      [
+        [["clock", expect.stringMatching(/^this node's clock is 2\.5 s behind the leader's: have both follow NTP/)]],
+        [],
+      ],
+    );
   });
 
   it("ends when the time is over", async () => {

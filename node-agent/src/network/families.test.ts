@@ -1,0 +1,55 @@
+import { NetworkStateEndpoint, NetworkStateNetwork, NetworkStateNode } from "@starling/api";
+import { expect, it } from "vitest";
+import { desiredHostNetwork, type NodeInputs } from "./desired.ts";
+import { checkPaths, judgePaths } from "./path-check.ts";
+
+const node = (id: string, underlayAddress: string, host: number) =>
+  NetworkStateNode.create({ id, underlayAddress, meshAddress: `10.255.0.${host}/16` });
+const nodes = [node("self", "fd99::1", 1), node("peer", "fd99::2", 2), node("other", "10.0.0.3", 3)];
+const network = NetworkStateNetwork.create({ id: "net", vni: 4097, subnets: ["10.0.1.0/24"] });
+const ingress = NetworkStateNetwork.create({ id: "ing", vni: 4096, subnets: ["10.255.0.0/16"], ingress: true });
+const endpoints = nodes.map(({ id: nodeId }, i) =>
+  NetworkStateEndpoint.create({ networkId: "net", taskId: `t${i}`, nodeId, address: `10.0.1.${i + 2}` }),
+);
+const inputs: NodeInputs = {
+  nodeId: "self",
+  view: {
+    networks: new Map([network, ingress].map((each) => [each.id, each])),
+    nodes: new Map(nodes.map((each) => [each.id, each])),
+    services: new Map(),
+    endpoints: new Map(endpoints.map((each) => [`net/${each.taskId}`, each])),
+  },
+  tasks: [],
+  leaving: new Set(),
+  dead: [],
+  underlayMtu: 1500,
+  recovered: [],
+};
+
+it("a node reached by the other family gets no entries, which the kernel would refuse, and holds up no other", () => {
+  const { links, forwarding } = desiredHostNetwork(inputs);
+  expect([...forwarding.values()]).toEqual(["fd99::2", "fd99::2"]);
+  expect([...links.values()].map(({ mtu }) => mtu)).toEqual([1430, 1430, 1430]);
+});
+
+it("the check names a node of the other family, and what to give both", async () => {
+  const alone = new Map([...inputs.view.nodes].filter(([id]) => id !== "peer"));
+  const view = { ...inputs.view, nodes: alone };
+  const findings = await checkPaths({ nodeId: "self", view, netns: undefined, mtu: 1430, vxlanPort: 4789 });
+  expect(findings.map(({ detail }) => detail)).toEqual([
+    "node other is reached at 10.0.0.3, this one at fd99::1: give both a --data-path-addr of one family",
+  ]);
+});
+
+it("the check says what to look at when a node of an IPv6 underlay does not answer", () => {
+  const result = {
+    nodeId: "peer",
+    underlayAddress: "fd99::2",
+    underlay: undefined,
+    small: "no answer",
+    full: "no answer",
+  };
+  expect(judgePaths([result], 1430, 4790).map(({ detail }) => detail)).toEqual([
+    expect.stringMatching(/does not answer by VXLAN at fd99::2: .* UDP port 4790/),
+  ]);
+});
