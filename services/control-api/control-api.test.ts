@@ -535,6 +535,36 @@ describe("networks, secrets", () => {
     expect(store.view((tx) => tx.networks.find(all))).toEqual([]);
   });
 
+  it("there is one ingress network, which stays while a service publishes through it", async () => {
+    const { api, store } = setUp();
+    const mesh = NetworkSpec.create({ annotations: annotations("ingress"), ingress: true });
+    await store.update((tx) => tx.networks.create(Network.create({ id: "ingress-id", spec: mesh })));
+    const second = NetworkSpec.create({ annotations: annotations("mesh"), ingress: true });
+    expect(await refusal(api.createNetwork(CreateNetworkRequest.create({ spec: second }), context))).toContain(
+      "AlreadyExists: ingress network (ingress-id) is already present",
+    );
+    const endpoint = EndpointSpec.create({ ports: [PortConfig.create({ targetPort: 80 })] });
+    const { service } = await api.createService(
+      CreateServiceRequest.create({ spec: { ...webSpec(), endpoint } }),
+      context,
+    );
+    const remove = () => api.removeNetwork(RemoveNetworkRequest.create({ networkId: "ingress-id" }), context);
+    expect(await refusal(remove())).toContain("ingress network cannot be removed because service");
+    await api.removeService(RemoveServiceRequest.create({ serviceId: service!.id }), context);
+    await remove();
+    expect(
+      await refusal(api.createService(CreateServiceRequest.create({ spec: { ...webSpec(), endpoint } }), context)),
+    ).toContain("FailedPrecondition: service needs ingress network");
+  });
+
+  it("the networks that nodes have by themselves are not removed", async () => {
+    const { api, store } = setUp();
+    await store.update((tx) => tx.networks.create(predefinedNetwork("host-id", "host")));
+    expect(await refusal(api.removeNetwork(RemoveNetworkRequest.create({ networkId: "host-id" }), context))).toContain(
+      "FailedPrecondition: network host-id (host) is a swarm predefined network and cannot be removed",
+    );
+  });
+
   it("a secret's data never comes back, and one in use stays", async () => {
     const { api } = setUp();
     const spec = SecretSpec.create({ annotations: annotations("key"), data: Uint8Array.of(7) });

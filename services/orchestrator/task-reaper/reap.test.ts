@@ -1,6 +1,16 @@
-import { Meta, Task, TaskState, TaskStatus, timestampOfMs } from "@starling/api";
+import {
+  Meta,
+  RestartPolicy,
+  Service,
+  ServiceSpec,
+  Task,
+  TaskSpec,
+  TaskState,
+  TaskStatus,
+  timestampOfMs,
+} from "@starling/api";
 import { describe, expect, it } from "vitest";
-import { surplusHistory } from "./reap.ts";
+import { isDone, surplusHistory } from "./reap.ts";
 
 const { RUNNING, COMPLETE, SHUTDOWN, FAILED } = TaskState;
 
@@ -32,7 +42,28 @@ describe("surplus history", () => {
     expect(idsOf(surplusHistory(past, undefined, 0))).toEqual(["1", "2"]);
   });
 
+  it("is not what restarts are counted from: as many as may be, and the first", () => {
+    const restart = RestartPolicy.create({ maxAttempts: 2 });
+    const service = Service.create({ spec: ServiceSpec.create({ task: TaskSpec.create({ restart }) }) });
+    expect(surplusHistory(past, service, 1)).toEqual([]);
+    expect(idsOf(surplusHistory([...past, task("4", FAILED)], service, 1))).toEqual(["1"]);
+    expect(idsOf(surplusHistory(past, service, 2)), "a larger limit counts").toEqual([]);
+  });
+
   it("leaves a job's completion", () => {
     expect(surplusHistory([task("1", COMPLETE, COMPLETE)], undefined, 0)).toEqual([]);
+  });
+});
+
+describe("a record goes", () => {
+  it.each([
+    ["wanted gone, not yet on a node", TaskState.PENDING, TaskState.REMOVE, "s", true],
+    ["wanted gone, on a node", TaskState.RUNNING, TaskState.REMOVE, "s", false],
+    ["wanted gone, ended", SHUTDOWN, TaskState.REMOVE, "s", true],
+    ["orphaned, of a service", TaskState.ORPHANED, SHUTDOWN, "s", false],
+    ["orphaned, of no service", TaskState.ORPHANED, SHUTDOWN, "", true],
+    ["failed, of no service", FAILED, SHUTDOWN, "", false],
+  ])("%s", (_what, state, desired, serviceId, goes) => {
+    expect(isDone({ ...task("1", state, desired), serviceId })).toBe(goes);
   });
 });
