@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 
 #include "../sys/fs.h"
 #include "devices.h"
@@ -35,6 +36,13 @@ int64_t ReadField(const std::string& path, std::string_view key) {
     }
   }
   return 0;
+}
+
+// hugetlb and rdma are of resources that only an OCI bundle can ask for.
+bool IsHandedDown(std::string_view controller, bool every) {
+  static constexpr std::string_view kUsual[] = {"memory", "cpu", "pids", "cpuset", "io"};
+  if (std::find(std::begin(kUsual), std::end(kUsual), controller) != std::end(kUsual)) return true;
+  return every && (controller == "hugetlb" || controller == "rdma");
 }
 
 Error Missing(std::string_view controller, std::string_view limit) {
@@ -108,16 +116,19 @@ Status Cgroup::CreateFolder(const Group& group, const std::string& containers_fo
     (void)fs::MakeFolders(containers_folder).ok();
   }
   if (!group.hierarchy.v2) return {};
-  // Controllers are handed down level by level; a level that has them already takes the write as no change. A level
-  // that refuses (its own processes, missing controllers) shows later as a limit's missing file.
+  // Controllers are handed down level by level, of what each has; a level that has handed them down takes the write as no change. A
+  // level that refuses (its own processes) shows later as a limit's missing file.
   std::string level = group.hierarchy.mount_point;
   std::string_view below = std::string_view(containers_folder).substr(level.size());
   for (std::string_view part : fs::Split(below, '/')) {
     if (!part.empty()) level.append("/").append(part);
-    for (const char* controller : {"+memory", "+cpu", "+pids", "+cpuset", "+io", "+hugetlb", "+rdma"}) {
-      // Those of resources that only an OCI bundle can ask for.
-      if (!placement_.every && std::string_view(controller) == "+hugetlb") break;
-      (void)fs::WriteControl(level + "/cgroup.subtree_control", controller).ok();
+    auto available = fs::ReadFile(level + "/cgroup.controllers", 4096);
+    // Nothing there, nothing further down.
+    if (!available.ok() || available->find_first_not_of(" \n") == std::string::npos) break;
+    for (std::string_view controller : fs::Split(std::string_view(*available).substr(0, available->find('\n')), ' ')) {
+      if (IsHandedDown(controller, placement_.every)) {
+        (void)fs::WriteControl(level + "/cgroup.subtree_control", "+" + std::string(controller)).ok();
+      }
     }
   }
   return {};

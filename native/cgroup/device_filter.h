@@ -1,6 +1,8 @@
 // An eBPF program that decides which devices the processes of a v2 group may use (kernel ≥ 4.15).
 #pragma once
 
+#include <linux/bpf.h>
+
 #include <cstdint>
 #include <vector>
 
@@ -21,6 +23,8 @@ struct DeviceAccess {
 
 // What no rule speaks of is refused; of several the last counts. An access of two kinds is allowed by a rule for both, and
 // refused by a rule for either.
+std::vector<bpf_insn> DeviceProgram(const std::vector<DeviceAccess>& rules);
+
 Status AttachDeviceRules(int cgroup_fd, const std::vector<DeviceAccess>& rules);
 
 }  // namespace starling::cgroup

@@ -83,7 +83,7 @@ struct LogSpec {
   std::string path;
   int64_t max_bytes = 10 << 20;
   int64_t max_files = 3;
-  LogSinkSpec sink;
+  LogSinkSpec sink = {};
 };
 
 struct Spec {

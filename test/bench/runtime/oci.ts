@@ -7,11 +7,11 @@ import { runcPath } from "./runc.ts";
 
 /** Debian's crun and runc refuse hosts with cgroups of both versions: they see the first alone, and make groups there. */
 const v1Only = ["unshare", "--mount", "sh", "-c", 'umount -l /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "sh"];
-/** As above, but crun sees the second version alone and makes no group at all: its fastest way. */
+/** As above, but crun sees the second version alone and makes no group at all: less than what is measured of the others. */
 const v2Only = ["unshare", "--mount", "sh", "-c", 'mount -t cgroup2 none /sys/fs/cgroup && exec "$@"', "sh"];
 const timer = join(import.meta.dirname, "timer.ts");
 
-/** Start to exit of `true` by `run` of each runtime, in turns, from one bundle. */
+/** Start to exit of `true` by `run` of each runtime, in turns, from one bundle, each with its state in memory below /run. */
 export async function oneAfterTheOther(folder: string, { quick }: BenchOptions): Promise<readonly BenchRow[]> {
   const bundle = await makeBundle(folder);
   const id = `bench-${process.pid}`;
@@ -19,12 +19,10 @@ export async function oneAfterTheOther(folder: string, { quick }: BenchOptions):
   const runc = await runcPath();
   const run = (program: string, ...options: string[]) => [program, ...options, "run", "--bundle", bundle, id];
   const sides = [
-    { name: "starling-run", around: [], command: run(nativeTool("starling-run"), "--root", join(folder, "ours")) },
+    { name: "starling-run", around: [], command: run(nativeTool("starling-run")) },
     { name: `${crun}, no cgroup`, around: v2Only, command: run("/usr/bin/crun", "--cgroup-manager=disabled") },
     { name: crun, around: v1Only, command: run("/usr/bin/crun", "--cgroup-manager=cgroupfs") },
-    ...(runc === undefined
-      ? []
-      : [{ name: "runc", around: v1Only, command: run(runc, "--root", join(folder, "runc")) }]),
+    ...(runc === undefined ? [] : [{ name: "runc", around: v1Only, command: run(runc) }]),
   ];
   const times = sides.map((): number[] => []);
   for (let round = 0; round < (quick ? 1 : 5); round++) {
@@ -38,18 +36,18 @@ export async function oneAfterTheOther(folder: string, { quick }: BenchOptions):
       times[i] ?? [],
     ),
   );
-  const [ours, fastest] = [rows[0]!, rows[1]!];
+  const [ours, withGroup] = [rows[0]!, rows[2]!];
   const ratio = rowOf(
     {
       bench: "runtime",
-      case: `the same: share of ${fastest.case.split(", ").slice(1).join(", ")}`,
+      case: `the same: share of ${crun}`,
       unit: "",
       better: "lower",
       target: 2 / 3,
     },
-    [ours.value / fastest.value],
+    [ours.value / withGroup.value],
   );
-  return [{ ...ours, target: 10, other: { name: crun, value: fastest.value } }, ...rows.slice(1), ratio];
+  return [{ ...ours, target: 10, other: { name: crun, value: withGroup.value } }, ...rows.slice(1), ratio];
 }
 
 /** crun's own default config; its root serves all. */
