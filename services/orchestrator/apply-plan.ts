@@ -3,12 +3,16 @@ import { all, type MemoryStore, type WriteTx } from "@starling/store";
 import { newTask } from "./new-task.ts";
 import type { Plan, PlannedTask, ServiceChange } from "./plan.ts";
 
-/** Creations in one transaction: a task is some 500 bytes, a transaction at most 1.5 MiB. */
-const tasksPerTransaction = 200;
+/** One change of a plan. */
+type Step =
+  | { readonly t: "service"; readonly change: ServiceChange }
+  | { readonly t: "desire"; readonly taskId: string; readonly state: TaskState }
+  | { readonly t: "create"; readonly planned: PlannedTask };
 
 /**
- * Carries out a plan, checking each step against the newest state: a task that is gone or further than planned is left,
- * and nothing is created for a service that changed meanwhile (its change brings the next pass).
+ * Carries out a plan in as many transactions as its size needs, checking each step against the newest state: a task that is
+ * gone or further than planned is left, and nothing is created for a service that changed meanwhile (its change brings the
+ * next pass).
  */
 export async function applyPlan(
   store: MemoryStore,
@@ -16,34 +20,29 @@ export async function applyPlan(
   plan: Plan,
   context: { readonly newId: () => string; readonly nowMs: number },
 ): Promise<void> {
-  const first = plan.create.slice(0, tasksPerTransaction);
-  const writes = [
-    store.update((tx) => {
-      if (plan.service) changeService(tx, service, plan.service);
-      for (const step of plan.desire) raiseDesired(tx, step.taskId, step.state);
-      createTasks(tx, service, first, context);
-    }),
-  ];
-  for (let at = tasksPerTransaction; at < plan.create.length; at += tasksPerTransaction) {
-    const some = plan.create.slice(at, at + tasksPerTransaction);
-    writes.push(store.update((tx) => createTasks(tx, service, some, context)));
-  }
-  await Promise.all(writes);
+  await store.batch(stepsOf(plan), (tx, step) => {
+    if (step.t === "service") changeService(tx, service, step.change);
+    else if (step.t === "desire") raiseDesired(tx, step.taskId, step.state);
+    else createTask(tx, service, step.planned, context);
+  });
 }
 
-function createTasks(
+function* stepsOf(plan: Plan): Generator<Step> {
+  if (plan.service) yield { t: "service", change: plan.service };
+  for (const { taskId, state } of plan.desire) yield { t: "desire", taskId, state };
+  for (const planned of plan.create) yield { t: "create", planned };
+}
+
+function createTask(
   tx: WriteTx,
   planned: Service,
-  steps: readonly PlannedTask[],
+  { slot, desiredState }: PlannedTask,
   context: { readonly newId: () => string; readonly nowMs: number },
 ): void {
-  if (steps.length === 0) return;
   const service = tx.services.get(planned.id);
   if (!service || service.specVersion?.index !== planned.specVersion?.index) return;
   const cluster: Cluster | undefined = tx.clusters.find(all)[0];
-  for (const { slot, desiredState } of steps) {
-    tx.tasks.create(newTask({ id: context.newId(), service, cluster, slot, desiredState, nowMs: context.nowMs }));
-  }
+  tx.tasks.create(newTask({ id: context.newId(), service, cluster, slot, desiredState, nowMs: context.nowMs }));
 }
 
 /** A task that is to stop before anything was allocated for it has ended with that: nobody else will look at it. */
@@ -74,6 +73,6 @@ function changeService(tx: WriteTx, planned: Service, change: ServiceChange): vo
 }
 
 /** Everything of a service that no longer exists: to be removed. */
-export function removeTasksOf(tx: WriteTx, tasks: readonly Task[]): void {
-  for (const task of tasks) raiseDesired(tx, task.id, TaskState.REMOVE);
+export async function removeTasks(store: MemoryStore, tasks: readonly Task[]): Promise<void> {
+  await store.batch(tasks, (tx, { id }) => raiseDesired(tx, id, TaskState.REMOVE));
 }

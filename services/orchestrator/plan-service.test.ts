@@ -509,6 +509,15 @@ describe("a slot filled anew", () => {
     expect(plan(service({ replicas: 1 }), [ended]).create).toEqual([create(1, RUNNING)]);
   });
 
+  it("is held while the task of a slot that was given up still stops there", () => {
+    const s = service({ replicas: 1 });
+    const given = (state: TaskState) => task("a", { desired: REMOVE, state });
+    expect(plan(s, [given(RUNNING)]).create).toEqual([create(1, READY)]);
+    const held = task("b", { node: "n2", state: READY, desired: READY, createdMs: t0 + 1 });
+    expect(plan(s, [given(RUNNING), held], { nowMs: t0 + 2 })).toMatchObject({ desire: [], wakeAtMs: t0 + 60_001 });
+    expect(plan(s, [given(SHUTDOWN), held], { nowMs: t0 + 2 }).desire).toEqual([desire("b", RUNNING)]);
+  });
+
   it("is held while one that a manager rejected still runs, until its node says that it does not", () => {
     const rejected = (appliedAt: Task["status"]["appliedAt"]) => ({
       ...task("a", {}),

@@ -1,11 +1,11 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { isJob, type Node, parseConstraints, type Service, type Task } from "@starling/api";
+import { isJob, type Node, parseConstraints, type Service, type Task, TaskState } from "@starling/api";
 import { reconcileGlobal } from "./global/reconcile.ts";
 import { presentIteration, reconcileReplicatedJob } from "./jobs/reconcile.ts";
 import { emptyPlan, type Observed, type Plan } from "./plan.ts";
 import { reconcileReplicated } from "./replicated/reconcile.ts";
 import { planRestarts, planStarts } from "./restart/plan.ts";
-import { groupSlots, type Slot, type SlotKey, takesNewTasks } from "./slot.ts";
+import { groupSlots, hasEnded, isLostNode, type Slot, type SlotKey, takesNewTasks } from "./slot.ts";
 import { planUpdate } from "./update/plan.ts";
 
 /** All that one pass changes for a service or job; undefined for a service whose mode is unknown. */
@@ -19,8 +19,10 @@ export function planService(
   const plan = emptyPlan();
   if (spec.replicated) {
     const slots = groupSlots(tasks, (task) => task.slot);
+    const leaving = leavingSlots(tasks, (task) => task.slot, observed);
     reconcileReplicated(service, slots, plan);
-    planKept(service, slots, observed, plan);
+    holdBehind(leaving, plan);
+    planKept(service, slots, { ...observed, leaving }, plan);
     return plan;
   }
   if (spec.replicatedJob) {
@@ -38,6 +40,22 @@ export function planService(
     return plan;
   }
   return undefined;
+}
+
+/** Slots given up whose tasks still stop. */
+function leavingSlots(tasks: Iterable<Task>, keyOf: (task: Task) => SlotKey, observed: Observed): ReadonlySet<SlotKey> {
+  const slots = new Set<SlotKey>();
+  for (const task of tasks) {
+    const stops = task.desiredState >= TaskState.REMOVE && task.status.state >= TaskState.ASSIGNED && !hasEnded(task);
+    if (stops && !isLostNode(observed.node(task.nodeId))) slots.add(keyOf(task));
+  }
+  return slots;
+}
+
+function holdBehind(leaving: ReadonlySet<SlotKey>, plan: Plan): void {
+  for (const [at, step] of plan.create.entries()) {
+    if (leaving.has(step.slot)) plan.create[at] = { ...step, desiredState: TaskState.READY };
+  }
 }
 
 /**

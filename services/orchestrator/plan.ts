@@ -31,6 +31,8 @@ export interface Observed {
   readonly node: (id: string) => Node | undefined;
   /** When this leader saw a task RUNNING first; a task that ran before it led counts from its last status. */
   readonly runningSinceMs: (taskId: string) => number | undefined;
+  /** Slots in which something still stops that is to be removed: what is new there waits for it. */
+  readonly leaving?: ReadonlySet<SlotKey>;
 }
 
 export function emptyPlan(): Plan {

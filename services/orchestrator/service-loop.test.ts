@@ -1,9 +1,12 @@
 import {
   Annotations,
+  ContainerSpec,
+  JobStatus,
+  ReplicatedJob,
   ReplicatedService,
   Service,
   ServiceSpec,
-  type Task,
+  Task,
   TaskSpec,
   TaskState,
   TaskStatus,
@@ -12,6 +15,7 @@ import {
 } from "@starling/api";
 import { FakeClock, nullLogger } from "@starling/base";
 import { all, byService, MemoryStore } from "@starling/store";
+import { FakeProposer } from "@starling/store/testing";
 import { afterEach, describe, expect, it } from "vitest";
 import { createOrchestrator } from "./index.ts";
 
@@ -34,7 +38,22 @@ function start(s: MemoryStore): void {
 const tasksOf = (s: MemoryStore) => s.view((tx) => tx.tasks.find(byService("s")));
 const wanted = (s: MemoryStore) => tasksOf(s).filter((task) => task.desiredState <= TaskState.RUNNING);
 
-async function createService(s: MemoryStore, replicas: number): Promise<void> {
+/** Turns the clock until it is so. */
+async function turns(until: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 500 && !until(); turn++) await clock.advance(20);
+  expect(until()).toBe(true);
+}
+
+/** Commits what is proposed at once. */
+class PromptProposer extends FakeProposer {
+  override propose(...args: Parameters<FakeProposer["propose"]>): Promise<void> {
+    const done = super.propose(...args);
+    queueMicrotask(() => this.commit());
+    return done;
+  }
+}
+
+async function createService(s: MemoryStore, replicas: number, task = TaskSpec.create()): Promise<void> {
   await s.update((tx) =>
     tx.services.create(
       Service.create({
@@ -42,6 +61,7 @@ async function createService(s: MemoryStore, replicas: number): Promise<void> {
         spec: ServiceSpec.create({
           annotations: Annotations.create({ name: "web" }),
           replicated: ReplicatedService.create({ replicas }),
+          task,
         }),
         specVersion: { index: 1 },
       }),
@@ -89,6 +109,46 @@ describe("the service loop on a real store", () => {
     await obey(s);
     await clock.advance(1_000);
     expect(tasksOf(s)).toEqual([]);
+  });
+
+  it("scales and removes a service of thousands, though a transaction has a limit", async () => {
+    const s = new MemoryStore({ clock, proposer: new PromptProposer() });
+    start(s);
+    await createService(s, 4_000, TaskSpec.create({ container: ContainerSpec.create({ env: ["x".repeat(500)] }) }));
+    await turns(() => wanted(s).length === 4_000);
+    await s.update((tx) => {
+      const service = tx.services.get("s")!;
+      tx.services.update({
+        ...service,
+        spec: { ...service.spec, replicated: ReplicatedService.create({ replicas: 1 }) },
+      });
+    });
+    await turns(() => wanted(s).length === 1);
+    await s.update((tx) => tx.services.delete("s"));
+    await turns(() => tasksOf(s).length === 0);
+  });
+
+  it("keeps the history of a job's first slot within the limit, wherever its tasks were", async () => {
+    const s = store();
+    const spec = ServiceSpec.create({ replicatedJob: ReplicatedJob.create({ totalCompletions: 1 }) });
+    await s.update((tx) => {
+      tx.services.create(Service.create({ id: "s", spec, specVersion: { index: 1 }, jobStatus: JobStatus.create() }));
+      for (let i = 0; i < 9; i++) {
+        const status = TaskStatus.create({ state: TaskState.FAILED, appliedAt: timestampOfMs(i) });
+        const task = {
+          id: `t${i}`,
+          serviceId: "s",
+          slot: 0,
+          nodeId: `n${i}`,
+          desiredState: TaskState.SHUTDOWN,
+          status,
+        };
+        tx.tasks.create(Task.create(task));
+      }
+    });
+    start(s);
+    await clock.advance(1_000);
+    expect(tasksOf(s).filter(({ status }) => status.state === TaskState.FAILED)).toHaveLength(5);
   });
 
   it("rolls an update through all slots, one by one, and completes it", async () => {

@@ -1,7 +1,7 @@
 import { type Service, type Task, TaskState, type UpdateStatus_UpdateState } from "@starling/api";
-import { type Clock, type Logger, newId, SwarmError, type Timer } from "@starling/base";
+import { type Clock, type Logger, newId, Pacer, SwarmError, type Timer } from "@starling/base";
 import { all, byNode, byService, type MemoryStore, type StoreEvent } from "@starling/store";
-import { applyPlan, removeTasksOf } from "./apply-plan.ts";
+import { applyPlan, removeTasks } from "./apply-plan.ts";
 import { planService } from "./plan-service.ts";
 import { stampMs } from "./slot.ts";
 
@@ -18,6 +18,9 @@ export function createServiceLoop(options: {
   return { run: (signal) => new ServiceLoop(options).run(signal) };
 }
 
+/** A pass that took long is not repeated before so many times its length have gone by: events come one by one. */
+const pauseFactor = 4;
+
 /** Global services and jobs change with the nodes. */
 function isOnEveryNode({ spec }: Service): boolean {
   return spec.global !== undefined || spec.globalJob !== undefined;
@@ -31,6 +34,9 @@ class ServiceLoop {
   /** Services to look at in the next pass. */
   readonly #due = new Set<string>();
   readonly #timers = new Map<string, Timer>();
+  /** Services whose last pass took long, and when the next one may be. */
+  readonly #pausedUntil = new Map<string, number>();
+  readonly #pacer: Pacer;
   /** When this leader first saw a task RUNNING. */
   readonly #runningSince = new Map<string, number>();
   #wake: () => void = () => undefined;
@@ -40,6 +46,7 @@ class ServiceLoop {
     this.#clock = options.clock;
     this.#log = options.log.with({ station: "orchestrator" });
     this.#newId = options.newId ?? newId;
+    this.#pacer = new Pacer(options.clock);
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -63,12 +70,13 @@ class ServiceLoop {
       while (!either.aborted) {
         if (this.#due.size === 0) await this.#idle(either);
         // The rest of this turn's events join the pass.
-        await new Promise<void>((resolve) => setImmediate(resolve));
+        await this.#pacer.turn();
         const due = [...this.#due];
         this.#due.clear();
         for (const serviceId of due) {
           if (either.aborted) break;
-          await this.#pass(serviceId);
+          await this.#paced(serviceId);
+          if (this.#pacer.due) await this.#pacer.turn();
         }
       }
     } finally {
@@ -129,9 +137,29 @@ class ServiceLoop {
     if (!this.#runningSince.has(task.id)) this.#runningSince.set(task.id, ms);
   }
 
-  async #pass(serviceId: string): Promise<void> {
+  /** A pass now, or when the pause after the last one is over. */
+  async #paced(serviceId: string): Promise<void> {
+    const beganMs = this.#clock.monotonic();
+    const until = this.#pausedUntil.get(serviceId) ?? 0;
     this.#timers.get(serviceId)?.cancel();
     this.#timers.delete(serviceId);
+    if (beganMs < until) {
+      this.#wakeIn(serviceId, until - beganMs);
+      return;
+    }
+    this.#pausedUntil.delete(serviceId);
+    await this.#pass(serviceId);
+  }
+
+  #wakeIn(serviceId: string, ms: number): void {
+    this.#timers.set(
+      serviceId,
+      this.#clock.setTimer(ms, () => this.#mark(serviceId)),
+    );
+  }
+
+  async #pass(serviceId: string): Promise<void> {
+    const beganMs = this.#clock.monotonic();
     const { service, tasks, nodes, node } = this.#store.view((tx) => {
       const found = tx.services.get(serviceId);
       return {
@@ -141,14 +169,16 @@ class ServiceLoop {
         node: (id: string) => tx.nodes.get(id),
       };
     });
+    if (service === undefined) this.#pausedUntil.delete(serviceId);
     if (service === undefined) return await this.#removeOrphans(serviceId, tasks);
     const nowMs = this.#clock.now();
     const observed = { nowMs, node, runningSinceMs: (taskId: string) => this.#runningSince.get(taskId) };
     const plan = planService(service, tasks, nodes, observed);
+    const tookMs = this.#clock.monotonic() - beganMs;
+    if (tookMs > 1) this.#pausedUntil.set(serviceId, beganMs + tookMs * pauseFactor);
     if (plan === undefined) return;
     if (plan.wakeAtMs !== undefined) {
-      const timer = this.#clock.setTimer(Math.max(0, plan.wakeAtMs - nowMs), () => this.#mark(serviceId));
-      this.#timers.set(serviceId, timer);
+      this.#wakeIn(serviceId, Math.max(0, plan.wakeAtMs - nowMs));
     }
     if (plan.create.length === 0 && plan.desire.length === 0 && plan.service === undefined) return;
     this.#logUpdate(service, plan.service?.updateStatus.state, plan.service?.updateStatus.message);
@@ -158,7 +188,7 @@ class ServiceLoop {
   async #removeOrphans(serviceId: string, tasks: readonly Task[]): Promise<void> {
     const left = tasks.filter((task) => task.desiredState < TaskState.REMOVE);
     if (left.length === 0) return;
-    await this.#write(serviceId, () => this.#store.update((tx) => removeTasksOf(tx, left)));
+    await this.#write(serviceId, () => removeTasks(this.#store, left));
   }
 
   /** A refused write is planned anew; losing leadership ends the loop through its signal. */
@@ -169,10 +199,7 @@ class ServiceLoop {
       const error = SwarmError.from(thrown);
       if (error.code === "Internal") throw error;
       this.#log.warn("plan not applied, trying again", { "service.id": serviceId, error: error.message });
-      this.#timers.set(
-        serviceId,
-        this.#clock.setTimer(100, () => this.#mark(serviceId)),
-      );
+      this.#wakeIn(serviceId, 100);
     }
   }
 

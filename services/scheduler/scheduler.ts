@@ -1,10 +1,9 @@
 import { type Task, TaskState, timestampOfMs } from "@starling/api";
-import { type Clock, type Logger, type Metrics, metrics as processMetrics, SwarmError } from "@starling/base";
+import { type Clock, type Logger, type Metrics, Pacer, metrics as processMetrics, SwarmError } from "@starling/base";
 import { byKind, byTaskState, type MemoryStore, type ReadTx } from "@starling/store";
 import { applyEvent, ClusterView } from "./cluster-view.ts";
 import { applyDecision, CHOSEN, CONFIRMED, type Decision, type Outcome } from "./decision.ts";
 import { Inbox } from "./inbox.ts";
-import { Pacer } from "./pacer.ts";
 import { Pipeline } from "./pipeline.ts";
 import { placeGroup } from "./place.ts";
 import { homelessIds, volumeHomeKind } from "./volume-home.ts";

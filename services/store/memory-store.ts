@@ -29,6 +29,8 @@ export class MemoryStore implements StateMachine {
   #lastVersion = 0;
   readonly #inFlight = new InFlight();
   #updating = false;
+  /** The last transaction of a batch that waits for its turn of the event loop. */
+  #lastTurn: Promise<void> = Promise.resolve();
 
   /** Without a proposer, updates commit at once (tests, tools). */
   constructor(
@@ -89,7 +91,8 @@ export class MemoryStore implements StateMachine {
   /**
    * Applies `write` to each item, in as many transactions as needed (200 changes or three quarters of the size limit
    * each), all in flight together. An error thrown by `write` or a refusal rejects; what was proposed before stays.
-   * Gives the event loop a turn between transactions.
+   * Gives the event loop a turn between transactions: one in a turn, of however many batches, so that these do not hold the
+   * thread together.
    */
   async batch<T>(items: Iterable<T>, write: (tx: WriteTx, item: T) => void): Promise<void> {
     const startedAt = this.#clock.monotonic();
@@ -108,10 +111,15 @@ export class MemoryStore implements StateMachine {
       });
       committed.catch(() => {}); // Awaited below; a rejection meanwhile must not count as unhandled.
       commits.push(committed);
-      if (!next.done) await new Promise<void>((resolve) => setImmediate(resolve));
+      if (!next.done) await this.#nextTurn();
     }
     await Promise.all(commits);
     this.#metrics.observeBatch(startedAt);
+  }
+
+  #nextTurn(): Promise<void> {
+    this.#lastTurn = this.#lastTurn.then(() => new Promise<void>((resolve) => setImmediate(resolve)));
+    return this.#lastTurn;
   }
 
   /** Committed events from now on. Ends with ResourceExhausted when it lags too far behind: read again. */

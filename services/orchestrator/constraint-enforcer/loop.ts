@@ -53,11 +53,9 @@ export function createConstraintEnforcer(options: {
     if (misfits.length === 0) return;
     log.info("tasks no longer fit their node", { "node.id": node.id, tasks: misfits.length });
     try {
-      await store.update((tx) => {
-        for (const { id } of misfits) {
-          const task = tx.tasks.get(id);
-          if (task && isActive(task)) tx.tasks.update({ ...task, status: rejected(task) });
-        }
+      await store.batch(misfits, (tx, { id }) => {
+        const task = tx.tasks.get(id);
+        if (task && isActive(task)) tx.tasks.update({ ...task, status: rejected(task) });
       });
     } catch (thrown) {
       const error = SwarmError.from(thrown);

@@ -35,9 +35,10 @@ export function planRestarts(service: Service, slots: Iterable<Slot>, observed: 
 
 /** Lets tasks held at READY go on when their predecessor has stopped and the delay has passed. */
 export function planStarts(service: Service, slots: Iterable<Slot>, observed: Observed, plan: Plan): void {
+  const leaving = new Set(plan.desire.map((step) => step.taskId));
   for (const slot of slots) {
     for (const task of slot.tasks) {
-      if (!isHeld(task) || hasEnded(task)) continue;
+      if (!isHeld(task) || hasEnded(task) || leaving.has(task.id)) continue;
       const startMs = mayStartAtMs(task, slot, service, observed);
       if (startMs === undefined) wakeAt(plan, stampMs(task.meta.createdAt) + stopWaitMs);
       else if (startMs > observed.nowMs) wakeAt(plan, startMs);
@@ -56,7 +57,8 @@ function mayStartAtMs(task: Task, slot: Slot, service: Service, observed: Observ
   const created = stampMs(task.meta.createdAt);
   const earlier = slot.tasks.slice(0, slot.tasks.indexOf(task));
   const stopping = earlier.some((old) => !hasEnded(old) && old.nodeId !== "" && !isLostNode(observed.node(old.nodeId)));
-  if (stopping && observed.nowMs < created + stopWaitMs) return undefined;
+  const waits = stopping || observed.leaving?.has(slot.key) === true;
+  if (waits && observed.nowMs < created + stopWaitMs) return undefined;
   const last = earlier.at(-1);
   return last && waitsForDelay(last, task, observed) ? created + restartDelayMs(service) : created;
 }

@@ -81,10 +81,13 @@ function slotName(task: Task): string {
 function surplusOf(store: MemoryStore, { serviceId, slot, nodeId }: Task): string[] {
   return store.view((tx) => {
     const limit = tx.clusters.find(all)[0]?.spec.orchestration.taskHistoryRetentionLimit ?? 5;
+    const service = tx.services.get(serviceId);
+    // Replicated jobs number their slots from 0; tasks of global services have no number, but a node.
+    const onEveryNode = service?.spec.global !== undefined || service?.spec.globalJob !== undefined;
     const tasks = tx.tasks
       .find(bySlot(serviceId, slot))
-      .filter((task) => slot !== 0 || task.nodeId === nodeId)
+      .filter((task) => !onEveryNode || task.nodeId === nodeId)
       .filter((task) => task.desiredState < TaskState.REMOVE);
-    return surplusHistory(tasks, tx.services.get(serviceId), limit).map((task) => task.id);
+    return surplusHistory(tasks, service, limit).map((task) => task.id);
   });
 }

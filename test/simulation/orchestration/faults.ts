@@ -53,7 +53,7 @@ export class Faults {
       const better = this.#mend(host, act);
       if (better !== undefined) return better;
     }
-    const what = this.#upTo(6);
+    const what = this.#upTo(7);
     switch (what) {
       case 0:
         if (host.powered) host.powerCut();
@@ -68,6 +68,7 @@ export class Faults {
         host.reachable = false;
         return `${host.id} is cut off`;
       case 4:
+      case 5:
         return this.#note(act.change, this.#relabelled(host.id));
       default:
         return this.#note(act.change, this.#switched(host.id));

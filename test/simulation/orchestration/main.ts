@@ -94,7 +94,8 @@ async function hunt(hunted: readonly Mutant[], world: WorldOptions, seeds: numbe
     const started = performance.now();
     let found: string | undefined;
     for (let seed = world.seed; seed < world.seed + seeds && found === undefined; seed++) {
-      const { violations } = await runWorld({ ...world, seed, mutant });
+      const { violations, trace } = await runWorld({ ...world, seed, mutant });
+      if (violations.length > 0 && process.env["SIM_SERVICE"]) console.error(trace.slice(-traced).join("\n"));
       if (violations.length > 0) found = `seed ${seed}: ${violations[0]!.split("\n")[0]}`;
     }
     if (found === undefined) missed++;

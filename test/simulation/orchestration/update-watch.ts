@@ -34,7 +34,7 @@ export class UpdateWatch {
     for (const event of changes) {
       if (event.kind === "service")
         this.#service(event.action === "remove" ? undefined : event.object, event.object.id);
-      if (event.kind === "node") this.#nodes.set(event.object.id, event.object);
+      if (event.kind === "node") this.#node(event.object);
     }
     const created = changes.flatMap((event) =>
       event.kind === "task" && event.action === "create" ? [event.object] : [],
@@ -57,6 +57,18 @@ export class UpdateWatch {
     if (service === undefined) this.#services.delete(id);
     else this.#services.set(id, service);
     if (old?.specVersion?.index !== service?.specVersion?.index) this.#work.delete(id);
+  }
+
+  /** What replaces tasks of a node that is lost is not the update's doing any more. */
+  #node(node: Node): void {
+    this.#nodes.set(node.id, node);
+    if (this.#isWell(node.id)) return;
+    for (const work of this.#work.values()) {
+      for (const [slot, { taskId }] of work) {
+        const beside = [...(this.#slots.get(slot)?.values() ?? [])].filter(({ id }) => id !== taskId);
+        if (beside.some(({ nodeId }) => nodeId === node.id)) work.delete(slot);
+      }
+    }
   }
 
   /** The task takes the place of one of another spec that was well where it was. */

@@ -17,6 +17,7 @@ import type { WriteTx } from "@starling/store";
 import { SimHost } from "./agent.ts";
 import { availabilityOf, Faults, type LeaderFault } from "./faults.ts";
 import { Group } from "./group.ts";
+import { lyingStore } from "./lying-store.ts";
 import { SimManager } from "./manager.ts";
 import type { Mutant } from "./mutants.ts";
 import { checkAtRest } from "./oracle.ts";
@@ -117,7 +118,8 @@ class World {
           random,
           newId: () => this.#newId(),
           probeHost: async (address) => this.#hosts.some((host) => host.id === address && host.answersProbes),
-          storeOf: (station, store) => (options.mutant?.station === station ? options.mutant.store(store) : store),
+          storeOf: (station, store) =>
+            options.mutant?.station === station ? lyingStore(store, options.mutant.lie) : store,
           onBroken: (error) => this.#broken.push(`a loop of ${member.name} has failed: ${error.stack}`),
         }),
     );

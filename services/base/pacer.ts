@@ -1,4 +1,4 @@
-import type { Clock, Millis } from "@starling/base";
+import type { Clock, Millis } from "./clock.ts";
 
 /** Work done between two turns of the event loop at most: raft's ticks and messages must not wait longer. */
 const SLICE_MS: Millis = 5;
