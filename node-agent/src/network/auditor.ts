@@ -63,7 +63,11 @@ export class Auditor {
 
   async #look(repair: boolean): Promise<readonly Finding[]> {
     const { applier, netns, tasks } = this.#audited;
-    const findings = [...describePlan(await this.#audited.differences())];
+    const findings: Finding[] = [...describePlan(await this.#audited.differences())];
+    for (const chain of await applier.admit(repair)) {
+      const detail = `chain ${chain} of another firewall drops what is forwarded and has no rule for the tasks' devices`;
+      findings.push({ subject: "firewall", detail });
+    }
     for (const differences of (await auditTables(netns, applier.tables)).values()) {
       findings.push(...differences.map(({ detail }) => ({ subject: "rules", detail })));
       if (repair) applier.forgetTables();

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Logger } from "@starling/base";
 import { closeNftSession, Errno, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
 import { desiredHostNetwork, desiredHostRules, type NodeInputs } from "./desired.ts";
+import { admitScript, droppingChains } from "./foreign-firewall.ts";
 import type { HostNetwork } from "./host-network.ts";
 import { meshDevice } from "./names.ts";
 import { hostTable, meshTable } from "./nft-host.ts";
@@ -23,6 +24,8 @@ export class HostApplier {
   #host: NftTable | undefined;
   #mesh: NftTable | undefined;
   #base = false;
+  /** Whether others' firewalls were looked at; from then on audits do it. */
+  #admitted = false;
   readonly #session = `host ${randomUUID()}`;
 
   /** `netns` is the host's network namespace; undefined: the process's own. */
@@ -80,6 +83,15 @@ export class HostApplier {
     return planHost(desiredHostNetwork(inputs), (await this.observation()).network);
   }
 
+  /** Has others' firewalls let pass what our devices forward, when `repair`; returns the names of the chains that didn't. */
+  async admit(repair: boolean): Promise<readonly string[]> {
+    const [listing] = await runSteps(this.#netns, [{ type: "nft", script: "list ruleset", json: true }]);
+    if (!listing.ok) throw new Error(`nftables refused: ${listing.error.trim()}`);
+    const chains = droppingChains(listing.output);
+    if (repair && chains.length > 0) await loadRules(this.#netns, admitScript(chains), this.#session);
+    return chains;
+  }
+
   async #prepare(): Promise<void> {
     if (this.#base) return;
     await writeSysctls(
@@ -91,6 +103,10 @@ export class HostApplier {
       this.#netns,
     );
     this.#base = true;
+    if (this.#admitted) return;
+    this.#admitted = true;
+    for (const chain of await this.admit(true))
+      this.#log.info("another firewall's chain accepts the tasks' packets now", { chain });
   }
 
   async #applyPlan(plan: HostPlan, desired: HostNetwork): Promise<void> {

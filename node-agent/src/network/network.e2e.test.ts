@@ -311,6 +311,23 @@ describe("changes", () => {
     expect(await nodes[0]!.audit()).toEqual([]);
   });
 
+  it("passes another firewall's chain that drops what is forwarded, as Docker's does", async () => {
+    const asks = () => hosts.run("client", "timeout 3 bash -c 'exec 3<>/dev/tcp/192.168.77.2/8080; cat <&3' || true");
+    expect(asks()).toMatch(/^c\d /);
+    hosts.run("h2", "nft 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }'");
+    try {
+      expect(asks()).toBe("");
+      const wrong = (await nodes[1]!.audit()).map(({ subject, detail }) => `${subject}: ${detail}`);
+      expect(wrong).toEqual([expect.stringMatching(/^firewall: chain ip filter FORWARD of another firewall drops/)]);
+      expect(asks()).toMatch(/^c\d /);
+      expect(await nodes[1]!.audit()).toEqual([]);
+      // Ours alone judges what may reach a task.
+      expect(() => hosts.run("h1", `timeout 2 bash -c 'exec 3<>/dev/tcp/${ingressAddress(2)}/81'`)).toThrow();
+    } finally {
+      hosts.run("h2", "nft delete table ip filter");
+    }
+  });
+
   it("repairs a task's own rules without holding up anyone", async () => {
     hosts.run("c1", "nft delete table ip starling");
     const wrong = (await nodes[0]!.audit()).map(({ detail }) => detail);
