@@ -85,15 +85,9 @@ export class TaskNetwork {
 
   /** Addresses, routes and rules inside, and the name server's sockets. */
   async configure(reachable: Reachable): Promise<NameServerSockets> {
-    const loopbackUp = [rtnetlink.setLink({ index: 1, up: true })];
-    const [, , links] = await runSteps(this.netnsPath, [
-      { type: "sysctl", settings: taskSysctls(this.interfaces) },
-      { type: "netlink", protocol: rtnetlink.routeProtocol, requests: loopbackUp },
-      { type: "netlink", protocol: rtnetlink.routeProtocol, requests: [rtnetlink.getLinks()] },
-    ]);
-    const { udp, tcp } = (await this.#heldSockets()) ?? (await this.#ownSockets());
+    const opening = this.#openSockets();
     try {
-      const indexes = new Map(decodeLinks(decodeReplies(links.replies)).map((link) => [link.name, link.index]));
+      const [indexes, { udp, tcp }] = await Promise.all([this.#wakeDevices(), opening]);
       const missing = this.interfaces.filter(({ device }) => !indexes.has(device));
       if (missing.length > 0)
         throw new InterfacesMissing(`no ${missing.map(({ device }) => device).join(", ")} in the namespace`);
@@ -101,12 +95,34 @@ export class TaskNetwork {
       this.#nameServer = { udp: udp.port, tcp: tcp.port };
       this.forgetTables();
       await this.setReachable(reachable);
+      return { udpFd: udp.fd, tcpFd: tcp.fd };
     } catch (error) {
-      closeSync(udp.fd);
-      closeSync(tcp.fd);
+      const close = ({ udp, tcp }: Awaited<typeof opening>) => {
+        closeSync(udp.fd);
+        closeSync(tcp.fd);
+      };
+      // When opening them failed there are none, and that is the error thrown.
+      await opening.then(close, () => {});
       throw error;
     }
-    return { udpFd: udp.fd, tcpFd: tcp.fd };
+  }
+
+  /** Has the loopback interface up, and the others ready to be; returns the indexes of all devices inside by name. */
+  async #wakeDevices(): Promise<ReadonlyMap<string, number>> {
+    const [, , links] = await runSteps(this.netnsPath, [
+      { type: "sysctl", settings: taskSysctls(this.interfaces) },
+      {
+        type: "netlink",
+        protocol: rtnetlink.routeProtocol,
+        requests: [rtnetlink.setLink({ index: 1, up: true })],
+      },
+      { type: "netlink", protocol: rtnetlink.routeProtocol, requests: [rtnetlink.getLinks()] },
+    ]);
+    return new Map(decodeLinks(decodeReplies(links.replies)).map((link) => [link.name, link.index]));
+  }
+
+  async #openSockets() {
+    return (await this.#heldSockets()) ?? (await this.#ownSockets());
   }
 
   /** Those that the container's shim holds, so that queries wait in them while no swarmd runs; undefined: it has none. */
