@@ -299,6 +299,23 @@ describe("services and tasks", () => {
     expect(addressesOf(store, "t2")).toEqual(["10.7.0.50/24"]);
   });
 
+  it("get addresses of the network's range, and those outside of it only when they ask", async () => {
+    const web = service("web", { networks: ["front"], dnsrr: true });
+    const asking = service("db", { networks: ["front"], dnsrr: true });
+    const networks = asking.spec.task.networks.map((config) => ({ ...config, addresses: ["10.7.0.9"] }));
+    const db = { ...asking, spec: { ...asking.spec, task: { ...asking.spec.task, networks } } };
+    const store = await storeWith({
+      networks: [network("front", { subnet: "10.7.0.0/24", range: "10.7.0.192/31" })],
+      services: [web, db],
+      tasks: [task("t1", web), task("t2", web), task("t3", web), task("t4", db)],
+    });
+    start(store);
+    await settle();
+    expect([...addressesOf(store, "t1"), ...addressesOf(store, "t2")]).toEqual(["10.7.0.192/24", "10.7.0.193/24"]);
+    expect(taskOf(store, "t3").status.err).toMatch(/^network front has no free address: remove tasks/);
+    expect(addressesOf(store, "t4")).toEqual(["10.7.0.9/24"]);
+  });
+
   it("without networks go on at once", async () => {
     const web = service("web");
     const store = await storeWith({ services: [web], tasks: [task("t", web)] });
