@@ -77,7 +77,7 @@ class Parser {
       if (!Eat(':')) return Fail("expected `:`");
       Value member;
       if (!ReadValue(member, depth + 1)) return false;
-      out.object.emplace_back(std::move(key), std::move(member));
+      out.object.push_back(Member{std::move(key), std::move(member)});
       if (Eat(',')) continue;
       if (Eat('}')) return true;
       return Fail("expected `,` or `}`");
@@ -161,28 +161,52 @@ class Parser {
     }
   }
 
+  // int [frac] [exp] of RFC 8259 §6: no plus before it, no leading zeros.
+  static bool IsNumber(std::string_view text) {
+    auto digits = [&] {
+      size_t count = text.find_first_not_of("0123456789");
+      if (count == std::string_view::npos) count = text.size();
+      text.remove_prefix(count);
+      return count;
+    };
+    if (text.starts_with('-')) text.remove_prefix(1);
+    bool starts_with_zero = text.starts_with('0');
+    size_t whole = digits();
+    if (whole == 0 || (starts_with_zero && whole > 1)) return false;
+    if (text.starts_with('.')) {
+      text.remove_prefix(1);
+      if (digits() == 0) return false;
+    }
+    if (text.starts_with('e') || text.starts_with('E')) {
+      text.remove_prefix(1);
+      if (text.starts_with('+') || text.starts_with('-')) text.remove_prefix(1);
+      if (digits() == 0) return false;
+    }
+    return text.empty();
+  }
+
   bool ReadNumber(Value& out) {
     size_t start = at_;
     while (at_ < text_.size() && std::string_view("+-.eE0123456789").find(text_[at_]) != std::string_view::npos) at_++;
     std::string digits(text_.substr(start, at_ - start));
     if (digits.empty()) return Fail("expected a value");
-    char* end = nullptr;
+    if (!IsNumber(digits)) return Fail("bad number");
     if (digits.find_first_of(".eE") == std::string::npos) {
       errno = 0;
       out.type = Value::Type::kInt;
-      out.integer = std::strtoll(digits.c_str(), &end, 10);
+      out.integer = std::strtoll(digits.c_str(), nullptr, 10);
       if (errno != 0 && digits[0] != '-') {
         errno = 0;
         out.type = Value::Type::kUint;
-        out.integer = static_cast<int64_t>(std::strtoull(digits.c_str(), &end, 10));
+        out.integer = static_cast<int64_t>(std::strtoull(digits.c_str(), nullptr, 10));
       }
       if (errno != 0) return Fail("integer out of range");
     } else {
       out.type = Value::Type::kDouble;
-      out.number = std::strtod(digits.c_str(), &end);
+      out.number = std::strtod(digits.c_str(), nullptr);
       if (!std::isfinite(out.number)) return Fail("number out of range");
     }
-    return *end == 0 ? true : Fail("bad number");
+    return true;
   }
 
   std::string_view text_;

@@ -12,6 +12,8 @@
 
 namespace starling::json {
 
+struct Member;
+
 class Value {
  public:
   // kUint: an integer above int64_t's range; `integer` holds its 64 bits.
@@ -23,10 +25,16 @@ class Value {
   double number = 0;
   std::string string;
   std::vector<Value> array;
-  std::vector<std::pair<std::string, Value>> object;
+  std::vector<Member> object;
 
   // The member `key`; null when absent or when this is no object.
   const Value* Find(std::string_view key) const;
+};
+
+// Of an object.
+struct Member {
+  std::string name;
+  Value value;
 };
 
 // Whole text as one value. Errors name the byte offset.

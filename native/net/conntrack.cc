@@ -121,7 +121,7 @@ long Count() {
 
 }  // namespace
 
-uint32_t FlushConntrack(const ConntrackStep& step) {
+Deletions PlanDeletions(const ConntrackStep& step, uint8_t family, std::span<const uint8_t> listing) {
   std::vector<Prefix> subnets;
   for (const auto& text : step.subnets) subnets.push_back(ParsePrefix(text));
   std::set<Address> live;
@@ -129,43 +129,53 @@ uint32_t FlushConntrack(const ConntrackStep& step) {
   const auto stale = [&](const Address& address) {
     return !live.contains(address) && std::ranges::any_of(subnets, [&](const Prefix& p) { return p.Contains(address); });
   };
+  const size_t address_size = family == AF_INET ? 4 : 16;
+  Deletions deletions;
+  Bytes rest = listing;
+  while (rest.size() >= NLMSG_LENGTH(sizeof(nfgenmsg))) {
+    nlmsghdr header;
+    std::memcpy(&header, rest.data(), sizeof header);
+    if (header.nlmsg_len < NLMSG_LENGTH(sizeof(nfgenmsg)) || header.nlmsg_len > rest.size()) break;
+    const Bytes attributes = rest.subspan(NLMSG_LENGTH(sizeof(nfgenmsg)), header.nlmsg_len - NLMSG_LENGTH(sizeof(nfgenmsg)));
+    rest = rest.subspan(std::min<size_t>(NLMSG_ALIGN(header.nlmsg_len), rest.size()));
+    const auto original = Find(attributes, CTA_TUPLE_ORIG);
+    const auto reply = Find(attributes, CTA_TUPLE_REPLY);
+    const auto id = Find(attributes, CTA_ID);
+    if (!original || !reply || !id) continue;
+    const auto addresses = Find(*reply, CTA_TUPLE_IP);
+    const auto proto = Find(*reply, CTA_TUPLE_PROTO);
+    if (!addresses || !proto) continue;
+    const auto source = Find(*addresses, family == AF_INET ? CTA_IP_V4_SRC : CTA_IP_V6_SRC);
+    const auto number = Find(*proto, CTA_PROTO_NUM);
+    if (!source || source->size() != address_size || !number || number->empty()) continue;
+    Address address{family, {}};
+    std::ranges::copy(*source, address.bytes.begin());
+    if (std::ranges::find(step.protocols, (*number)[0]) == step.protocols.end() || !stale(address)) continue;
+    if (IsPassing(attributes)) continue;
+    std::vector<uint8_t> named;
+    AppendAttribute(named, CTA_TUPLE_ORIG | NLA_F_NESTED, *original);
+    AppendAttribute(named, CTA_ID, *id);
+    const auto request = Request(IPCTNL_MSG_CT_DELETE, NLM_F_ACK, family, named);
+    deletions.requests.insert(deletions.requests.end(), request.begin(), request.end());
+    deletions.count++;
+  }
+  return deletions;
+}
+
+uint32_t FlushConntrack(const ConntrackStep& step) {
   // The kernel's listing walks the table of all namespaces.
-  if (subnets.empty() || Count() == 0) return 0;
+  if (step.subnets.empty() || Count() == 0) return 0;
   std::vector<uint8_t> deletions;
   for (const uint8_t family : {AF_INET, AF_INET6}) {
-    if (std::ranges::none_of(subnets, [&](const Prefix& p) { return p.address.family == family; })) continue;
+    const bool has_subnet = std::ranges::any_of(step.subnets, [&](const auto& text) { return ParsePrefix(text).address.family == family; });
+    if (!has_subnet) continue;
     const auto listing = Converse(NETLINK_NETFILTER, Request(IPCTNL_MSG_CT_GET, NLM_F_DUMP, family, {}));
     // EINTR: the table changed meanwhile, which it always does.
     if (const int error = listing.answers.at(0).error; error != 0 && error != EINTR) {
       throw std::runtime_error(std::string("conntrack listing: ") + std::strerror(error));
     }
-    Bytes rest(listing.replies);
-    while (rest.size() >= NLMSG_LENGTH(sizeof(nfgenmsg))) {
-      nlmsghdr header;
-      std::memcpy(&header, rest.data(), sizeof header);
-      if (header.nlmsg_len < NLMSG_LENGTH(sizeof(nfgenmsg)) || header.nlmsg_len > rest.size()) break;
-      const Bytes attributes = rest.subspan(NLMSG_LENGTH(sizeof(nfgenmsg)), header.nlmsg_len - NLMSG_LENGTH(sizeof(nfgenmsg)));
-      rest = rest.subspan(std::min<size_t>(NLMSG_ALIGN(header.nlmsg_len), rest.size()));
-      const auto original = Find(attributes, CTA_TUPLE_ORIG);
-      const auto reply = Find(attributes, CTA_TUPLE_REPLY);
-      const auto id = Find(attributes, CTA_ID);
-      if (!original || !reply || !id) continue;
-      const auto addresses = Find(*reply, CTA_TUPLE_IP);
-      const auto proto = Find(*reply, CTA_TUPLE_PROTO);
-      if (!addresses || !proto) continue;
-      const auto source = Find(*addresses, family == AF_INET ? CTA_IP_V4_SRC : CTA_IP_V6_SRC);
-      const auto number = Find(*proto, CTA_PROTO_NUM);
-      if (!source || source->size() > 16 || !number || number->empty()) continue;
-      Address address{family, {}};
-      std::ranges::copy(*source, address.bytes.begin());
-      if (std::ranges::find(step.protocols, (*number)[0]) == step.protocols.end() || !stale(address)) continue;
-      if (IsPassing(attributes)) continue;
-      std::vector<uint8_t> named;
-      AppendAttribute(named, CTA_TUPLE_ORIG | NLA_F_NESTED, *original);
-      AppendAttribute(named, CTA_ID, *id);
-      const auto request = Request(IPCTNL_MSG_CT_DELETE, NLM_F_ACK, family, named);
-      deletions.insert(deletions.end(), request.begin(), request.end());
-    }
+    const auto planned = PlanDeletions(step, family, listing.replies);
+    deletions.insert(deletions.end(), planned.requests.begin(), planned.requests.end());
   }
   if (deletions.empty()) return 0;
   const auto answers = Converse(NETLINK_NETFILTER, deletions).answers;

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
@@ -32,16 +33,14 @@ UniqueFd Open(int protocol) {
   return fd;
 }
 
-std::string Explanation(const nlmsghdr* header, size_t fixed) {
-  if ((header->nlmsg_flags & NLM_F_ACK_TLVS) == 0) return {};
-  const auto* bytes = reinterpret_cast<const uint8_t*>(header);
-  size_t at = fixed;
-  while (at + sizeof(nlattr) <= header->nlmsg_len) {
+std::string Explanation(std::span<const uint8_t> message, const nlmsghdr& header, size_t at) {
+  if ((header.nlmsg_flags & NLM_F_ACK_TLVS) == 0) return {};
+  while (at + sizeof(nlattr) <= message.size()) {
     nlattr attribute;
-    std::memcpy(&attribute, bytes + at, sizeof attribute);
-    if (attribute.nla_len < sizeof attribute || at + attribute.nla_len > header->nlmsg_len) break;
+    std::memcpy(&attribute, message.data() + at, sizeof attribute);
+    if (attribute.nla_len < sizeof attribute || at + attribute.nla_len > message.size()) break;
     if ((attribute.nla_type & NLA_TYPE_MASK) == NLMSGERR_ATTR_MSG) {
-      const auto* text = reinterpret_cast<const char*>(bytes + at + sizeof attribute);
+      const auto* text = reinterpret_cast<const char*>(message.data() + at + sizeof attribute);
       return std::string(text, strnlen(text, attribute.nla_len - sizeof attribute));
     }
     at += NLA_ALIGN(attribute.nla_len);
@@ -49,43 +48,62 @@ std::string Explanation(const nlmsghdr* header, size_t fixed) {
   return {};
 }
 
-// Reads until the answer to `sequence` is complete.
-Answer Receive(int fd, uint32_t sequence, std::vector<uint8_t>& buffer, std::vector<uint8_t>& replies) {
-  bool interrupted = false;
+// The error number at the start of a message's payload, which the kernel gives negative.
+std::optional<int> ErrorNumber(std::span<const uint8_t> message) {
+  int code = 0;
+  if (message.size() < NLMSG_LENGTH(sizeof code)) return std::nullopt;
+  std::memcpy(&code, message.data() + NLMSG_LENGTH(0), sizeof code);
+  if (code > 0 || code < -4095) return std::nullopt;
+  return -code;
+}
+
+Answer AnswerOf(std::span<const uint8_t> message, const nlmsghdr& header, bool interrupted) {
+  if (header.nlmsg_type == NLMSG_ERROR) {
+    const auto error = ErrorNumber(message);
+    return {error.value_or(EBADMSG), Explanation(message, header, NLMSG_LENGTH(sizeof(nlmsgerr)))};
+  }
+  // Some dumps end without a number.
+  const bool has_number = message.size() >= NLMSG_LENGTH(sizeof(int));
+  int error = has_number ? ErrorNumber(message).value_or(EBADMSG) : 0;
+  if (error == 0 && interrupted) error = EINTR;
+  return {error, Explanation(message, header, NLMSG_LENGTH(sizeof(int)))};
+}
+
+// Reads until the answer is complete.
+Answer Receive(int fd, std::vector<uint8_t>& buffer, Receipt& receipt) {
   for (;;) {
     ssize_t count = recv(fd, buffer.data(), buffer.size(), 0);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) Fail("recv");
-    int left = static_cast<int>(count);
-    for (auto* header = reinterpret_cast<nlmsghdr*>(buffer.data()); NLMSG_OK(header, left);
-         header = NLMSG_NEXT(header, left)) {
-      if (header->nlmsg_seq != sequence) continue;
-      if (header->nlmsg_flags & NLM_F_DUMP_INTR) interrupted = true;
-      if (header->nlmsg_type == NLMSG_ERROR) {
-        const auto* error = static_cast<const nlmsgerr*>(NLMSG_DATA(header));
-        return {-error->error, Explanation(header, NLMSG_LENGTH(sizeof(nlmsgerr)))};
-      }
-      if (header->nlmsg_type == NLMSG_DONE) {
-        int code = 0;
-        if (header->nlmsg_len >= NLMSG_LENGTH(sizeof code)) std::memcpy(&code, NLMSG_DATA(header), sizeof code);
-        if (code == 0 && interrupted) code = -EINTR;
-        return {-code, Explanation(header, NLMSG_LENGTH(sizeof code))};
-      }
-      const auto* bytes = reinterpret_cast<const uint8_t*>(header);
-      replies.insert(replies.end(), bytes, bytes + header->nlmsg_len);
-      replies.resize(NLMSG_ALIGN(replies.size()));
-    }
+    auto answer = TakeDatagram({buffer.data(), static_cast<size_t>(count)}, receipt);
+    if (answer) return *answer;
   }
 }
 
 }  // namespace
+
+std::optional<Answer> TakeDatagram(std::span<const uint8_t> rest, Receipt& receipt) {
+  while (rest.size() >= sizeof(nlmsghdr)) {
+    nlmsghdr header;
+    std::memcpy(&header, rest.data(), sizeof header);
+    if (header.nlmsg_len < sizeof header || header.nlmsg_len > rest.size()) break;
+    const auto message = rest.first(header.nlmsg_len);
+    rest = rest.subspan(std::min<size_t>(NLMSG_ALIGN(header.nlmsg_len), rest.size()));
+    if (header.nlmsg_seq != receipt.sequence) continue;
+    if ((header.nlmsg_flags & NLM_F_DUMP_INTR) != 0) receipt.interrupted = true;
+    if (header.nlmsg_type == NLMSG_ERROR || header.nlmsg_type == NLMSG_DONE) return AnswerOf(message, header, receipt.interrupted);
+    receipt.replies.insert(receipt.replies.end(), message.begin(), message.end());
+    receipt.replies.resize(NLMSG_ALIGN(receipt.replies.size()));
+  }
+  return std::nullopt;
+}
 
 Conversation Converse(int protocol, std::span<const uint8_t> requests) {
   UniqueFd fd = Open(protocol);
   Conversation conversation;
   std::vector<uint8_t> request;
   std::vector<uint8_t> buffer(1 << 16);
-  uint32_t sequence = 0;
+  Receipt receipt;
   size_t at = 0;
   while (at + sizeof(nlmsghdr) <= requests.size()) {
     nlmsghdr header;
@@ -93,15 +111,17 @@ Conversation Converse(int protocol, std::span<const uint8_t> requests) {
     if (header.nlmsg_len < sizeof header || at + header.nlmsg_len > requests.size()) {
       throw std::runtime_error("netlink request at byte " + std::to_string(at) + " has a wrong length");
     }
-    header.nlmsg_seq = ++sequence;
+    header.nlmsg_seq = ++receipt.sequence;
+    receipt.interrupted = false;
     request.assign(requests.begin() + at, requests.begin() + at + header.nlmsg_len);
     std::memcpy(request.data(), &header, sizeof header);
     while (send(fd.get(), request.data(), request.size(), 0) < 0) {
       if (errno != EINTR) Fail("send");
     }
-    conversation.answers.push_back(Receive(fd.get(), sequence, buffer, conversation.replies));
+    conversation.answers.push_back(Receive(fd.get(), buffer, receipt));
     at += NLMSG_ALIGN(header.nlmsg_len);
   }
+  conversation.replies = std::move(receipt.replies);
   return conversation;
 }
 

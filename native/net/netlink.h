@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,5 +24,16 @@ struct Conversation {
 // answers. Every message must carry NLM_F_ACK or be a dump; sequence numbers are set here. A dump that the kernel marks
 // as interrupted (NLM_F_DUMP_INTR) answers EINTR. Throws std::runtime_error when the conversation itself fails.
 Conversation Converse(int protocol, std::span<const uint8_t> requests);
+
+// What has been received of the answer to the request `sequence`.
+struct Receipt {
+  uint32_t sequence = 0;
+  bool interrupted = false;      // part of a dump was marked NLM_F_DUMP_INTR
+  std::vector<uint8_t> replies;  // the data messages so far
+};
+
+// Takes the messages of one datagram that belong to `receipt.sequence`; the answer once it is complete. Pure. What is too
+// short for what it claims to be is passed over, or, where it claims to be the end, an answer of EBADMSG.
+std::optional<Answer> TakeDatagram(std::span<const uint8_t> datagram, Receipt& receipt);
 
 }  // namespace starling::net

@@ -45,6 +45,16 @@ std::vector<uint8_t> EchoRequest(uint16_t id, uint16_t sequence, uint32_t size) 
 
 }  // namespace
 
+std::optional<uint16_t> EchoReplySequence(std::span<const uint8_t> packet, uint16_t id) {
+  if (packet.size() < sizeof(iphdr)) return std::nullopt;
+  const size_t header_size = (packet[0] & 0xfU) * 4;
+  icmphdr reply;
+  if (header_size < sizeof(iphdr) || packet.size() < header_size + sizeof reply) return std::nullopt;
+  std::memcpy(&reply, packet.data() + header_size, sizeof reply);
+  if (reply.type != ICMP_ECHOREPLY || reply.un.echo.id != id) return std::nullopt;
+  return ntohs(reply.un.echo.sequence);
+}
+
 std::vector<std::string> Ping(const PingStep& step) {
   std::vector<std::string> outcomes(step.targets.size(), kNoAnswer);
   std::vector<sockaddr_in> addresses(step.targets.size());
@@ -78,15 +88,11 @@ std::vector<std::string> Ping(const PingStep& step) {
       sockaddr_in from{};
       socklen_t length = sizeof from;
       const ssize_t count = recvfrom(fd.get(), buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&from), &length);
-      if (count < static_cast<ssize_t>(sizeof(iphdr))) continue;
-      const size_t header_size = (buffer[0] & 0xf) * 4;
-      if (count < static_cast<ssize_t>(header_size + sizeof(icmphdr))) continue;
-      icmphdr reply;
-      std::memcpy(&reply, buffer.data() + header_size, sizeof reply);
-      const size_t i = ntohs(reply.un.echo.sequence);
-      if (reply.type != ICMP_ECHOREPLY || reply.un.echo.id != id || i >= outcomes.size() || outcomes[i].empty()) continue;
-      if (from.sin_addr.s_addr != addresses[i].sin_addr.s_addr) continue;
-      outcomes[i].clear();
+      if (count <= 0) continue;
+      const auto i = EchoReplySequence({buffer.data(), static_cast<size_t>(count)}, id);
+      if (!i || *i >= outcomes.size() || outcomes[*i].empty()) continue;
+      if (from.sin_addr.s_addr != addresses[*i].sin_addr.s_addr) continue;
+      outcomes[*i].clear();
       waiting--;
     }
   }

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,5 +21,8 @@ struct PingStep {
 // Per target "" when it answered, else why not: "no answer", or what the kernel says. Asks three times within the timeout.
 // Throws std::runtime_error when no socket can be made or an address is none.
 std::vector<std::string> Ping(const PingStep& step);
+
+// The sequence number of an IPv4 packet that is an echo reply with this id (as it stands in the packet). Pure.
+std::optional<uint16_t> EchoReplySequence(std::span<const uint8_t> packet, uint16_t id);
 
 }  // namespace starling::net

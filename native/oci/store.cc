@@ -74,11 +74,14 @@ Status CheckId(const std::string& id) {
 
 uint64_t StartTime(pid_t pid) {
   auto text = fs::ReadFile("/proc/" + std::to_string(pid) + "/stat", 4096);
-  if (!text.ok()) return 0;
+  return text.ok() ? StartTimeOf(*text) : 0;
+}
+
+uint64_t StartTimeOf(std::string_view stat) {
   // The second field is the program's name in parentheses and may hold anything.
-  size_t end = text->rfind(')');
-  if (end == std::string::npos) return 0;
-  std::vector<std::string_view> fields = fs::Split(std::string_view(*text).substr(end + 1), ' ');
+  size_t end = stat.rfind(')');
+  if (end == std::string_view::npos) return 0;
+  std::vector<std::string_view> fields = fs::Split(stat.substr(end + 1), ' ');
   if (fields.size() < 21 || fields[1] == "Z" || fields[1] == "X") return 0;
   return std::strtoull(std::string(fields[20]).c_str(), nullptr, 10);
 }

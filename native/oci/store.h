@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -59,6 +60,9 @@ Status CheckId(const std::string& id);
 
 // 0 when there is no such process, or a zombie is left of it.
 uint64_t StartTime(pid_t pid);
+
+// The same from the text of /proc/PID/stat, in which the program has chosen its own name. Pure.
+uint64_t StartTimeOf(std::string_view stat);
 
 // The state as hooks and `state` show it (runtime-spec, "State"). `pid` as the reader sees it.
 std::string StateJson(const Record& record, Stage stage, pid_t pid);

@@ -10,7 +10,7 @@ namespace starling {
 
 std::vector<sock_filter> SeccompProgram(const std::string& bytes) {
   std::vector<sock_filter> program(bytes.size() / sizeof(sock_filter));
-  std::memcpy(program.data(), bytes.data(), program.size() * sizeof(sock_filter));
+  if (!program.empty()) std::memcpy(program.data(), bytes.data(), program.size() * sizeof(sock_filter));
   return program;
 }
 

@@ -50,11 +50,15 @@ Result<Message> ReceiveMessage(int socket) {
   if (count < 0) return Error::Errno("recvmsg", "");
   Message message;
   message.text.assign(buffer, static_cast<size_t>(count));
-  cmsghdr* item = CMSG_FIRSTHDR(&header);
-  if (item != nullptr && item->cmsg_type == SCM_RIGHTS && item->cmsg_len == CMSG_LEN(sizeof(int))) {
-    int fd = -1;
-    std::memcpy(&fd, CMSG_DATA(item), sizeof fd);
-    message.attached.reset(fd);
+  for (cmsghdr* item = CMSG_FIRSTHDR(&header); item != nullptr; item = CMSG_NXTHDR(&header, item)) {
+    if (item->cmsg_level != SOL_SOCKET || item->cmsg_type != SCM_RIGHTS) continue;
+    // More than one fits beside the padding: none stays open without an owner.
+    for (size_t at = CMSG_LEN(0); at + sizeof(int) <= item->cmsg_len; at += sizeof(int)) {
+      int fd = -1;
+      std::memcpy(&fd, reinterpret_cast<const char*>(item) + at, sizeof fd);
+      UniqueFd owned(fd);
+      if (!message.attached) message.attached = std::move(owned);
+    }
   }
   return message;
 }

@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "clock.h"
+#include "requests.h"
 #include "shim.h"
 
 namespace starling {
@@ -52,24 +53,9 @@ void Shim::ReadClient(Client& client) {
 }
 
 void Shim::Handle(Client& client, std::string_view line) {
-  auto request = json::Parse(line);
-  if (!request.ok()) {
-    AnswerStatus(client, 0, request.error());
-    return;
-  }
-  std::string fault;
-  json::Reader reader(*request, "", &fault);
-  int64_t version = reader.Int("v", 0, 0, INT32_MAX);
-  int64_t id = reader.Int("id", 0, 0, INT64_MAX);
-  std::string op = reader.String("op");
-  if (fault.empty() && version != kProtocolVersion) {
-    fault = "protocol version " + std::to_string(version) + ", this shim speaks " + std::to_string(kProtocolVersion);
-  }
-  if (!fault.empty()) {
-    AnswerStatus(client, id, Error{"request: " + fault, EPROTO});
-    return;
-  }
-  Dispatch(client, id, op, *request);
+  Request request = ParseRequest(line);
+  if (request.fault.ok()) Dispatch(client, request.id, request.op, request.value);
+  else AnswerStatus(client, request.id, request.fault);
 }
 
 void Shim::Dispatch(Client& client, int64_t id, const std::string& op, const json::Value& request) {

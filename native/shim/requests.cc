@@ -27,15 +27,35 @@ void AppendJson(std::string& out, const json::Value& value) {
       out.push_back('{');
       for (size_t i = 0; i < value.object.size(); i++) {
         if (i > 0) out.push_back(',');
-        json::AppendString(out, value.object[i].first);
+        json::AppendString(out, value.object[i].name);
         out.push_back(':');
-        AppendJson(out, value.object[i].second);
+        AppendJson(out, value.object[i].value);
       }
       out.push_back('}');
   }
 }
 
 }  // namespace
+
+Request ParseRequest(std::string_view line) {
+  Request request;
+  auto parsed = json::Parse(line);
+  if (!parsed.ok()) {
+    request.fault = parsed.error();
+    return request;
+  }
+  request.value = std::move(*parsed);
+  std::string fault;
+  json::Reader reader(request.value, "", &fault);
+  int64_t version = reader.Int("v", 0, 0, INT32_MAX);
+  request.id = reader.Int("id", 0, 0, INT64_MAX);
+  request.op = reader.String("op");
+  if (fault.empty() && version != kProtocolVersion) {
+    fault = "protocol version " + std::to_string(version) + ", this shim speaks " + std::to_string(kProtocolVersion);
+  }
+  if (!fault.empty()) request.fault = Error{"request: " + fault, EPROTO};
+  return request;
+}
 
 int64_t IntMember(const json::Value& request, std::string_view key, int64_t fallback) {
   const json::Value* member = request.Find(key);

@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "../base/json.h"
@@ -11,6 +12,19 @@
 #include "../runtime/spec.h"
 
 namespace starling {
+
+constexpr int64_t kProtocolVersion = 1;
+
+// One line of a client.
+struct Request {
+  // 0 when it could not be read.
+  int64_t id = 0;
+  std::string op;
+  json::Value value;
+  // Why it cannot be carried out, if so.
+  Status fault;
+};
+Request ParseRequest(std::string_view line);
 
 int64_t IntMember(const json::Value& request, std::string_view key, int64_t fallback);
 bool BoolMember(const json::Value& request, std::string_view key);

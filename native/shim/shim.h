@@ -40,8 +40,6 @@
 
 namespace starling {
 
-constexpr int64_t kProtocolVersion = 1;
-
 // Single-threaded; owns the container, its cgroups, its log and the socket. The working folder is the bundle.
 class Shim {
  public:

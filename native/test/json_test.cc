@@ -20,6 +20,11 @@ TEST(json_reads_what_it_writes) {
   CHECK_EQ(value->Find("l")->array.size(), size_t{2});
 }
 
+TEST(json_takes_numbers_as_the_grammar_has_them) {
+  for (const char* text : {"0", "-0", "10", "-1.5", "0.25", "1e3", "2E-2", "1.0e+5"}) CHECK(Parse(text).ok());
+  for (const char* text : {"+1", "01", "-", "-01", ".5", "1.", "1e", "1e+", "0x1", "1.2.3", "1-2"}) CHECK(!Parse(text).ok());
+}
+
 TEST(json_reads_escapes_of_all_planes) {
   auto value = Parse(R"(["\u0041\u00e9\u20ac\ud83d\ude00"])");
   CHECK(value.ok());

@@ -65,5 +65,6 @@ export const nativeRules: Readonly<Record<string, readonly string[]>> = {
   binding: ["*"],
   shim: ["*"],
   tools: ["*"],
+  fuzz: ["*"],
   test: ["*"],
 };

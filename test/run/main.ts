@@ -34,6 +34,13 @@ const suites: readonly Suite[] = [
     count: "closing-line",
     needs: "native/test.ts",
   },
+  {
+    name: "fuzz",
+    command: ["node", "native/fuzz/main.ts"],
+    budgetSeconds: 600,
+    count: "closing-line",
+    needs: "native/fuzz/main.ts",
+  },
   { name: "hosts", command: ["vitest", "run", "--project", "hosts"], budgetSeconds: 2_400, count: "vitest" },
 ];
 
