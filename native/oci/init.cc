@@ -91,10 +91,14 @@ Result<Terminal> MakeConsole(const Process& process) {
     winsize size = {process.console_rows, process.console_columns, 0, 0};
     if (ioctl(terminal.master.get(), TIOCSWINSZ, &size) != 0) return Error::Errno("process.consoleSize", "");
   }
-  UniqueFd file(open("/dev/console", O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666));
+  // What the image has there is neither opened nor followed (CVE-2025-52565).
+  if (mknod("/dev/console", S_IFREG | 0666, 0) != 0 && errno != EEXIST) return Error::Errno("make", "/dev/console");
   UniqueFd target(open("/dev/console", O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct stat info;
+  if (!target || fstat(target.get(), &info) != 0) return Error::Errno("open", "/dev/console");
+  if (S_ISLNK(info.st_mode) || S_ISDIR(info.st_mode)) return Error{"/dev/console: must be neither a link nor a folder", EINVAL};
   UniqueFd tree(open_tree(terminal.slave.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH));
-  if (!target || !tree) return Error::Errno("open", "/dev/console");
+  if (!tree) return Error::Errno("open", "/dev/console");
   if (move_mount(tree.get(), "", target.get(), "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) != 0) {
     return Error::Errno("mount on", "/dev/console");
   }

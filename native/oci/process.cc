@@ -5,14 +5,12 @@
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/keyctl.h>
-#include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -114,13 +112,10 @@ Status WriteLabel(std::string_view member, const std::string& label, const std::
   if (label.empty()) return {};
   std::string prefix = "process." + std::string(member) + " `" + label + "`: ";
   if (access(probe.c_str(), F_OK) != 0) return Error{prefix + "this kernel has no such security module: leave it out", ENOTSUP};
-  UniqueFd attribute(open(file.c_str(), O_WRONLY | O_CLOEXEC));
-  struct statfs info;
-  if (!attribute || fstatfs(attribute.get(), &info) != 0) return Error{prefix + "cannot open " + file, errno};
-  // Written elsewhere than to procfs it would be lost (CVE-2019-16884).
-  if (info.f_type != PROC_SUPER_MAGIC) return Error{prefix + file + " is not of procfs", EINVAL};
+  auto attribute = OpenOwnProcFile(file);
+  if (!attribute.ok()) return Error{prefix + attribute.error().message, attribute.error().number};
   std::string text = member == "apparmorProfile" ? "exec " + label : label;
-  if (write(attribute.get(), text.data(), text.size()) < 0) return Error::Errno(prefix + "write", file);
+  if (write(attribute->get(), text.data(), text.size()) < 0) return Error::Errno(prefix + "write", file);
   return {};
 }
 
@@ -142,7 +137,7 @@ Status TakeTerminal(const Launch& launch) {
 
 // "/" for a user whom the image does not know.
 std::string HomeOf(uint32_t uid) {
-  auto passwd = fs::ReadFile("/etc/passwd", 16 << 20);
+  auto passwd = fs::ReadRegularFile("/etc/passwd", 16 << 20);
   if (!passwd.ok()) return "/";
   auto identity = ResolveUser(std::to_string(uid), {}, *passwd, "");
   return identity.ok() && !identity->home.empty() ? identity->home : "/";
@@ -178,8 +173,8 @@ Status Locate(Launch& launch) {
   launch.program = std::move(program);
   bool has_home = std::any_of(process.env.begin(), process.env.end(), [](const std::string& e) { return e.starts_with("HOME="); });
   if (!has_home) launch.process.env.push_back("HOME=" + HomeOf(process.uid));
-  STARLING_TRY(WriteLabel("apparmorProfile", process.apparmor_profile, "/sys/module/apparmor", "/proc/thread-self/attr/apparmor/exec"));
-  return WriteLabel("selinuxLabel", process.selinux_label, "/sys/fs/selinux", "/proc/thread-self/attr/exec");
+  STARLING_TRY(WriteLabel("apparmorProfile", process.apparmor_profile, "/sys/module/apparmor", "attr/apparmor/exec"));
+  return WriteLabel("selinuxLabel", process.selinux_label, "/sys/fs/selinux", "attr/exec");
 }
 
 Error Become(const Launch& launch, int socket) {

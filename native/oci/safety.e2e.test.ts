@@ -1,8 +1,17 @@
-import { mkdirSync, readdirSync, realpathSync, rmSync, symlinkSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import { defaultSeccompProgram } from "@starling/node-agent";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createContainer, killLeftovers, Shim } from "../shim.ts";
+import { nativeTool } from "../paths.ts";
 import { Bundle, type Config } from "./bundle.fixture.ts";
 
 /**
@@ -135,29 +144,132 @@ describe("more than its share", () => {
   });
 });
 
-it("unshare of a user namespace needs the shim's filter off", async () => {
-  const folder = join(bundle.folder, "shim");
-  mkdirSync(folder);
-  const seccompProgram = defaultSeccompProgram({ architecture: process.arch, capabilities: [] });
-  const spec = {
-    version: 1,
-    id: "safety",
-    hostname: "safety",
-    process: { args: ["/bin/sleep", "1000"], env: ["PATH=/bin"], capabilities: [], seccompProgram },
-    root: { folder: join(bundle.folder, "rootfs") },
-    cgroup: { name: `starling-safety-${process.pid}` },
-  };
-  bundle.write(spec, "shim/spec.json");
-  await createContainer(folder);
-  const shim = await Shim.connect(folder);
-  try {
-    await shim?.start();
-    const attempt = async (seccomp: boolean) =>
-      (await shim?.exec({ args: ["busybox", "unshare", "-U", "echo", "out"], seccomp, seccompProgram }))?.output;
-    expect(await attempt(false)).toBe("out\n");
-    expect(await attempt(true)).toMatch(/unshare.*Operation not permitted/);
-  } finally {
-    await shim?.kill();
-    await killLeftovers(folder);
-  }
+describe("the runtime's own program (CVE-2019-5736)", () => {
+  it("cannot be written by a container that gets hold of it while it runs inside", async () => {
+    const runtime = join(bundle.folder, "runtime");
+    const original = readFileSync(nativeTool("starling-run"));
+    // As a container's program it waits here for its config, for as long as one likes.
+    mkdirSync(join(bundle.folder, "rootfs/waiting"));
+    spawnSync("mkfifo", [join(bundle.folder, "rootfs/waiting/config.json")]);
+    // Takes the file of whatever runs here that is not busybox, ends it, and writes once nobody runs the file any more.
+    const overwrite = `exec 2>/tmp/err; p=; until [ -n "$p" ]; do for q in /proc/[0-9]*; do
+        case $(busybox readlink $q/exe) in */busybox|"") ;; *) p=\${q#/proc/};; esac; done; done
+      exec 3</proc/$p/exe; kill -9 $p; echo caught >/tmp/state
+      until echo overwritten >/proc/self/fd/3 || grep -q Read-only /tmp/err; do : >/tmp/err; done; echo over >/tmp/state; exec sleep 1000`;
+    const attempt = (program: string, change: Change) => {
+      writeFileSync(runtime, original, { mode: 0o755 });
+      const file = bundle.write(bundle.config(overwrite, change), "overwrite.json");
+      const id = `starling-overwrite-${process.pid}`;
+      const command = `${runtime} --root ${bundle.root}`;
+      const script = `${command} run -d -b ${bundle.folder} -f ${file} ${id} >/dev/null 2>&1 </dev/null || exit 1
+        ${command} exec ${id} ${program} --root /tmp/r run -b /waiting x >/dev/null 2>&1
+        until [ "$(cat rootfs/tmp/state)" = over ]; do :; done
+        ${nativeTool("starling-run")} --root ${bundle.root} delete -f ${id}`;
+      const { code, err } = bundle.shell(script);
+      expect({ code, err }).toEqual({ code: 0, err: "" });
+      rmSync(join(bundle.folder, "rootfs/tmp/state"));
+      return readFileSync(runtime).equals(original) ? "as it was" : readFileSync(runtime, "utf8");
+    };
+    const withFile: Change = (c) =>
+      c["mounts"].push({ destination: "/runtime", type: "bind", source: runtime, options: ["bind"] });
+    // The file itself, plainly there.
+    expect(attempt("/runtime", withFile)).toBe("overwritten\n");
+    // The runtime as it is when it starts a program: a link of the image leads to itself.
+    expect(attempt("/proc/self/exe", () => {})).toBe("as it was");
+  });
+});
+
+describe("links that change while a container starts (CVE-2021-30465)", () => {
+  it("lead no mount outside, at whatever moment they are swapped", () => {
+    const outside = join(bundle.folder, "elsewhere");
+    const folder = join(bundle.folder, "rootfs/swap");
+    mkdirSync(outside);
+    mkdirSync(join(folder, "folder"), { recursive: true });
+    symlinkSync("../../elsewhere", join(folder, "link"));
+    const mounts: Change = (c) => {
+      for (const name of ["a", "b", "c"])
+        c["mounts"].push({ destination: `/swap/now/${name}`, type: "tmpfs", source: "tmpfs" });
+    };
+    // Whoever goes by names ends up outside.
+    renameSync(join(folder, "link"), join(folder, "now"));
+    mkdirSync(join(folder, "now/naive"));
+    expect(readdirSync(outside)).toEqual(["naive"]);
+    rmSync(join(outside, "naive"), { recursive: true });
+    renameSync(join(folder, "now"), join(folder, "link"));
+    renameSync(join(folder, "folder"), join(folder, "now"));
+    const file = bundle.write(bundle.config("grep -c /swap/ /proc/mounts; true", mounts), "swap.json");
+    const swap = `while [ -e going ]; do mv -T rootfs/swap/now rootfs/swap/folder; mv -T rootfs/swap/link rootfs/swap/now
+      mv -T rootfs/swap/now rootfs/swap/link; mv -T rootfs/swap/folder rootfs/swap/now; done`;
+    const { out } =
+      bundle.shell(`exec 2>&1; touch going; { ${swap}; } & for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+      ${bundle.command} run -b ${bundle.folder} -f ${file} starling-swap-${process.pid}-$i || echo refused; done; rm going; wait`);
+    // All mounts were made, each inside, or the start was refused.
+    expect(out).not.toContain(outside);
+    expect(readdirSync(outside)).toEqual([]);
+    expect(out.split("\n").filter((line) => /^([0-3]|refused)$/.test(line)).length).toBe(20);
+    expect(readFileSync("/proc/self/mountinfo", "utf8")).not.toContain(outside);
+    rmSync(folder, { recursive: true });
+    rmSync(join(bundle.folder, "rootfs/elsewhere"), { recursive: true, force: true });
+  });
+
+  it("at /dev/console are neither followed nor opened (CVE-2025-52565)", () => {
+    const devices = join(bundle.folder, "rootfs/devices");
+    const console = join(devices, "console");
+    mkdirSync(join(devices, "pts"), { recursive: true });
+    const own: Change = (c) => {
+      c["process"].terminal = true;
+      c["mounts"] = c["mounts"].filter((mount: { destination: string }) => !mount.destination.startsWith("/dev"));
+      c["mounts"].push({ destination: "/dev", type: "bind", source: "rootfs/devices", options: ["bind"] });
+      c["mounts"].push({
+        destination: "/dev/pts",
+        type: "devpts",
+        source: "devpts",
+        options: ["newinstance", "ptmxmode=0666"],
+      });
+    };
+    const look = () => bundle.run(bundle.config("grep -c -e core_pattern -e decoy /proc/self/mountinfo", own));
+    writeFileSync(join(devices, "null"), "");
+    // A file takes the terminal.
+    writeFileSync(console, "");
+    expect(bundle.run(bundle.config("stat -c %F /dev/console", own))).toMatchObject({
+      code: 0,
+      out: "character special file\r\n",
+    });
+    rmSync(console);
+    symlinkSync("/proc/sys/kernel/core_pattern", console);
+    expect(look()).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("/dev/console: must be neither a link nor a folder"),
+    });
+    rmSync(console);
+    // A pipe that nobody reads holds nobody up.
+    spawnSync("mkfifo", [console]);
+    expect(look()).toMatchObject({ out: "0\r\n" });
+    rmSync(devices, { recursive: true });
+  });
+
+  it("to files of /proc cover none of them (CVE-2025-52881)", () => {
+    symlinkSync("/proc/self/attr", join(bundle.folder, "rootfs/trap"));
+    symlinkSync("/data", join(bundle.folder, "rootfs/harmless"));
+    const covered = (name: string) =>
+      bundle.run(
+        bundle.config("grep -c ' /data ' /proc/mounts", (c) =>
+          c["mounts"].push({ destination: name, type: "tmpfs", source: "tmpfs" }),
+        ),
+      );
+    expect(covered("/harmless").out).toBe("1\n");
+    expect(covered("/trap")).toMatchObject({ code: 1, err: expect.stringContaining("lies inside /proc") });
+    for (const name of ["trap", "harmless"]) rmSync(join(bundle.folder, "rootfs", name));
+  });
+});
+
+it("a pipe in the place of the image's passwd holds nobody up", () => {
+  const passwd = join(bundle.folder, "rootfs/etc/passwd");
+  const home = () => output("env | grep HOME");
+  writeFileSync(passwd, "root:x:0:0::/data:/bin/sh\n");
+  expect(home()).toBe("HOME=/data\n");
+  rmSync(passwd);
+  spawnSync("mkfifo", [passwd]);
+  expect(home()).toBe("HOME=/\n");
+  rmSync(passwd);
 });

@@ -32,7 +32,10 @@ Status FillFolder(int from, int to, const std::string& name);
 // /proc, /sys, /dev and what is below them.
 Status MountKernelFileSystems(const Plan& plan);
 
-// sysctls, then hides and protects paths. Last step that needs a writable /proc/sys.
-Status Protect(const Plan& plan);
+// What MountKernelFileSystems has put at /dev/null. Call before anything else is mounted.
+Result<UniqueFd> OpenNullDevice();
+
+// sysctls, then hides and protects paths. Last step that needs a writable /proc/sys. `null_device` hides files.
+Status Protect(const Plan& plan, const UniqueFd& null_device);
 
 }  // namespace starling::rootfs

@@ -107,15 +107,20 @@ Status WriteSysctl(const Plan& plan, const std::string& name, const std::string&
   return fs::WriteControl(path, value);
 }
 
-Status Mask(const std::string& path) {
+// `null_device`: what was made before any mount of the container could cover it (CVE-2025-31133).
+Status Mask(const std::string& path, const UniqueFd& null_device) {
+  UniqueFd target(open(path.c_str(), O_PATH | O_CLOEXEC));
+  if (!target) return {};  // Not on this kernel.
   struct stat info;
-  if (lstat(path.c_str(), &info) != 0) return {};  // Not on this kernel.
+  if (fstat(target.get(), &info) != 0) return Error::Errno("stat", path);
   if (S_ISDIR(info.st_mode)) {
-    if (mount("tmpfs", path.c_str(), "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0,mode=755") == 0) return {};
-  } else if (mount("/dev/null", path.c_str(), nullptr, MS_BIND, nullptr) == 0) {
-    return {};
+    constexpr unsigned long kFlags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    if (mount("tmpfs", FdPath(target).c_str(), "tmpfs", kFlags, "size=0,mode=755") == 0) return {};
+    return Error::Errno("mask", path);
   }
-  return Error::Errno("mask", path);
+  UniqueFd tree(open_tree(null_device.get(), "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH));
+  if (!tree) return Error::Errno("mask", path);
+  return AttachTree(tree, target, path);
 }
 
 Status MakeReadonly(const std::string& path) {
@@ -154,9 +159,15 @@ Status MountKernelFileSystems(const Plan& plan) {
   return MakeDevices(plan);
 }
 
-Status Protect(const Plan& plan) {
+Result<UniqueFd> OpenNullDevice() {
+  UniqueFd device(open("/dev/null", O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!device) return Error::Errno("open", "/dev/null");
+  return device;
+}
+
+Status Protect(const Plan& plan, const UniqueFd& null_device) {
   for (const auto& [name, value] : plan.sysctls) STARLING_TRY(WriteSysctl(plan, name, value));
-  for (const std::string& path : plan.masked_paths) STARLING_TRY(Mask(path));
+  for (const std::string& path : plan.masked_paths) STARLING_TRY(Mask(path, null_device));
   for (const std::string& path : plan.readonly_paths) STARLING_TRY(MakeReadonly(path));
   return {};
 }

@@ -164,6 +164,7 @@ Status Enter(const Plan& plan) {
   }
   STARLING_TRY(PivotInto(plan.root.folder));
   STARLING_TRY(MountKernelFileSystems(plan));
+  STARLING_ASSIGN(null_device, OpenNullDevice());
   if (host_shm) {
     STARLING_ASSIGN(target, OpenTarget("/dev/shm", false));
     STARLING_TRY(AttachTree(host_shm, target, "/dev/shm"));
@@ -176,7 +177,7 @@ Status Enter(const Plan& plan) {
       case Mount::Kind::kFileSystem: STARLING_TRY(MountFileSystem(mount)); break;
     }
   }
-  STARLING_TRY(Protect(plan));
+  STARLING_TRY(Protect(plan, null_device));
   if (plan.root.read_only) {
     UniqueFd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
     STARLING_TRY(SetMountAttributes(root.get(), MOUNT_ATTR_RDONLY, false, "/"));

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstring>
 
 #include "../sys/clone.h"
@@ -17,6 +18,9 @@ namespace starling {
 namespace {
 
 constexpr int kChildFailed = 70;
+// How long a program's start inside a running container may take. Processes in there can stop it or slow it down, and the
+// shim, which waits, has others to serve.
+constexpr int kExecStartMs = 5'000;
 
 [[noreturn]] void FailChild(int sync, const Error& error) {
   (void)SendMessage(sync, "E" + error.message.substr(0, 4000)).ok();
@@ -175,7 +179,12 @@ Result<Executed> ExecuteInContainer(const ProcessSpec& process, int container_pi
   Executed executed;
   Status outcome;
   for (;;) {
-    auto message = ReceiveMessage(sync.parent.get());
+    auto message = ReceiveMessage(sync.parent.get(), kExecStartMs);
+    if (!message.ok() && message.error().number == ETIMEDOUT) {
+      outcome = Error{"exec: the container kept the program from starting for " + std::to_string(kExecStartMs) + " ms", ETIMEDOUT};
+      kill(helper.pid, SIGKILL);
+      if (executed.pid > 0) kill(executed.pid, SIGKILL);
+    }
     if (!message.ok() || message->text.empty()) break;
     if (message->text[0] == 'P') executed.pid = std::atoi(message->text.c_str() + 1);
     if (message->text[0] == 'T') executed.terminal = std::move(message->attached);

@@ -2,10 +2,13 @@
 
 #include <grp.h>
 #include <linux/keyctl.h>
+#include <linux/magic.h>
+#include <linux/openat2.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -40,7 +43,7 @@ bool Executable(const std::string& path) {
 
 // The file's text; empty when the image has none. Opened without following a link out of the root: there is none.
 std::string ImageFile(const char* path) {
-  auto text = fs::ReadFile(path, 16 << 20);
+  auto text = fs::ReadRegularFile(path, 16 << 20);
   return text.ok() ? std::move(*text) : std::string();
 }
 
@@ -82,16 +85,22 @@ Status ChangeUser(const Identity& identity) {
   return {};
 }
 
+Status WriteOwnProcFile(const std::string& file, std::string_view text) {
+  STARLING_ASSIGN(fd, OpenOwnProcFile(file));
+  if (write(fd.get(), text.data(), text.size()) < 0) return Error::Errno("write", "/proc/thread-self/" + file);
+  return {};
+}
+
 // What execve shall confine the program to, by the security modules' files (proc_pid_attr(5)).
 Status SetLabels(const ProcessSpec& spec) {
   if (!spec.apparmor_profile.empty()) {
     std::string text = "exec " + spec.apparmor_profile;
-    bool own = access("/proc/self/attr/apparmor/exec", F_OK) == 0;
-    Status set = fs::WriteControl(own ? "/proc/self/attr/apparmor/exec" : "/proc/self/attr/exec", text);
+    bool own = access("/proc/thread-self/attr/apparmor/exec", F_OK) == 0;
+    Status set = WriteOwnProcFile(own ? "attr/apparmor/exec" : "attr/exec", text);
     if (!set.ok()) return Error{"AppArmor profile `" + spec.apparmor_profile + "`: " + set.error().message, set.error().number};
   }
   if (!spec.selinux_label.empty()) {
-    Status set = fs::WriteControl("/proc/self/attr/exec", spec.selinux_label);
+    Status set = WriteOwnProcFile("attr/exec", spec.selinux_label);
     if (!set.ok()) return Error{"SELinux label `" + spec.selinux_label + "`: " + set.error().message, set.error().number};
   }
   return {};
@@ -145,6 +154,22 @@ Status EnterFolder(const std::string& cwd) {
   if (getcwd(path, sizeof path) == nullptr) return Error::Errno("getcwd", cwd);
   if (path[0] != '/') return Error{"chdir `" + cwd + "`: lies outside the container's root", EPERM};
   return {};
+}
+
+Result<UniqueFd> OpenOwnProcFile(const std::string& file) {
+  std::string name = "/proc/thread-self/" + file;
+  UniqueFd proc(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  struct statfs info;
+  if (!proc || fstatfs(proc.get(), &info) != 0) return Error::Errno("open", "/proc");
+  if (info.f_type != PROC_SUPER_MAGIC) return Error{"`" + name + "` is not of procfs", EINVAL};
+  open_how how;
+  std::memset(&how, 0, sizeof how);
+  how.flags = O_WRONLY | O_CLOEXEC;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS;
+  std::string below = "thread-self/" + file;
+  UniqueFd fd(static_cast<int>(syscall(SYS_openat2, proc.get(), below.c_str(), &how, sizeof how)));
+  if (!fd) return Error::Errno("open", name);
+  return fd;
 }
 
 void ResetSignals() {

@@ -45,6 +45,10 @@ Result<Terminal> OpenTerminal(unsigned short rows = 0, unsigned short columns = 
 // Every descriptor above 2 is closed by the execve.
 Error Become(const PreparedProcess& process, const Stdio& stdio);
 
+// Opens `file` ("attr/exec") of this thread in procfs for writing, wherever a container may have mounted something else or
+// put a link: what is written there must not be lost, nor reach another file (CVE-2019-16884, CVE-2025-52881).
+Result<UniqueFd> OpenOwnProcFile(const std::string& file);
+
 // Default handlers, nothing blocked.
 void ResetSignals();
 

@@ -1,5 +1,6 @@
 #include "sync_socket.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -32,7 +33,16 @@ Status SendMessage(int socket, std::string_view message, int attached_fd) {
   return {};
 }
 
-Result<Message> ReceiveMessage(int socket) {
+Result<Message> ReceiveMessage(int socket, int timeout_ms) {
+  if (timeout_ms >= 0) {
+    pollfd item = {socket, POLLIN, 0};
+    int ready;
+    do {
+      ready = poll(&item, 1, timeout_ms);
+    } while (ready < 0 && errno == EINTR);
+    if (ready < 0) return Error::Errno("poll", "");
+    if (ready == 0) return Error::Errno("recvmsg", "", ETIMEDOUT);
+  }
   char buffer[4096];
   iovec part = {buffer, sizeof buffer};
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];

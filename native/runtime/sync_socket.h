@@ -22,6 +22,7 @@ struct Message {
   std::string text;
   UniqueFd attached;
 };
-Result<Message> ReceiveMessage(int socket);
+// Waits at most `timeout_ms`, then ETIMEDOUT; -1: for ever.
+Result<Message> ReceiveMessage(int socket, int timeout_ms = -1);
 
 }  // namespace starling

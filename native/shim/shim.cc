@@ -214,7 +214,9 @@ void Shim::Reap() {
 }
 
 void Shim::Finish() {
-  // Everything of the PID namespace has ended with its init: what is in the pipes is all there will be.
+  // Everything of the PID namespace has ended with its init: what is in the pipes is all there will be. In the host's PID
+  // namespace others may still write, and would for ever.
+  if (spec_.host.pid && !cgroup_.KillAll()) KillProcesses();
   for (Stream stream : {Stream::kStdout, Stream::kStderr}) {
     UniqueFd& fd = output_[stream == Stream::kStdout ? 0 : 1];
     for (int rounds = 0; fd && rounds < 64; rounds++) ReadOutput(stream);

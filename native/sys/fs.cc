@@ -11,8 +11,9 @@ Result<UniqueFd> Open(const std::string& path, int flags, mode_t mode) {
   return fd;
 }
 
-Result<std::string> ReadFile(const std::string& path, size_t limit) {
-  STARLING_ASSIGN(fd, Open(path, O_RDONLY));
+namespace {
+
+Result<std::string> ReadAll(const UniqueFd& fd, const std::string& path, size_t limit) {
   std::string text;
   char buffer[4096];
   for (;;) {
@@ -23,6 +24,26 @@ Result<std::string> ReadFile(const std::string& path, size_t limit) {
     text.append(buffer, static_cast<size_t>(count));
     if (text.size() > limit) return Error::Errno("read", path, EFBIG);
   }
+}
+
+}  // namespace
+
+Result<std::string> ReadFile(const std::string& path, size_t limit) {
+  STARLING_ASSIGN(fd, Open(path, O_RDONLY));
+  return ReadAll(fd, path, limit);
+}
+
+Result<std::string> ReadRegularFile(const std::string& path, size_t limit) {
+  // Looked at before it is opened: opening a device may do something already.
+  STARLING_ASSIGN(place, Open(path, O_PATH));
+  struct stat info;
+  if (fstat(place.get(), &info) != 0) return Error::Errno("stat", path);
+  if (!S_ISREG(info.st_mode)) return Error{"`" + path + "` is no regular file", EINVAL};
+  STARLING_ASSIGN(fd, Open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+  struct stat opened;
+  if (fstat(fd.get(), &opened) != 0) return Error::Errno("stat", path);
+  if (opened.st_ino != info.st_ino || opened.st_dev != info.st_dev) return Error{"`" + path + "` was replaced meanwhile", EAGAIN};
+  return ReadAll(fd, path, limit);
 }
 
 Status WriteControl(const std::string& path, std::string_view text) {

@@ -19,6 +19,10 @@ Result<UniqueFd> Open(const std::string& path, int flags, mode_t mode = 0);
 // At most `limit` bytes; a longer file is an error (EFBIG).
 Result<std::string> ReadFile(const std::string& path, size_t limit = 4 << 20);
 
+// The same of a file that a container may have put there: only a regular file is read (else EINVAL), so a pipe, socket or
+// device in its place holds nobody up.
+Result<std::string> ReadRegularFile(const std::string& path, size_t limit);
+
 // One write to an existing file: what kernel control files want.
 Status WriteControl(const std::string& path, std::string_view text);
 
