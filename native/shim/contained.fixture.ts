@@ -1,12 +1,8 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { defaultSeccompProgram } from "@starling/node-agent";
 import type { BundleSpec, ProcessSpec } from "../bundle.ts";
 import { createContainer, killLeftovers, Shim } from "../shim.ts";
-
-/** The agent's default filter, for a container without capabilities. */
-export const seccompProgram = defaultSeccompProgram({ architecture: process.arch, capabilities: [] });
 
 /** What Docker gives a container's root, less what tests must ask for. */
 const capabilities = [
@@ -22,7 +18,8 @@ const capabilities = [
 export interface Wishes {
   /** A program, or a script for the shell of the root. */
   readonly run: string | readonly string[];
-  readonly process?: Partial<ProcessSpec>;
+  /** With a filter of system calls, or `seccomp: false`. */
+  readonly process: Partial<ProcessSpec>;
   readonly spec?: Partial<BundleSpec>;
 }
 
@@ -49,7 +46,7 @@ export class Contained {
       version: 1,
       id: "safety",
       hostname: "safety",
-      process: { args, env: ["PATH=/bin"], capabilities, seccompProgram, ...wishes.process },
+      process: { args, env: ["PATH=/bin"], capabilities, ...wishes.process },
       root: { folder: rootfs },
       cgroup: { name: `starling-safety-${process.pid}` },
       log: { path: join(folder, "log") },

@@ -1,10 +1,11 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { defaultSeccompProgram } from "@starling/node-agent";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Bundle } from "../oci/bundle.fixture.ts";
 import { attachToContainer, startProgram } from "../shim-stream.ts";
-import { Contained, seccompProgram, type Wishes } from "./contained.fixture.ts";
+import { Contained, type Wishes as ContainerWishes } from "./contained.fixture.ts";
 
 /**
  * Known ways out of a container, or to hurt its host, tried on the shim, through which swarmd's containers run. Each is first
@@ -22,10 +23,17 @@ beforeAll(() => {
 });
 afterAll(() => bundle?.remove());
 
-const output = (wishes: Wishes) => Contained.output(rootfs, wishes);
+/** The agent's default filter, for a container without capabilities. */
+const seccompProgram = defaultSeccompProgram({ architecture: process.arch, capabilities: [] });
+
+/** Under the default filter unless they say otherwise. */
+type Wishes = Omit<ContainerWishes, "process"> & Partial<Pick<ContainerWishes, "process">>;
+const filtered = (wishes: Wishes): ContainerWishes => ({ ...wishes, process: { seccompProgram, ...wishes.process } });
+
+const output = (wishes: Wishes) => Contained.output(rootfs, filtered(wishes));
 
 async function inside<T>(wishes: Wishes, use: (contained: Contained) => Promise<T>): Promise<T> {
-  const contained = await Contained.start(rootfs, wishes);
+  const contained = await Contained.start(rootfs, filtered(wishes));
   try {
     return await use(contained);
   } finally {
@@ -162,10 +170,8 @@ describe("a hostile container", () => {
     const folder = join(bundle.folder, "logs");
     mkdirSync(folder);
     const size = async (maxBytes: number, maxFiles: number) => {
-      const contained = await Contained.start(rootfs, {
-        run: flood,
-        spec: { log: { path: join(folder, "log"), maxBytes, maxFiles } },
-      });
+      const log = { path: join(folder, "log"), maxBytes, maxFiles };
+      const contained = await Contained.start(rootfs, filtered({ run: flood, spec: { log } }));
       try {
         await contained.shim.wait().catch(() => {});
       } finally {
