@@ -16,6 +16,8 @@ packages="build-essential python3 libc6-dev libseccomp-dev libzstd-dev zlib1g-de
   libclang-rt-14-dev"
 
 missing=""
+# Encrypted networks where the kernel has no WireGuard; what tests see on the wire.
+packages="$packages wireguard-go wireguard-tools tcpdump"
 for p in $packages; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing="$missing $p"
 done

@@ -96,13 +96,25 @@ export function createDummy(link: LinkOptions): Request {
   return createLink(link, "dummy", []);
 }
 
+/** The kernel's WireGuard device; a kernel without answers EOPNOTSUPP. */
+export function createWireGuard(link: LinkOptions): Request {
+  return createLink(link, "wireguard", []);
+}
+
 /**
  * A VXLAN device that learns nothing; `proxy` answers ARP from its neighbour table and never floods it. With an empty
  * `local` the kernel chooses the sender's address. An IPv6 `local` makes the outer packets IPv6.
  */
 export function createVxlan(
   link: LinkOptions,
-  vxlan: { readonly vni: number; readonly local: string; readonly port: number; readonly proxy: boolean },
+  vxlan: {
+    readonly vni: number;
+    readonly local: string;
+    readonly port: number;
+    readonly proxy: boolean;
+    /** Of outer IPv6 packets: their UDP checksum is neither made nor asked for. */
+    readonly withoutChecksum?: boolean;
+  },
 ): Request {
   const local = vxlan.local === "" ? undefined : ipBytes(vxlan.local);
   return createLink(link, "vxlan", [
@@ -111,6 +123,7 @@ export function createVxlan(
     { type: 7, value: u8(0) },
     { type: 11, value: u8(vxlan.proxy ? 1 : 0) },
     { type: 15, value: be16(vxlan.port) },
+    ...(vxlan.withoutChecksum ? [19, 20].map((type) => ({ type, value: u8(1) })) : []),
   ]);
 }
 

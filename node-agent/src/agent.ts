@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import {
+  EngineDescription,
   isRemovedNodeError,
   type Node,
   NodeDescription,
@@ -44,6 +45,8 @@ export interface AgentOptions {
   readonly log: Logger;
   /** Everything that managers tell of the cluster: the own node object, managers, root certificate, network keys. */
   readonly onSessionMessage?: (message: SessionMessage) => void;
+  /** Engine labels that come and go, for its description. Default: none. */
+  readonly labels?: () => Readonly<Record<string, string>>;
   /** What managers may ask of this node. Default: nothing. */
   readonly methods?: readonly NodeMethod[];
   /** Why the agent's run ends, when its signal aborts. Default: swarmd is restarted. */
@@ -202,7 +205,9 @@ export class Agent {
 
   async #describe(): Promise<NodeDescription> {
     const description = await this.#options.executor.describe();
-    return NodeDescription.create({ ...description, tlsInfo: this.#options.tlsInfo() });
+    const labels = { ...description.engine?.labels, ...this.#options.labels?.() };
+    const engine = EngineDescription.create({ ...description.engine, labels });
+    return NodeDescription.create({ ...description, engine, tlsInfo: this.#options.tlsInfo() });
   }
 
   /** Tells the session's managers when the description has changed. */

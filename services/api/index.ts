@@ -23,6 +23,7 @@ export {
 } from "./defaults/service.ts";
 export { drainTimeLabel, drainTimeMs } from "./drain-time.ts";
 export { durationMs, durationOfMs, parseDuration, timestampMs, timestampOfMs } from "./duration.ts";
+export { isEncryptedNetwork } from "./encrypted-network.ts";
 export { sameValue } from "./equal.ts";
 export * from "./gen/messages.js";
 export {
@@ -50,6 +51,7 @@ export {
 } from "./ip.ts";
 export type { FieldInfo, MessageCodec, MethodTable, Registry, ServiceTable } from "./message.ts";
 export { runtimeName, taskName } from "./naming.ts";
+export { formatNetworkKeys, type NetworkKey, networkKeysLabel, parseNetworkKeys } from "./network-keys.ts";
 export {
   checkPatienceLabels,
   defaultDamping,
@@ -67,6 +69,8 @@ export {
   predefinedNetworkLabel,
   predefinedNetworkNames,
 } from "./predefined-network.ts";
+export { preferLocalLabel, prefersLocal } from "./prefer-local.ts";
+export { isPublishAddress, publishOn, publishOnLabel } from "./publish-on.ts";
 export { isRemovedNodeError, removedNodeError } from "./removed-node.ts";
 export { ownMetadataPrefix, resolveImageMetadata } from "./request-metadata.ts";
 export {

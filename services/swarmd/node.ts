@@ -105,6 +105,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     dependencies,
     methods: executor.methods,
     tlsInfo: () => identity.tlsInfo,
+    labels: () => network.labels,
     onSessionMessage: (message) => hear(message),
     leaving: whyWeEnd,
     onRemoved: ({ message }) => {
@@ -126,6 +127,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     },
     ...surroundings,
   });
+  network.onLabels = () => agent.describeNow();
   const renewer = new CertificateRenewer({
     identity,
     manager: () => agent.remotes.select(),

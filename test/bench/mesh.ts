@@ -14,26 +14,27 @@ import {
   until,
 } from "../cluster/index.ts";
 import { startRegistry } from "../images/index.ts";
+import { measureEncrypted, measureMesh } from "./mesh/paths.ts";
 import { type BenchOptions, type BenchRow, rowOf } from "./types.ts";
 
 const replicas = 10;
 const listens = "grep -q ':0050 .* 0A ' /proc/net/tcp";
 
 /**
- * Published ports and virtual IPs on three hosts, one of them a manager: what a rolling update of ten nginx costs clients
- * that open a connection for each request.
+ * Published ports and virtual IPs on three hosts, one of them a manager: what the way by the mesh costs, what encryption costs,
+ * and what a rolling update of ten nginx costs clients that open a connection for each request.
  */
 export async function run({ quick }: BenchOptions): Promise<readonly BenchRow[]> {
   const distribution = join(cacheFolder, `bench-mesh-${process.pid}`);
   try {
     await mustExec([process.execPath, join(repositoryRoot, "deploy/build.ts"), distribution]);
-    return await measure(quick ? 1 : 10, { distribution });
+    return await measure(quick, { distribution });
   } finally {
     rmSync(distribution, { recursive: true, force: true });
   }
 }
 
-async function measure(rounds: number, programs: Programs): Promise<readonly BenchRow[]> {
+async function measure(quick: boolean, programs: Programs): Promise<readonly BenchRow[]> {
   await using cluster = await TestCluster.create({
     name: `bench-mesh-${process.pid}`,
     hosts: ["reg", "m1", "w1", "w2"],
@@ -62,7 +63,11 @@ async function measure(rounds: number, programs: Programs): Promise<readonly Ben
     mesh: () => startLoad(cluster.host("reg"), "http://m1:8080/"),
     "virtual IP": async () => startLoad(client.host, `http://${await virtualIp(swarm)}/`, { inTask: client.pid }),
   };
-  const rows: BenchRow[] = [];
+  const rows: BenchRow[] = [
+    ...(await measureMesh(swarm, images, quick ? 2 : 10)),
+    ...(await measureEncrypted(swarm, images, quick ? 2 : 10)),
+  ];
+  const rounds = quick ? 1 : 10;
   for (const [way, start] of Object.entries(ways)) {
     const results: LoadResult[] = [];
     for (let round = 0; round < rounds; round++) {

@@ -9,10 +9,19 @@ interface StoredTask {
   readonly networks?: readonly {
     readonly network: {
       readonly id: string;
-      readonly spec: { readonly annotations: { readonly name: string }; readonly ingress?: boolean };
+      readonly spec: {
+        readonly annotations: { readonly name: string };
+        readonly ingress?: boolean;
+        readonly driverConfig?: { readonly options?: Readonly<Record<string, string>> };
+      };
     };
     readonly addresses: readonly string[];
   }[];
+}
+
+interface StoredNode {
+  readonly id: string;
+  readonly description?: { readonly engine?: { readonly labels?: Readonly<Record<string, string>> } };
 }
 
 interface StoredService {
@@ -34,6 +43,8 @@ interface Place {
   readonly networkId: string;
   readonly networkName: string;
   readonly ingress: boolean;
+  /** Of the mesh, too, when the task is on an encrypted network. */
+  readonly encrypted: boolean;
   readonly address: string;
   /** Undefined on networks without IPv6. */
   readonly address6: string | undefined;
@@ -93,11 +104,13 @@ export class NetworkOracle {
 
   /** A sentence for each difference. */
   async faults(): Promise<readonly string[]> {
-    const [tasks, services, nodes] = await Promise.all([
+    const [tasks, services, nodes, stored] = await Promise.all([
       this.#inspectAll<StoredTask>("task"),
       this.#inspectAll<StoredService>("service"),
       this.#swarm.nodes(),
+      this.#inspectAll<StoredNode>("node"),
     ]);
+    const keys = new Map(stored.map((node) => [node.id, keysOf(node)]));
     const places = tasks.flatMap(placesOf);
     const underlay = new Map(
       nodes.map(({ id, hostname }) => [id, this.#underlay.get(hostname) ?? this.#swarm.cluster.host(hostname).address]),
@@ -106,14 +119,15 @@ export class NetworkOracle {
       nodes
         .filter(({ hostname }) => this.#swarm.cluster.host(hostname).up)
         .map((node) =>
-          hostFaults(this.#swarm.cluster.host(node.hostname), { nodeId: node.id, places, services, underlay }),
+          hostFaults(this.#swarm.cluster.host(node.hostname), { nodeId: node.id, places, services, underlay, keys }),
         ),
     );
     return found.flat();
   }
 
-  async #inspectAll<T>(noun: "task" | "service"): Promise<readonly T[]> {
-    const ids = (await this.#swarm.mustCtl([noun, "ls", "-q", "--no-trunc"])).split("\n").filter((id) => id !== "");
+  async #inspectAll<T>(noun: "task" | "service" | "node"): Promise<readonly T[]> {
+    const all = await this.#swarm.mustCtl([noun, "ls", "-q", ...(noun === "node" ? [] : ["--no-trunc"])]);
+    const ids = all.split("\n").filter((id) => id !== "");
     if (ids.length === 0) return [];
     const output = await this.#swarm.mustCtl([noun, "inspect", ...ids]);
     const parsed = JSON.parse(output) as T | readonly T[];
@@ -121,14 +135,36 @@ export class NetworkOracle {
   }
 }
 
+/** Public keys that the node tells, the one to be used first. */
+const keysOf = ({ description }: StoredNode): readonly string[] =>
+  [...(description?.engine?.labels?.["io.starling.network-keys"] ?? "").matchAll(/\d+\/(\S+)/g)].map(([, key]) => key!);
+
+/** Where packets for the owner of the key go: 80 bits of it behind a prefix. In full, as `expanded`. */
+const tunnelAddress = (key: string): string =>
+  `fd537461726c${Buffer.from(key, "base64").subarray(0, 10).toString("hex")}`;
+
+/** The digits of an IPv6 address; any other text as it is. */
+function expanded(address: string): string {
+  if (!address.includes(":")) return address;
+  const [head = "", tail = ""] = address.split("::");
+  const [front, back] = [head, tail].map((part) => part.split(":").filter((group) => group !== ""));
+  const zeros = Array<string>(8 - front!.length - back!.length).fill("0");
+  return [...front!, ...zeros, ...back!].map((group) => group.padStart(4, "0")).join("");
+}
+
+const isEncrypted = ({ network }: NonNullable<StoredTask["networks"]>[number]): boolean =>
+  (network.spec.driverConfig?.options?.["encrypted"] ?? "false") !== "false";
+
 function placesOf(task: StoredTask): readonly Place[] {
   if (!onNode.has(task.status.state) || task.nodeId === "") return [];
   const serving = task.status.state === "RUNNING" && wanted.has(task.desiredState);
-  return (task.networks ?? []).map(({ network, addresses }) => ({
+  const secret = (task.networks ?? []).some(isEncrypted);
+  return (task.networks ?? []).map(({ network, addresses }, i) => ({
     task,
     networkId: network.id,
     networkName: network.spec.annotations.name,
     ingress: network.spec.ingress === true,
+    encrypted: network.spec.ingress === true ? secret : isEncrypted(task.networks![i]!),
     address: addresses[0]!.split("/")[0]!,
     address6: addresses[1]?.split("/")[0],
     serving,
@@ -141,10 +177,12 @@ interface Store {
   readonly services: readonly StoredService[];
   /** Addresses of hosts by node id. */
   readonly underlay: ReadonlyMap<string, string>;
+  /** Public keys by node id. */
+  readonly keys: ReadonlyMap<string, readonly string[]>;
 }
 
 async function hostFaults(host: Host, store: Store): Promise<readonly string[]> {
-  const { nodeId, places, services, underlay } = store;
+  const { nodeId, places, services, underlay, keys } = store;
   const faults: string[] = [];
   const expectSame = (what: string, should: readonly string[], is: readonly string[]) => {
     const [left, right] = [[...new Set(should)].sort().join(" "), [...new Set(is)].sort().join(" ")];
@@ -166,10 +204,14 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
   const there = remote.filter(({ networkId }) => overlays.has(networkId));
   expectSame(
     "forwarding",
-    there.map((p) => `${devices.get(p.networkId)} ${macOf(p.address)} ${underlay.get(p.task.nodeId)}`),
+    there.map((p) => {
+      const [key = ""] = keys.get(p.task.nodeId) ?? [];
+      const to = p.encrypted ? tunnelAddress(key) : underlay.get(p.task.nodeId);
+      return `${devices.get(p.networkId)} ${macOf(p.address)} ${to}`;
+    }),
     (JSON.parse(fdb) as Fdb[])
       .filter((e) => e.dst && e.ifname.startsWith("sx-"))
-      .map((e) => `${e.ifname} ${e.mac} ${e.dst}`),
+      .map((e) => `${e.ifname} ${e.mac} ${expanded(e.dst!)}`),
   );
   expectSame(
     "neighbours",
@@ -182,7 +224,15 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
   );
   const nodeRoutes = underlay.size - 1;
   const meshRoutes = (JSON.parse(routes) as Route[]).filter((r) => r.dev === "starling-mesh").map((r) => r.dst);
-  const published = remote.filter(({ ingress }) => ingress).map(({ address }) => address);
+  const inMesh = remote.filter(({ ingress }) => ingress);
+  const published = inMesh.filter(({ encrypted }) => !encrypted).map(({ address }) => address);
+  const safeRoutes = (JSON.parse(routes) as Route[]).filter((r) => r.dev === "starling-safe").map((r) => r.dst);
+  expectSame(
+    "routes to published tasks of encrypted networks",
+    inMesh.filter(({ encrypted }) => encrypted).map(({ address }) => address),
+    safeRoutes,
+  );
+  faults.push(...(await tunnelFaults(host, store)));
   expectSame(
     "routes to published tasks",
     published,
@@ -210,6 +260,35 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
     faults.push(...(await taskFaults(host, task, store)));
   }
   return faults;
+}
+
+/** Peers of the host's WireGuard devices: the keys of all with whom it shares something encrypted, and no others. */
+async function tunnelFaults(host: Host, { nodeId, places, keys, underlay }: Store): Promise<readonly string[]> {
+  const secret = places.filter(({ encrypted }) => encrypted);
+  const shared = new Set(secret.filter((p) => !p.ingress && p.task.nodeId === nodeId).map((p) => p.networkId));
+  const others = new Set(secret.filter((p) => p.ingress || shared.has(p.networkId)).map((p) => p.task.nodeId));
+  const isPublisher = secret.some((p) => p.ingress && p.task.nodeId === nodeId);
+  if (isPublisher) for (const id of underlay.keys()) others.add(id);
+  others.delete(nodeId);
+  const should = [...others].flatMap((id) => (keys.get(id) ?? []).map((key) => `${key} ${tunnelAddress(key)}`));
+  const devices = (await host.mustExec(["bash", "-c", "ip -o link | grep -o 'sw[01]-[^:@ ]*' || true"])).split("\n");
+  const own = devices.filter((device) => device !== "");
+  const wanted = shared.size > 0 || others.size > 0;
+  if (wanted !== own.length > 0)
+    return [`${host.name}: tunnels: ${wanted ? "one is needed" : "none is needed"}, there is [${own.join(" ")}]`];
+  const found = await Promise.all(
+    own.map(async (device) => {
+      const rows = (await host.mustExec(["wg", "show", device, "allowed-ips"])).split("\n").filter((row) => row !== "");
+      const is = rows.map((row) => {
+        const [key = "", address = ""] = row.split("\t");
+        return `${key} ${expanded(address.split("/")[0]!)}`;
+      });
+      return is.sort().join() === should.sort().join()
+        ? []
+        : [`${host.name}: peers of ${device}: should be [${should.join(", ")}], are [${is.join(", ")}]`];
+    }),
+  );
+  return found.flat();
 }
 
 /** Balancers and names in a running task. */

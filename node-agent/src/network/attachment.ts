@@ -1,10 +1,12 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
+  isEncryptedNetwork,
   isPredefinedNetwork,
   type NetworkAttachment,
   type PortConfig,
   PortConfig_Protocol,
   PortConfig_PublishMode,
+  publishOn,
   type Task,
 } from "@starling/api";
 import { isV6, type LocalTask } from "./desired.ts";
@@ -26,6 +28,8 @@ export interface Attachment {
   /** Whether it gets a way out (eth0): not when all its networks are internal and it publishes nothing. */
   readonly wayOut: boolean;
   readonly hostPorts: readonly HostPort[];
+  /** Names of its networks that are encrypted. */
+  readonly encrypted: readonly string[];
 }
 
 export type HostPort = LocalTask["hostPorts"][number];
@@ -59,8 +63,11 @@ export function planAttachment(task: Task): { readonly attachment: Attachment } 
   }
   if (overlays.length > overlayLimit) return { refused: `more than ${overlayLimit} networks for one task` };
   const hostPorts = hostPortsOf(task);
+  const encrypted = task.networks.flatMap(({ network }) =>
+    network !== undefined && isEncryptedNetwork(network) ? network.spec.annotations.name : [],
+  );
   const wayOut = !internalOnly || hostPorts.length > 0;
-  return { attachment: { overlays, ingressAddress, wayOut, hostPorts } };
+  return { attachment: { overlays, ingressAddress, wayOut, hostPorts, encrypted } };
 }
 
 /** Why a task can't be attached where managers tell nodes nothing of networks; undefined when it needs no other node. */
@@ -77,16 +84,7 @@ export function needOfManagers({ overlays, ingressAddress }: Attachment): string
 function refusal(network: NonNullable<NetworkAttachment["network"]>): string | undefined {
   const driver = network.driverState?.name || network.spec.driverConfig?.name || "overlay";
   if (driver !== "overlay") return `driver "${driver}" is not supported; use overlay`;
-  if (isEncrypted(network)) {
-    return "encrypted overlay networks are not supported yet; create it without the option encrypted";
-  }
   return undefined;
-}
-
-/** Asked for by `--opt encrypted`. */
-export function isEncrypted(network: NonNullable<NetworkAttachment["network"]>): boolean {
-  const options = { ...network.spec.driverConfig?.options, ...network.driverState?.options };
-  return "encrypted" in options && options["encrypted"] !== "false";
 }
 
 const firstDynamicPort = 49153;
@@ -94,10 +92,11 @@ const dynamicPorts = 65535 - firstDynamicPort;
 
 function hostPortsOf(task: Task): HostPort[] {
   const ports: HostPort[] = [];
+  const on = publishOn(task.serviceAnnotations.labels);
   for (const port of task.endpoint?.ports ?? []) {
     if (port.publishMode !== PortConfig_PublishMode.HOST || port.protocol === PortConfig_Protocol.SCTP) continue;
     const protocol = port.protocol === PortConfig_Protocol.UDP ? ("udp" as const) : ("tcp" as const);
-    ports.push({ protocol, published: port.publishedPort || dynamicPort(task.id, port), target: port.targetPort });
+    ports.push({ protocol, published: port.publishedPort || dynamicPort(task.id, port), target: port.targetPort, on });
   }
   return ports;
 }

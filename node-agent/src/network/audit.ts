@@ -1,5 +1,5 @@
 import { freshNetns, rtnetlink, runSteps } from "@starling/native/net";
-import { meshDevice } from "./names.ts";
+import { meshes } from "./names.ts";
 import { compareListings, type Difference, type Listing } from "./nft-listing.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
 
@@ -37,7 +37,7 @@ function expectedListing(table: NftTable): Promise<Listing> {
 }
 
 async function makeListing(table: NftTable): Promise<Listing> {
-  const requests = [rtnetlink.createDummy({ name: meshDevice })];
+  const requests = meshes.map(({ device }) => rtnetlink.createDummy({ name: device }));
   const [, loaded, listing] = await runSteps(freshNetns, [
     { type: "netlink", protocol: rtnetlink.routeProtocol, requests },
     { type: "nft", script: planTable(undefined, table) },

@@ -1,8 +1,7 @@
 import type { Clock, Logger, Timer } from "@starling/base";
 import { auditTables } from "./audit.ts";
-import { describePlan, type Finding } from "./describe-plan.ts";
+import type { Finding } from "./describe-plan.ts";
 import type { HostApplier } from "./host-applier.ts";
-import type { HostPlan } from "./plan-host.ts";
 import type { TaskNetwork } from "./task-network.ts";
 
 const periodMs = 30_000;
@@ -16,8 +15,10 @@ export interface Audited {
   tasks(): Iterable<TaskNetwork>;
   /** Does what is due anyway. */
   settle(): Promise<unknown>;
-  /** What the host's network lacks or has too many now. */
-  differences(): Promise<HostPlan>;
+  /** Brings everything to what it should be. */
+  mend(): Promise<unknown>;
+  /** What the host's network, and encryption, lack or have too many now. */
+  differences(): Promise<readonly Finding[]>;
   /** Counts the changes asked for: what was seen while one was under way may be neither old nor new. */
   stirred(): number;
 }
@@ -47,7 +48,7 @@ export class Auditor {
       if (findings.length === 0 || stirred === this.#audited.stirred()) break;
     }
     if (findings.length > 0 && repair) {
-      await this.#audited.settle();
+      await this.#audited.mend();
       this.#log.warn("network was not as it should be, mended", {
         found: findings.length,
         first: findings[0]?.detail,
@@ -63,7 +64,7 @@ export class Auditor {
 
   async #look(repair: boolean): Promise<readonly Finding[]> {
     const { applier, netns, tasks } = this.#audited;
-    const findings: Finding[] = [...describePlan(await this.#audited.differences())];
+    const findings: Finding[] = [...(await this.#audited.differences())];
     for (const chain of await applier.admit(repair)) {
       const detail = `chain ${chain} of another firewall drops what is forwarded and has no rule for the tasks' devices`;
       findings.push({ subject: "firewall", detail });

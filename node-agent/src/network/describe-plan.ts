@@ -40,7 +40,7 @@ function describeEntry(entry: Entry, what: string): Finding {
       return { subject, detail: `${entry.mac}${to} on ${entry.device} ${what}` };
     }
     case "rule":
-      return { subject, detail: `routing rule of replies ${what}` };
+      return { subject, detail: `routing rule of replies to table ${entry.table} ${what}` };
   }
 }
 

@@ -1,6 +1,8 @@
 /** Pure: no clock, no I/O, no randomness. */
-import type { NetworkStateEndpoint, NetworkStateNetwork, NetworkStateNode } from "@starling/api";
-import { type HostLink, type HostNetwork, type HostRoute, pair, routeKey } from "./host-network.ts";
+import type { NetworkStateEndpoint, NetworkStateNetwork, NetworkStateNode, NetworkStateService } from "@starling/api";
+import { safeMtu, safeNetwork, secretTasks, tunnelledVxlan } from "./encryption/safe-mesh.ts";
+import type { TunnelPaths } from "./encryption/tunnels.ts";
+import { type HostNetwork, type HostRoute, pair, routeKey } from "./host-network.ts";
 import {
   bridgeOf,
   defaultVxlanPort,
@@ -38,6 +40,8 @@ export interface LocalTask {
     readonly protocol: "tcp" | "udp";
     readonly published: number;
     readonly target: number;
+    /** Addresses and prefixes of this host on which it answers; none: all. */
+    readonly on: readonly string[];
   }[];
 }
 
@@ -53,6 +57,8 @@ export interface NodeInputs {
   readonly underlayMtu: number;
   /** Tasks that run since before a restart and that nobody has attached yet. */
   readonly recovered: readonly RoutedTask[];
+  /** How packets of encrypted networks travel; undefined: not at all. */
+  readonly tunnels: TunnelPaths | undefined;
 }
 
 /** Bytes that VXLAN adds: IPv4 20 or IPv6 40, UDP 8, VXLAN 8, inner Ethernet 14. */
@@ -60,7 +66,9 @@ export const vxlanOverhead = (underlayAddress: string): number => (isV6(underlay
 
 /** MTU of tasks' packets on the network in bytes, over the underlay of which this host has `underlayAddress`. */
 export function overlayMtu(network: NetworkStateNetwork, underlay: { mtu: number; address: string }): number {
-  return network.mtu > 0 ? network.mtu : underlay.mtu - vxlanOverhead(underlay.address);
+  if (network.mtu > 0) return network.mtu;
+  if (network.encrypted && !network.ingress) return safeMtu(underlay.mtu);
+  return underlay.mtu - vxlanOverhead(underlay.address);
 }
 
 export const isV6 = (address: string): boolean => address.includes(":");
@@ -97,12 +105,14 @@ function keysOf(endpoint: NetworkStateEndpoint, device: string): EndpointKeys {
 
 /** Devices, routes, neighbours and forwarding entries that this host needs. Pure. */
 export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
-  const links = new Map<string, HostLink>();
-  const addresses = new Set<string>();
-  const routes = new Map<string, HostRoute>();
-  const neighbours = new Map<string, string>();
-  const forwarding = new Map<string, string>();
-  const { view, nodeId } = inputs;
+  const safe = safeNetwork(inputs);
+  const links = new Map(safe.links);
+  const addresses = new Set(safe.addresses);
+  const routes = new Map(safe.routes);
+  const neighbours = new Map(safe.neighbours);
+  const forwarding = new Map(safe.forwarding);
+  const returnTables = new Set(safe.returnTables);
+  const { view, nodeId, tunnels } = inputs;
   const self = view.nodes.get(nodeId);
   const underlay = { mtu: inputs.underlayMtu, address: self?.underlayAddress ?? "" };
   const addRoute = (route: HostRoute) => routes.set(routeKey(route), route);
@@ -111,9 +121,11 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
   for (const endpoint of view.endpoints.values()) if (endpoint.nodeId === nodeId) used.add(endpoint.networkId);
   for (const networkId of used) {
     const network = view.networks.get(networkId);
-    if (network === undefined || network.ingress || network.encrypted || self === undefined) continue;
+    if (network === undefined || network.ingress || self === undefined) continue;
+    if (network.encrypted && tunnels === undefined) continue;
     const mtu = overlayMtu(network, underlay);
-    const vxlan = { vni: network.vni, local: self.underlayAddress, port: vxlanPortOf(self), proxy: true };
+    const clear = { vni: network.vni, local: self.underlayAddress, port: vxlanPortOf(self), proxy: true };
+    const vxlan = network.encrypted ? tunnelledVxlan({ vni: network.vni, proxy: true })! : clear;
     links.set(bridgeOf(networkId), { kind: "bridge", mtu });
     const ipv6 = network.subnets.some(isV6);
     links.set(vxlanOf(networkId), { kind: "vxlan", mtu, master: bridgeOf(networkId), vxlan, ipv6 });
@@ -121,7 +133,9 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
   const devices = new Map([...used].map((id) => [id, vxlanOf(id)] as const).filter(([, device]) => links.has(device)));
   for (const endpoint of view.endpoints.values()) {
     const device = devices.get(endpoint.networkId);
-    const host = reachableAt(view.nodes.get(endpoint.nodeId), underlay.address);
+    const isEncrypted = view.networks.get(endpoint.networkId)?.encrypted === true;
+    const node = view.nodes.get(endpoint.nodeId);
+    const host = isEncrypted ? (tunnels?.nodes.get(endpoint.nodeId) ?? "") : reachableAt(node, underlay.address);
     if (device === undefined || endpoint.nodeId === nodeId || host === "") continue;
     const keys = keysOf(endpoint, device);
     neighbours.set(keys.neighbour, keys.mac);
@@ -146,11 +160,11 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
 
   const ingress = ingressOf(view);
   const mesh = self?.meshAddress ?? "";
-  const returnRule = ingress !== undefined && mesh !== "";
   if (ingress !== undefined && self !== undefined && mesh !== "") {
     const [address = ""] = mesh.split("/");
     const vxlan = { vni: ingress.vni, local: self.underlayAddress, port: vxlanPortOf(self), proxy: false };
     links.set(meshDevice, { kind: "vxlan", mtu: overlayMtu(ingress, underlay), mac: macOf(address), vxlan });
+    returnTables.add(returnTable);
     addresses.add(pair(meshDevice, `${address}/32`));
     neighbours.set(pair(meshDevice, returnGateway), returnMac);
     addRoute({ destination: "0.0.0.0/0", table: returnTable, device: meshDevice, gateway: returnGateway });
@@ -165,11 +179,12 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
     }
     for (const endpoint of view.endpoints.values()) {
       const [peer = ""] = view.nodes.get(endpoint.nodeId)?.meshAddress.split("/") ?? [];
-      if (endpoint.networkId !== ingress.id || endpoint.nodeId === nodeId || peer === "") continue;
+      if (endpoint.networkId !== ingress.id || endpoint.nodeId === nodeId || peer === "" || endpoint.encrypted)
+        continue;
       addRoute({ destination: `${endpoint.address}/32`, device: meshDevice, gateway: peer });
     }
   }
-  return { links, addresses, routes, neighbours, forwarding, returnRule };
+  return { links, addresses, routes, neighbours, forwarding, returnTables };
 }
 
 /** The mesh's addresses are IPv4, whatever the underlay. */
@@ -183,14 +198,19 @@ export function desiredHostRules(inputs: NodeInputs): HostRules {
   const { view, nodeId } = inputs;
   const ingress = ingressOf(view);
   const backends = backendsByService(view, inputs.leaving);
+  const secret = secretTasks(view);
   const published: PublishedPort[] = [];
+  // Tasks that this host reaches encrypted or not at all are nobody's to send to while it can't.
+  const isReachable = ({ taskId, nodeId: host }: NetworkStateEndpoint) =>
+    host === nodeId || !secret.has(taskId) || inputs.tunnels?.nodes.has(host) === true;
   for (const service of view.services.values()) {
-    const serving = ingress === undefined ? [] : (backends.get(`${ingress.id}/${service.id}`) ?? []);
+    const all = ingress === undefined ? [] : (backends.get(`${ingress.id}/${service.id}`) ?? []);
+    const serving = preferred(service, all.filter(isReachable), nodeId);
     for (const port of service.ports) {
       const protocol = protocols[port.protocol];
       if (protocol === undefined) continue;
       const behind = serving.map((endpoint) => ({ address: endpoint.address, port: port.targetPort }));
-      published.push({ protocol, port: port.publishedPort, backends: behind });
+      published.push({ protocol, port: port.publishedPort, backends: behind, on: service.publishOn });
     }
   }
   const tasks: RoutedTask[] = [...inputs.recovered];
@@ -202,7 +222,8 @@ export function desiredHostRules(inputs: NodeInputs): HostRules {
     for (const port of task.hostPorts) {
       const taken = published.findIndex((p) => p.protocol === port.protocol && p.port === port.published);
       const backend = { address: task.routed, port: port.target };
-      if (taken < 0) published.push({ protocol: port.protocol, port: port.published, backends: [backend] });
+      if (taken < 0)
+        published.push({ protocol: port.protocol, port: port.published, backends: [backend], on: port.on });
     }
   }
   const peers: PeerNode[] = [...view.nodes.values()]
@@ -212,6 +233,8 @@ export function desiredHostRules(inputs: NodeInputs): HostRules {
   return {
     mesh: view.nodes.get(nodeId)?.meshAddress || undefined,
     vxlanPort: vxlanPortOf(view.nodes.get(nodeId)),
+    tunnels: inputs.tunnels?.devices.map(({ device }) => device) ?? [],
+    secret: [...secret.values()],
     ingressSubnets: ingress === undefined ? [] : meshSubnets(ingress),
     peers,
     published,
@@ -252,6 +275,16 @@ function targetPorts(view: NetworkView, serviceId: string): RoutedTask["ports"] 
   });
 }
 
+/** Those of the serving tasks that this node sends new connections to. */
+function preferred(
+  { preferLocal }: NetworkStateService,
+  serving: readonly NetworkStateEndpoint[],
+  nodeId: string,
+): readonly NetworkStateEndpoint[] {
+  const local = preferLocal ? serving.filter((endpoint) => endpoint.nodeId === nodeId) : [];
+  return local.length > 0 ? local : serving;
+}
+
 /** An endpoint's addresses of both families, as far as it has them. */
 export const addressesOf = ({ address, address6 }: Pick<NetworkStateEndpoint, "address" | "address6">) =>
   address6 === "" ? [address] : [address, address6];
@@ -279,7 +312,7 @@ function virtualServices(inputs: NodeInputs, on: ReadonlySet<string>): readonly 
   for (const service of inputs.view.services.values()) {
     for (const { networkId, virtualIp, virtualIp6 } of service.networks) {
       if (!on.has(networkId)) continue;
-      const serving: readonly NetworkStateEndpoint[] = backends.get(`${networkId}/${service.id}`) ?? [];
+      const serving = preferred(service, backends.get(`${networkId}/${service.id}`) ?? [], inputs.nodeId);
       if (virtualIp !== "") services.push({ virtualIp, backends: serving.map((endpoint) => endpoint.address) });
       if (virtualIp6 === "") continue;
       services.push({ virtualIp: virtualIp6, backends: serving.flatMap(({ address6 }) => address6 || []) });

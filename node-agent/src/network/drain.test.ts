@@ -107,6 +107,7 @@ describe("tracked connections to forget", () => {
     dead: [],
     underlayMtu: 1500,
     recovered: [],
+    tunnels: undefined,
   };
 
   it("of the host are datagrams to all but serving tasks and nodes", () => {

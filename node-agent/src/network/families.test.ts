@@ -24,6 +24,7 @@ const inputs: NodeInputs = {
   dead: [],
   underlayMtu: 1500,
   recovered: [],
+  tunnels: undefined,
 };
 
 it("a node reached by the other family gets no entries, which the kernel would refuse, and holds up no other", () => {

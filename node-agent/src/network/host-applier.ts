@@ -3,8 +3,8 @@ import type { Logger } from "@starling/base";
 import { closeNftSession, Errno, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
 import { desiredHostNetwork, desiredHostRules, type NodeInputs } from "./desired.ts";
 import { admitScript, droppingChains } from "./foreign-firewall.ts";
-import type { HostNetwork } from "./host-network.ts";
-import { meshDevice } from "./names.ts";
+import { type HostNetwork, isMadeElsewhere } from "./host-network.ts";
+import { type Mesh, meshes } from "./names.ts";
 import { hostTable, meshTable } from "./nft-host.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
 import { type Observation, observeHost } from "./observe.ts";
@@ -22,7 +22,7 @@ export class HostApplier {
   #generation = 0;
   /** Tables as last loaded; undefined: not known, to be replaced whole. */
   #host: NftTable | undefined;
-  #mesh: NftTable | undefined;
+  readonly #meshes = new Map<Mesh, NftTable>();
   #base = false;
   /** Whether others' firewalls were looked at; from then on audits do it. */
   #admitted = false;
@@ -42,7 +42,7 @@ export class HostApplier {
 
   forgetTables(): void {
     this.#host = undefined;
-    this.#mesh = undefined;
+    this.#meshes.clear();
   }
 
   async observation(): Promise<Observation> {
@@ -59,7 +59,7 @@ export class HostApplier {
 
   /** The tables as they should be in the kernel now. */
   get tables(): readonly NftTable[] {
-    return [this.#host, this.#mesh].filter((table) => table !== undefined);
+    return [...(this.#host === undefined ? [] : [this.#host]), ...this.#meshes.values()];
   }
 
   /** Returns how many things of the host's network it changed, rules not counted. Rejects when the kernel refuses. */
@@ -68,8 +68,11 @@ export class HostApplier {
     const desired = desiredHostNetwork(inputs);
     const plan = planHost(desired, (await this.observation()).network);
     try {
+      // Guards are there before the first device whose packets they hold back.
+      if (this.#host === undefined) await this.#loadTables(inputs, []);
       if (!isEmptyPlan(plan)) await this.#applyPlan(plan, desired);
-      await this.#applyTables(inputs, desired);
+      const there = meshes.filter(({ device }) => desired.links.has(device));
+      await this.#loadTables(inputs, there);
     } catch (error) {
       this.forget();
       throw error;
@@ -120,7 +123,7 @@ export class HostApplier {
       added: plan.addEntries.length,
     });
     const linksChange = plan.deleteLinks.length + plan.createLinks.length + plan.changeLinks.length > 0;
-    if (plan.deleteLinks.includes(meshDevice)) this.#mesh = undefined;
+    for (const mesh of meshes) if (plan.deleteLinks.includes(mesh.device)) this.#meshes.delete(mesh);
     if (linksChange) {
       for (const kinds of ["bridges", "others"] as const) {
         const { indexes } = await this.observation();
@@ -138,10 +141,13 @@ export class HostApplier {
     this.#observed = { ...observed, network };
   }
 
-  async #applyTables(inputs: NodeInputs, desired: HostNetwork): Promise<void> {
-    const host = hostTable(desiredHostRules(inputs));
-    const mesh = desired.links.has(meshDevice) ? meshTable(desiredHostRules(inputs).peers) : undefined;
-    const script = planTable(this.#host, host) + (mesh === undefined ? "" : planTable(this.#mesh, mesh));
+  /** The host's table, and those of `there`: meshes whose devices exist. */
+  async #loadTables(inputs: NodeInputs, there: readonly Mesh[]): Promise<void> {
+    const rules = desiredHostRules(inputs);
+    const host = hostTable(rules);
+    const tables = new Map(there.map((mesh) => [mesh, meshTable(mesh, rules.peers)]));
+    const scripts = [...tables].map(([mesh, table]) => planTable(this.#meshes.get(mesh), table));
+    const script = planTable(this.#host, host) + scripts.join("");
     if (script === "") return;
     try {
       await loadRules(this.#netns, script, this.#session);
@@ -150,7 +156,7 @@ export class HostApplier {
       throw error;
     }
     this.#host = host;
-    this.#mesh = mesh;
+    for (const [mesh, table] of tables) this.#meshes.set(mesh, table);
   }
 }
 
@@ -162,7 +168,7 @@ function keptEntries(
   const spoken = [...observed.links].every(([name, link]) => link.kind !== "veth" || desired.links.has(name));
   if (spoken) return desired;
   const unspoken = (device: string | undefined) =>
-    device !== undefined && observed.links.get(device)?.kind === "veth" && !desired.links.has(device);
+    device !== undefined && isMadeElsewhere(observed.links.get(device)) && !desired.links.has(device);
   const byDevice = ([key]: readonly [string, string]) => unspoken(key.split("|")[0]);
   return {
     routes: new Map([...[...observed.routes].filter(([, route]) => unspoken(route.device)), ...desired.routes]),
@@ -181,7 +187,7 @@ function linkSysctls(plan: HostPlan, desired: HostNetwork): readonly Sysctl[] {
           { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "0" },
         ]
       : []),
-    ...(name === meshDevice
+    ...(meshes.some(({ device }) => device === name)
       ? ["src_valid_mark", "route_localnet"].map((file) => ({ path: `net/ipv4/conf/${name}/${file}`, value: "1" }))
       : []),
   ]);

@@ -2,15 +2,26 @@
 
 /** A device of ours in the host's namespace. */
 export interface HostLink {
-  readonly kind: "bridge" | "vxlan" | "veth";
+  readonly kind: "bridge" | "vxlan" | "veth" | "tunnel";
   readonly mtu: number;
   readonly mac?: string;
   /** Name of the bridge that it is a port of. */
   readonly master?: string;
   /** Of VXLAN devices: tasks have IPv6 addresses there. Told of no device that is there. */
   readonly ipv6?: boolean;
-  readonly vxlan?: { readonly vni: number; readonly local: string; readonly port: number; readonly proxy: boolean };
+  readonly vxlan?: {
+    readonly vni: number;
+    readonly local: string;
+    readonly port: number;
+    readonly proxy: boolean;
+    /** Told of no device that is there. */
+    readonly withoutChecksum?: boolean;
+  };
 }
+
+/** Made by others: tasks' devices by attaching, tunnels by encryption. They end with what made them. */
+export const isMadeElsewhere = (link: HostLink | undefined): boolean =>
+  link?.kind === "veth" || link?.kind === "tunnel";
 
 export interface HostRoute {
   readonly destination: string;
@@ -34,8 +45,8 @@ export interface HostNetwork {
   readonly neighbours: ReadonlyMap<string, string>;
   /** Host behind the VXLAN device, or empty for a port of a bridge, by `device|mac`. */
   readonly forwarding: ReadonlyMap<string, string>;
-  /** The rule that leads marked replies to the mesh. */
-  readonly returnRule: boolean;
+  /** Tables of the meshes to which rules lead marked replies. */
+  readonly returnTables: ReadonlySet<number>;
 }
 
 export const routeKey = (route: HostRoute): string => `${route.destination}|${route.table ?? 254}`;

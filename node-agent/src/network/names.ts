@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { ipv4Bytes } from "@starling/native/net";
+import { isTunnelDevice } from "./encryption/addresses.ts";
 
 /**
  * Names of devices, from ids, so that what a former swarmd made is recognised. The kernel allows 15 characters; ids are
@@ -20,7 +21,8 @@ export const portOf = (taskId: string, position: number): string => `so${positio
 
 export const isBridgePort = (name: string): boolean => portPrefix.test(name);
 export const isOurs = (name: string): boolean =>
-  name === meshDevice ||
+  meshes.some(({ device }) => device === name) ||
+  isTunnelDevice(name) ||
   isBridgePort(name) ||
   [routedPrefix, bridgePrefix, vxlanPrefix].some((prefix) => name.startsWith(prefix));
 
@@ -45,15 +47,26 @@ export const returnTable = 4096;
 /** Where VXLAN packets go unless the cluster says otherwise. */
 export const defaultVxlanPort = 4789;
 
-/** Marks of the mesh: this nibble and the ingress node's number. */
-export const markBase = 0x50000000;
+/** Marks of a mesh: its nibble and the ingress node's number. */
 export const markMask = 0xf0000000;
 
+/** A device that carries the routing mesh, and what leads replies back to the node that a connection came in by. */
+export interface Mesh {
+  readonly device: string;
+  readonly table: number;
+  /** Nibble of its marks. */
+  readonly markBase: number;
+}
+export const clearMesh: Mesh = { device: meshDevice, table: returnTable, markBase: 0x50000000 };
+/** The one for tasks of encrypted networks. */
+export const safeMesh: Mesh = { device: "starling-safe", table: 4097, markBase: 0x60000000 };
+export const meshes: readonly Mesh[] = [clearMesh, safeMesh];
+
 /** Mark of the node whose mesh address is `cidr` ("10.255.0.4/16"): the address's host part numbers the node. */
-export function markOf(cidr: string): number {
+export function markOf(cidr: string, mesh: Mesh): number {
   const [address = "", length = "32"] = cidr.split("/");
   const hostMask = 2 ** (32 - Number(length)) - 1;
-  return (markBase | (ipv4Number(address) & hostMask & 0x0fffffff)) >>> 0;
+  return (mesh.markBase | (ipv4Number(address) & hostMask & 0x0fffffff)) >>> 0;
 }
 
 export function ipv4Number(address: string): number {

@@ -202,6 +202,21 @@ describe("routing mesh", () => {
     expect(hosts.ask("c2", "172.31.9.2", 7000)).toBe("client 192.168.77.2");
   });
 
+  it("answers on the hosts' addresses that the service names, and on no others", async () => {
+    const named = (publishOn: readonly string[]) => {
+      const change = complete().changes.find(({ service }) => service !== undefined)!;
+      const changes = [{ ...change, service: { ...change.service!, publishOn } }];
+      const message = NetworkStateMessage.create({ type: NetworkStateMessage_Type.INCREMENTAL, sequence: 2, changes });
+      return Promise.all(nodes.map((node) => node.receive(message)));
+    };
+    await named(["192.168.77.2", "192.168.77.2/31"]);
+    expect(asked("client", "192.168.77.2", 8080).servers).toEqual(["c1", "c2", "c3"]);
+    expect(() => hosts.ask("client", "192.168.77.1", 8080)).toThrow(/refused/);
+    expect(() => hosts.ask("h2", "127.0.0.1", 8080)).toThrow(/refused/);
+    await named([]);
+    expect(asked("client", "192.168.77.1", 8080).servers).toEqual(["c1", "c2", "c3"]);
+  });
+
   it("answers a host-mode port on its host only", () => {
     expect(hosts.ask("client", "192.168.77.1", 9090)).toBe("c1 172.31.9.2");
     expect(() => hosts.ask("client", "192.168.77.2", 9090)).toThrow();

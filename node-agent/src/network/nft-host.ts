@@ -1,6 +1,18 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { hex, localPool, macOf, markOf, meshDevice, returnMac, routedPrefix } from "./names.ts";
-import type { NftChain, NftTable } from "./nft-table.ts";
+import { type SafeRules, safeForward, safeInput, safeOutput, safeSets } from "./encryption/guards.ts";
+import {
+  clearMesh,
+  hex,
+  localPool,
+  type Mesh,
+  macOf,
+  markOf,
+  meshDevice,
+  returnMac,
+  routedPrefix,
+  safeMesh,
+} from "./names.ts";
+import type { NftChain, NftSet, NftTable } from "./nft-table.ts";
 
 /** A port that every address of this host answers, and who is behind it. */
 export interface PublishedPort {
@@ -8,6 +20,8 @@ export interface PublishedPort {
   readonly port: number;
   /** In an order that all nodes share. */
   readonly backends: readonly { readonly address: string; readonly port: number }[];
+  /** Addresses and prefixes on which it answers; none: all. */
+  readonly on: readonly string[];
 }
 
 /** A task here with an address of its own behind a routed interface. */
@@ -24,7 +38,7 @@ export interface PeerNode {
   readonly mesh: string | undefined;
 }
 
-export interface HostRules {
+export interface HostRules extends SafeRules {
   /** UDP port of VXLAN packets. */
   readonly vxlanPort: number;
   /** This node's mesh address with prefix length; undefined: no routing mesh yet. */
@@ -41,6 +55,7 @@ export interface HostRules {
 
 const keys = (elements: readonly string[]): ReadonlyMap<string, string> => new Map(elements.map((key) => [key, ""]));
 const routed = `"${routedPrefix}*"`;
+const bothMeshes = `{ "${meshDevice}", "${safeMesh.device}" }`;
 
 /** Table `inet starling` of the host's namespace: the routing mesh, host ports, tasks' way out and its guards. */
 export function hostTable(rules: HostRules): NftTable {
@@ -50,12 +65,9 @@ export function hostTable(rules: HostRules): NftTable {
   return {
     name: "inet starling",
     sets: [
-      {
-        name: "node_by_mac",
-        type: "ether_addr",
-        value: "mark",
-        elements: new Map(meshPeers.map((mesh) => [macOf(mesh.split("/")[0]!), hex(markOf(mesh))])),
-      },
+      nodesByMac("node_by_mac", clearMesh, meshPeers),
+      nodesByMac("safe_node_by_mac", safeMesh, meshPeers),
+      ...safeSets(rules),
       {
         name: "published",
         type: "inet_proto . inet_service",
@@ -84,9 +96,12 @@ export function hostTable(rules: HostRules): NftTable {
       {
         name: "open",
         type: "ipv4_addr . inet_proto . inet_service",
-        elements: keys(
-          rules.tasks.flatMap((t) => t.ports.map((port) => `${t.address} . ${port.protocol} . ${port.port}`)),
-        ),
+        elements: openPorts(rules.tasks.filter(({ address }) => !rules.secret.includes(address))),
+      },
+      {
+        name: "open_safe",
+        type: "ipv4_addr . inet_proto . inet_service",
+        elements: openPorts(rules.tasks.filter(({ address }) => rules.secret.includes(address))),
       },
       {
         name: "live",
@@ -98,6 +113,16 @@ export function hostTable(rules: HostRules): NftTable {
   };
 }
 
+const nodesByMac = (name: string, mesh: Mesh, peers: readonly string[]): NftSet => ({
+  name,
+  type: "ether_addr",
+  value: "mark",
+  elements: new Map(peers.map((cidr) => [macOf(cidr.split("/")[0]!), hex(markOf(cidr, mesh))])),
+});
+
+const openPorts = (tasks: readonly RoutedTask[]): ReadonlyMap<string, string> =>
+  keys(tasks.flatMap((task) => task.ports.map((port) => `${task.address} . ${port.protocol} . ${port.port}`)));
+
 const chainOf = (port: PublishedPort): string => `port_${port.protocol}_${port.port}`;
 
 /** The choice hashes the client's address and port with one seed, so that every node makes the same one. */
@@ -108,7 +133,7 @@ function portChain(port: PublishedPort): NftChain {
     port.backends.length === 1
       ? `meta nfproto ipv4 meta l4proto ${port.protocol} dnat ip to ${port.backends[0]!.address}:${port.backends[0]!.port}`
       : `meta nfproto ipv4 meta l4proto { tcp, udp } dnat ip addr . port to ${choice}`;
-  return { name: chainOf(port), rules: [rule] };
+  return { name: chainOf(port), rules: port.on.length === 0 ? [rule] : port.on.map((on) => `ip daddr ${on} ${rule}`) };
 }
 
 /** Pools that tasks with published ports have their addresses of. */
@@ -136,7 +161,8 @@ const guards = (rules: HostRules): readonly NftChain[] => [
     rules: [
       // On every packet, so that replies follow a takeover of the ingress node's address.
       `iifname "${meshDevice}" ct direction original ct mark set ether saddr map @node_by_mac`,
-      `iifname "${meshDevice}" ct direction original meta mark set ct mark`,
+      `iifname "${safeMesh.device}" ct direction original ct mark set ether saddr map @safe_node_by_mac`,
+      `iifname ${bothMeshes} ct direction original meta mark set ct mark`,
       `iifname ${routed} ct direction reply ct mark != 0 meta mark set ct mark`,
     ],
   },
@@ -144,27 +170,30 @@ const guards = (rules: HostRules): readonly NftChain[] => [
     name: "c_forward",
     hook: "type filter hook forward priority filter",
     rules: [
-      `oifname "${meshDevice}" tcp flags syn tcp option maxseg size set rt mtu`,
+      ...safeForward,
+      `oifname ${bothMeshes} tcp flags syn tcp option maxseg size set rt mtu`,
       ...resets(rules),
       // A task may not speak VXLAN to the nodes under this host's address.
       `iifname ${routed} udp dport ${rules.vxlanPort} drop`,
       "ct state established,related accept",
       "ct status dnat accept",
       `iifname "${meshDevice}" ip daddr . meta l4proto . th dport @open accept`,
-      `iifname "${meshDevice}" drop`,
+      `iifname "${safeMesh.device}" ip daddr . meta l4proto . th dport @open_safe accept`,
+      `iifname ${bothMeshes} drop`,
     ],
   },
-  { name: "c_local", hook: "type filter hook output priority filter", rules: resets(rules) },
+  { name: "c_local", hook: "type filter hook output priority filter", rules: [...safeOutput, ...resets(rules)] },
   {
     name: "c_input",
     hook: "type filter hook input priority filter",
     rules: [
       `udp dport ${rules.vxlanPort} meta nfproto ipv4 ip saddr != @nodes drop`,
       `udp dport ${rules.vxlanPort} meta nfproto ipv6 ip6 saddr != @nodes6 drop`,
-      `iifname "${meshDevice}" ct state established,related accept`,
+      ...safeInput,
+      `iifname ${bothMeshes} ct state established,related accept`,
       // Other nodes' tests of the way here.
-      `iifname "${meshDevice}" icmp type echo-request accept`,
-      `iifname "${meshDevice}" drop`,
+      `iifname ${bothMeshes} icmp type echo-request accept`,
+      `iifname ${bothMeshes} drop`,
     ],
   },
 ];
@@ -179,7 +208,7 @@ function natChains(rules: HostRules): NftChain[] {
           `ip saddr 127.0.0.0/8 oifname != "lo" snat ip to ${meshAddress}`,
           `ip saddr . ip daddr @self snat ip to ${meshAddress}`,
           `ip saddr . ip daddr @task_of_node snat ip to ${meshAddress}`,
-          `ip saddr ${localPool} oifname "${meshDevice}" snat ip to ${meshAddress}`,
+          `ip saddr ${localPool} oifname ${bothMeshes} snat ip to ${meshAddress}`,
         ];
   const published = "meta l4proto . th dport vmap @published";
   return [
@@ -199,7 +228,8 @@ function natChains(rules: HostRules): NftChain[] {
       rules: [
         ...toUs,
         ...sources.map(
-          (pool) => `ip saddr ${pool} oifname != { "${meshDevice}", "lo" } oifname != ${routed} masquerade`,
+          (pool) =>
+            `ip saddr ${pool} oifname != { "${meshDevice}", "${safeMesh.device}", "lo" } oifname != ${routed} masquerade`,
         ),
       ],
     },
@@ -207,25 +237,25 @@ function natChains(rules: HostRules): NftChain[] {
 }
 
 /**
- * Table `netdev starling`: replies that leave by the mesh get the MAC of the node that the connection came in by, which
+ * Table of the mesh's device in `netdev`: replies that leave by it get the MAC of the node that the connection came in by, which
  * the mark names. The mark ends here: the outer packet would inherit it and be routed into the mesh again.
  */
-export function meshTable(peers: readonly PeerNode[]): NftTable {
+export function meshTable(mesh: Mesh, peers: readonly PeerNode[]): NftTable {
   const meshPeers = peers.flatMap((peer) => (peer.mesh === undefined ? [] : [peer.mesh]));
   return {
-    name: "netdev starling",
+    name: `netdev ${mesh === clearMesh ? "starling" : "starling_safe"}`,
     sets: [
       {
         name: "mac_by_node",
         type: "mark",
         value: "ether_addr",
-        elements: new Map(meshPeers.map((mesh) => [hex(markOf(mesh)), macOf(mesh.split("/")[0]!)])),
+        elements: new Map(meshPeers.map((cidr) => [hex(markOf(cidr, mesh)), macOf(cidr.split("/")[0]!)])),
       },
     ],
     chains: [
       {
         name: "mesh_egress",
-        hook: `type filter hook egress device "${meshDevice}" priority 0`,
+        hook: `type filter hook egress device "${mesh.device}" priority 0`,
         rules: [`ether daddr ${returnMac} ether daddr set meta mark map @mac_by_node`, "meta mark set 0"],
       },
     ],

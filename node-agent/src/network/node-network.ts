@@ -1,10 +1,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import {
+  formatNetworkKeys,
   NetworkFinding,
   NetworkInspection,
   type NetworkStateMessage,
   type NetworkStateQuestion,
   NetworkStateQuestion_Kind,
+  networkKeysLabel,
   type PortConfig,
   PortConfig_Protocol,
   PortConfig_PublishMode,
@@ -17,7 +19,7 @@ import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-at
 import { type Attachment, needOfManagers, planAttachment } from "./attachment.ts";
 import { Auditor } from "./auditor.ts";
 import { untilIdle } from "./connections.ts";
-import type { Finding } from "./describe-plan.ts";
+import { describePlan, type Finding } from "./describe-plan.ts";
 import {
   addressesOf,
   type LocalTask,
@@ -30,6 +32,8 @@ import {
 import { NameServer } from "./dns/name-server.ts";
 import { parseResolvConf, type ResolverConfig, renderResolvConf } from "./dns/resolv-conf.ts";
 import { Upstream } from "./dns/upstream.ts";
+import { Encryption } from "./encryption/encryption.ts";
+import { hostWireGuard, type WireGuard } from "./encryption/wireguard.ts";
 import { type FlushDue, hostFlush, joinDue, taskFlush } from "./flush.ts";
 import { converse, HostApplier } from "./host-applier.ts";
 import { LocalAddresses } from "./local-addresses.ts";
@@ -54,6 +58,10 @@ export interface NodeNetworkOptions {
   readonly resolvConf?: string;
   /** Path of the host's network namespace; by default the process's own. */
   readonly netns?: string;
+  /** Default: the host's. */
+  readonly wireguard?: WireGuard;
+  /** Age at which keys of encrypted networks are replaced, and how long the former one still takes packets; defaults: 12 h, 5 min. */
+  readonly keys?: { readonly rotateAfterMs?: Millis; readonly retireAfterMs?: Millis };
 }
 
 interface Attached {
@@ -92,6 +100,9 @@ export class NodeNetwork implements NetworkAttacher {
   #flushDue: FlushDue = "all";
   #retry: Timer | undefined;
   readonly #auditor: Auditor;
+  readonly #encryption: Encryption;
+  /** Called when `labels` are others. */
+  onLabels: () => void = () => {};
   #claimed = false;
   #warned = false;
   /** Counts the changes that were asked for; an audit looks at it. */
@@ -112,10 +123,32 @@ export class NodeNetwork implements NetworkAttacher {
       netns: options.netns,
       tasks: () => [...this.#attached.values()].map(({ network }) => network),
       settle: () => this.#turn.run(),
-      differences: async () => this.#applier.differences(this.#wanted(await this.#applier.observation())),
+      mend: async () => {
+        await this.#encrypt();
+        await this.#turn.run();
+      },
+      differences: async () => [
+        ...describePlan(await this.#applier.differences(this.#wanted(await this.#applier.observation()))),
+        ...(await this.#encryption.differences()).map((detail) => ({ subject: "encryption", detail })),
+      ],
       stirred: () => this.#stirred,
     };
     this.#auditor = new Auditor(audited, options);
+    this.#encryption = new Encryption({
+      ...options.keys,
+      nodeId: options.nodeId,
+      clock: options.clock,
+      log: options.log,
+      wireguard: options.wireguard ?? hostWireGuard(options.netns),
+      apply: async () => {
+        this.#applier.forget();
+        await this.#settle();
+      },
+      changed: () => {
+        this.#state.wake();
+        this.onLabels();
+      },
+    });
   }
 
   /** Takes in a message of the managers' stream and applies it; resolves when the kernel has it. Failures are logged and tried again. */
@@ -123,6 +156,8 @@ export class NodeNetwork implements NetworkAttacher {
     this.#flushDue = joinDue(this.#flushDue, this.#state.receive(message));
     this.managers.received(message);
     this.#warnOfLoopback();
+    const encrypting = this.#encrypt();
+    if (!this.#encryption.recovered) await encrypting;
     await this.#settle();
     for (const question of message.questions) void this.#answer(question);
   }
@@ -140,6 +175,17 @@ export class NodeNetwork implements NetworkAttacher {
   /** Whether the managers are of another make; undefined until they have answered. */
   get underForeignManagers(): boolean | undefined {
     return this.#state.ready ? this.#state.foreign : undefined;
+  }
+
+  /** What managers are told of this node in its description: the public keys of encrypted networks. */
+  get labels(): Readonly<Record<string, string>> {
+    const { publicKeys } = this.#encryption;
+    return publicKeys.length === 0 ? {} : { [networkKeysLabel]: formatNetworkKeys(publicKeys) };
+  }
+
+  /** Replaces this node's key of encrypted networks. No packet is lost by it. */
+  rotateKeys(): Promise<void> {
+    return this.#encryption.rotate();
   }
 
   attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
@@ -180,6 +226,7 @@ export class NodeNetwork implements NetworkAttacher {
       await this.#removeDevices(taskId);
       this.managers.forget(taskId);
       await this.#settle();
+      void this.#encrypt();
     });
   }
 
@@ -215,6 +262,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#closed = true;
     this.#retry?.cancel();
     this.#auditor.close();
+    await this.#encryption.close();
     await this.#turn.idle();
     for (const { network, names } of this.#attached.values()) {
       names.close();
@@ -255,6 +303,7 @@ export class NodeNetwork implements NetworkAttacher {
     await this.#state.until(() => this.#knows(planned.attachment), { isCancelled: () => this.#cancelled.has(task.id) });
     const missing = this.#state.foreign ? needOfManagers(planned.attachment) : undefined;
     if (missing !== undefined) throw new FatalTaskError(missing);
+    await this.#encrypted(task.id, planned.attachment);
     this.#release(task.id);
     let network: TaskNetwork | undefined;
     let made = false;
@@ -279,6 +328,24 @@ export class NodeNetwork implements NetworkAttacher {
     // What arrived while the task was attached.
     await this.#settle();
     return this.#files(task, network);
+  }
+
+  /** Waits until the task's packets can be encrypted, if they must be. */
+  async #encrypted(taskId: string, { encrypted }: Attachment): Promise<void> {
+    if (encrypted.length === 0) return;
+    const isKnown = () => this.#encryption.ready || this.#encryption.problem !== undefined;
+    await this.#state.until(isKnown, { isCancelled: () => this.#cancelled.has(taskId) });
+    const { problem } = this.#encryption;
+    if (problem === undefined) return;
+    const message = `network ${encrypted.join(", ")}: encryption can't be set up: ${problem.message}`;
+    throw problem.lasting ? new FatalTaskError(message) : new TemporaryError(message);
+  }
+
+  /** Has this node's end of encrypted networks follow; what hinders it is told to tasks that need it. */
+  async #encrypt(): Promise<void> {
+    if (!this.#state.ready || this.#closed) return;
+    const networks = this.#inputs().tasks.flatMap(({ overlays }) => overlays.map(({ networkId }) => networkId));
+    await this.#encryption.update(this.#state.view, networks);
   }
 
   /** Makes the bridges that the task needs, then its devices; false when they are there already. */
@@ -409,6 +476,7 @@ export class NodeNetwork implements NetworkAttacher {
       dead: [...this.#state.dead],
       underlayMtu: 1500,
       recovered: [],
+      tunnels: this.#encryption.paths,
     };
   }
 

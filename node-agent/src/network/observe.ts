@@ -10,8 +10,9 @@ import {
   rtnetlink,
   runSteps,
 } from "@starling/native/net";
+import { isTunnelDevice } from "./encryption/addresses.ts";
 import { type HostLink, type HostNetwork, type HostRoute, pair, routeKey } from "./host-network.ts";
-import { isOurs, markBase, markMask, returnTable } from "./names.ts";
+import { isOurs, markMask, meshes } from "./names.ts";
 
 /** The host's network as the kernel has it: what is ours of it, the indexes of all devices, and the underlays' MTUs. */
 export interface Observation {
@@ -34,6 +35,7 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
   );
   const devices = decodeLinks(links!);
   const names = new Map(devices.map((link) => [link.index, link.name]));
+  const ruleList = decodeRules(rules!);
   const mine = (index: number): string | undefined => {
     const name = names.get(index);
     return name !== undefined && isOurs(name) ? name : undefined;
@@ -64,7 +66,9 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
     neighbours: new Map(
       decodeNeighbours(neighbours!).flatMap((entry) => {
         const name = mine(entry.index);
-        return name === undefined || !entry.permanent ? [] : [[pair(name, entry.address), entry.mac] as const];
+        // Tunnels need none; the kernel notes whom they reach all the same.
+        const none = name === undefined || !entry.permanent || isTunnelDevice(name);
+        return none ? [] : [[pair(name, entry.address), entry.mac] as const];
       }),
     ),
     forwarding: new Map(
@@ -77,8 +81,14 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
           : [[pair(name, entry.mac), entry.destination] as const];
       }),
     ),
-    returnRule: decodeRules(rules!).some(
-      (rule) => rule.family === 4 && rule.table === returnTable && rule.mark === markBase && rule.mask === markMask,
+    returnTables: new Set(
+      meshes
+        .filter(({ table, markBase }) =>
+          ruleList.some(
+            (rule) => rule.family === 4 && rule.table === table && rule.mark === markBase && rule.mask === markMask,
+          ),
+        )
+        .map(({ table }) => table),
     ),
   };
   return {
@@ -89,7 +99,8 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
 }
 
 function hostLink(link: Link, names: ReadonlyMap<number, string>): HostLink {
-  const kind = link.kind === "bridge" || link.kind === "vxlan" ? link.kind : "veth";
+  const bridged = link.kind === "bridge" || link.kind === "vxlan" ? link.kind : "veth";
+  const kind = isTunnelDevice(link.name) ? "tunnel" : bridged;
   const master = names.get(link.master);
   return {
     kind,

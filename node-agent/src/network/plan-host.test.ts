@@ -8,7 +8,7 @@ const empty: HostNetwork = {
   routes: new Map(),
   neighbours: new Map(),
   forwarding: new Map(),
-  returnRule: false,
+  returnTables: new Set(),
 };
 const vxlan = { vni: 4097, local: "192.168.0.1", port: 4789, proxy: true };
 const overlay: HostNetwork = {

@@ -1,7 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { type Request, rtnetlink } from "@starling/native/net";
-import { type HostLink, type HostNetwork, type HostRoute, unpair } from "./host-network.ts";
-import { markBase, markMask, returnTable } from "./names.ts";
+import { type HostLink, type HostNetwork, type HostRoute, isMadeElsewhere, unpair } from "./host-network.ts";
+import { markMask, meshes } from "./names.ts";
 
 /** What turns the host's network as it is into what it should be. `links` first: `entries` need the devices' indexes. */
 export interface HostPlan {
@@ -20,11 +20,11 @@ export type Entry =
   | { readonly kind: "route"; readonly route: HostRoute }
   | { readonly kind: "neighbour"; readonly device: string; readonly address: string; readonly mac: string }
   | { readonly kind: "forwarding"; readonly device: string; readonly mac: string; readonly destination: string }
-  | { readonly kind: "rule" };
+  | { readonly kind: "rule"; readonly table: number };
 
 /**
- * The difference. Devices of tasks (veth) are made by attaching and end with their namespace: the plan neither makes nor
- * removes them. Bridges of networks that still have ports stay, whatever is desired, so that a restart tears nothing down.
+ * The difference. Devices of tasks (veth) and tunnels are made elsewhere and end with what made them: the plan neither makes
+ * nor removes them. Bridges of networks that still have ports stay, whatever is desired, so that a restart tears nothing down.
  */
 export function planHost(desired: HostNetwork, observed: HostNetwork): HostPlan {
   const deleteLinks: string[] = [];
@@ -33,13 +33,13 @@ export function planHost(desired: HostNetwork, observed: HostNetwork): HostPlan 
   const bridgesInUse = new Set<string>();
   for (const link of observed.links.values()) if (link.kind === "veth" && link.master) bridgesInUse.add(link.master);
   for (const [name, link] of observed.links) {
-    if (link.kind === "veth" || desired.links.has(name)) continue;
+    if (isMadeElsewhere(link) || desired.links.has(name)) continue;
     if (!bridgesInUse.has(link.kind === "bridge" ? name : (link.master ?? ""))) deleteLinks.push(name);
   }
   for (const [name, link] of desired.links) {
     const old = observed.links.get(name);
     if (old === undefined) {
-      if (link.kind !== "veth") createLinks.push(name);
+      if (!isMadeElsewhere(link)) createLinks.push(name);
     } else if (old.kind !== link.kind || !sameVxlan(old, link)) {
       deleteLinks.push(name);
       createLinks.push(name);
@@ -52,7 +52,7 @@ export function planHost(desired: HostNetwork, observed: HostNetwork): HostPlan 
   const there = (device: string) => made.has(device) || (desired.links.has(device) && observed.links.has(device));
   const lost = (device: string) => fresh.has(device);
   // Entries of a task's device that nobody speaks for (yet, after a restart) end with the device.
-  const ours = (device: string) => desired.links.has(device) || observed.links.get(device)?.kind !== "veth";
+  const ours = (device: string) => desired.links.has(device) || !isMadeElsewhere(observed.links.get(device));
   const dropEntries: Entry[] = [];
   const addEntries: Entry[] = [];
   const compare = <T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>, kind: EntryKind<T>) => {
@@ -75,7 +75,7 @@ export function planHost(desired: HostNetwork, observed: HostNetwork): HostPlan 
   compare(observed.neighbours, desired.neighbours, neighbourEntries);
   compare(observed.forwarding, desired.forwarding, forwardingEntries);
   compare(observed.routes, desired.routes, routeEntries);
-  compare(presence(observed.returnRule ? ["rule"] : []), presence(desired.returnRule ? ["rule"] : []), ruleEntries);
+  compare(presence(texts(observed.returnTables)), presence(texts(desired.returnTables)), ruleEntries);
   return { deleteLinks, createLinks, changeLinks, dropEntries, addEntries };
 }
 
@@ -128,7 +128,12 @@ const routeEntries: EntryKind<HostRoute> = {
   deviceOf: (_, { device }) => device,
 };
 
-const ruleEntries: EntryKind<true> = { entry: () => ({ kind: "rule" }), same: identical, deviceOf: () => undefined };
+const texts = (tables: Iterable<number>): readonly string[] => Array.from(tables, String);
+const ruleEntries: EntryKind<true> = {
+  entry: (table) => ({ kind: "rule", table: Number(table) }),
+  same: identical,
+  deviceOf: () => undefined,
+};
 const mainTable = 254;
 
 export const isEmptyPlan = (plan: HostPlan): boolean =>
@@ -139,7 +144,8 @@ function sameVxlan(a: HostLink, b: HostLink): boolean {
   return (
     a.vxlan !== undefined &&
     a.vxlan.vni === b.vxlan.vni &&
-    a.vxlan.local === b.vxlan.local &&
+    // The kernel doesn't tell "any address".
+    a.vxlan.local === b.vxlan.local.replace(/^::$/, "") &&
     a.vxlan.port === b.vxlan.port
   );
 }
@@ -197,7 +203,10 @@ export function entryRequests(plan: HostPlan, indexes: ReadonlyMap<string, numbe
   ];
 }
 
-const rule = { family: 4, priority: 100, mark: markBase, mask: markMask, table: returnTable } as const;
+function ruleOptions(table: number): rtnetlink.RuleOptions {
+  const { markBase } = meshes.find((mesh) => mesh.table === table)!;
+  return { family: 4, priority: 100, mark: markBase, mask: markMask, table };
+}
 
 function routeOptions(route: HostRoute, index: (device: string) => number): rtnetlink.RouteOptions {
   return {
@@ -223,7 +232,7 @@ function addEntry(entry: Entry, index: (device: string) => number): Request {
         ...(entry.destination === "" ? {} : { destination: entry.destination }),
       });
     case "rule":
-      return rtnetlink.addRule(rule);
+      return rtnetlink.addRule(ruleOptions(entry.table));
   }
 }
 
@@ -242,6 +251,6 @@ function dropEntry(entry: Entry, index: (device: string) => number): Request {
         on: entry.destination === "" ? "master" : "self",
       });
     case "rule":
-      return rtnetlink.deleteRule(rule);
+      return rtnetlink.deleteRule(ruleOptions(entry.table));
   }
 }

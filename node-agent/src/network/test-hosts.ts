@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { rmSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -95,7 +95,66 @@ export class TestHosts {
 
   destroy(): void {
     for (const child of this.#children) child.kill("SIGKILL");
-    for (const name of this.#namespaces) ip("netns", "del", name);
+    for (const name of this.#namespaces) {
+      for (const pid of this.processes(name)) process.kill(pid, "SIGKILL");
+      ip("netns", "del", name);
+    }
+  }
+
+  /** Ids of the processes in a namespace of that full name. */
+  processes(full: string): readonly number[] {
+    const pids = execFileSync("ip", ["netns", "pids", full], { encoding: "utf8" });
+    return pids.split("\n").flatMap((pid) => (pid === "" ? [] : Number(pid)));
+  }
+
+  /** Starts Node in the namespace; call what it returns to end its input and get its output. */
+  start(namespace: string, [, ...args]: readonly [node: "node", ...string[]]): () => Promise<string> {
+    const child = spawn("nsenter", [`--net=${this.path(namespace)}`, process.execPath, ...args], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    this.#children.push(child);
+    let output = "";
+    child.stdout!.on("data", (data) => {
+      output += data;
+    });
+    return async () => {
+      child.stdin!.end();
+      await once(child, "close");
+      return output.trim();
+    };
+  }
+
+  /** Everything that passes `eth0` of the namespace from now on. Call what it returns to end that and get the bytes. */
+  async capture(namespace: string): Promise<() => Promise<Buffer>> {
+    const file = join(tmpdir(), `${this.#prefix}${namespace}-${this.#children.length}.pcap`);
+    const args = [
+      `--net=${this.path(namespace)}`,
+      "tcpdump",
+      "-i",
+      "eth0",
+      "--immediate-mode",
+      "-p",
+      "-U",
+      "-s0",
+      "-Z",
+      "root",
+      "-w",
+      file,
+    ];
+    const child = spawn("nsenter", args, { stdio: ["ignore", "ignore", "pipe"] });
+    this.#children.push(child);
+    await once(child.stderr!, "data");
+    return async () => {
+      // What tcpdump has not read when it is told to end is lost: so not before it has seen a last packet.
+      const [address = ""] = this.run(namespace, "ip -4 -o addr show eth0 | grep -o '192[.][0-9.]*'").split("\n");
+      this.run("router", `ping -c1 -W2 -p ${Buffer.from(lastPacket).toString("hex")} ${address}`);
+      while (!readFileSync(file).includes(lastPacket)) await new Promise((resolve) => setTimeout(resolve, 5));
+      child.kill("SIGINT");
+      await once(child, "exit");
+      const bytes = readFileSync(file);
+      rmSync(file);
+      return bytes;
+    };
   }
 
   /** IPv4 addresses (with "ahostsv6" IPv6 ones) of `name` for a process of the namespace, by the C library and our name server; sorted, empty when unknown. */
@@ -116,6 +175,8 @@ export class TestHosts {
     return addresses.sort();
   }
 }
+
+const lastPacket = "LAST-PACKET";
 
 function server(port: number, name: string): string {
   return `

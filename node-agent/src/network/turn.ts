@@ -28,9 +28,12 @@ export class Turn<T> {
 
   #start(): Promise<T> {
     this.#next = undefined;
-    const running = this.#work().finally(() => {
-      if (this.#running === running) this.#running = undefined;
-    });
+    // Not before `#running` is set: the work itself may ask for a further run.
+    const running = Promise.resolve()
+      .then(() => this.#work())
+      .finally(() => {
+        if (this.#running === running) this.#running = undefined;
+      });
     this.#running = running;
     return running;
   }

@@ -43,11 +43,8 @@ function validateDriver(driver: Driver | undefined): void {
   const name = driver?.name ?? "";
   if (name !== "" && name !== "overlay") refuse(`network driver "${name}" is unknown: use "overlay"`);
   const encrypted = driver?.options["encrypted"];
-  if (encrypted !== undefined && encrypted !== "false") {
-    throw new SwarmError(
-      "FailedPrecondition",
-      "network option encrypted: encrypted networks are not offered yet: create the network without it",
-    );
+  if (encrypted !== undefined && !["", "true", "false"].includes(encrypted)) {
+    refuse(`network option encrypted "${encrypted}" is neither true nor false: write --opt encrypted, or leave it out`);
   }
 }
 

@@ -10,6 +10,8 @@ import {
   type UpdateConfig,
 } from "../gen/messages.js";
 import { isJob } from "../ingress.ts";
+import { preferLocalLabel } from "../prefer-local.ts";
+import { isPublishAddress, publishOnLabel } from "../publish-on.ts";
 import { updateDeadlineLabel, updateDeadlineMs } from "../update-deadline.ts";
 import { validateAnnotations } from "./annotations.ts";
 import { refuse, required } from "./refuse.ts";
@@ -24,6 +26,8 @@ export function validateServiceSpec(spec: ServiceSpec | undefined): ServiceSpec 
   validateTaskSpec(service.task);
   validateMode(service);
   checkUpdateDeadline(service);
+  checkPreferLocal(service);
+  checkPublishOn(service);
   if (isJob(service)) {
     if (service.update) refuse("Jobs may not have an update config");
   } else {
@@ -41,6 +45,21 @@ function checkUpdateDeadline(spec: ServiceSpec): void {
   if (isJob(spec)) refuse(`Jobs may not have an update deadline: take the label ${updateDeadlineLabel} away`);
   if (updateDeadlineMs(labels) === undefined) {
     refuse(`ServiceSpec: label ${updateDeadlineLabel} "${text}" must be a duration up to 168h, as in 90s or 5m`);
+  }
+}
+
+function checkPreferLocal({ annotations }: ServiceSpec): void {
+  const text = annotations.labels[preferLocalLabel] ?? "false";
+  if (text !== "true" && text !== "false")
+    refuse(`ServiceSpec: label ${preferLocalLabel} "${text}" must be true or false`);
+}
+
+function checkPublishOn({ annotations }: ServiceSpec): void {
+  const text = annotations.labels[publishOnLabel];
+  if (text === undefined) return;
+  const wrong = text.split(/[ ,]+/).find((part) => !isPublishAddress(part));
+  if (wrong !== undefined) {
+    refuse(`ServiceSpec: label ${publishOnLabel}: "${wrong}" is no IPv4 address or prefix, as 10.0.0.5 or 10.0.0.0/24`);
   }
 }
 

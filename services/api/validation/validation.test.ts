@@ -147,6 +147,16 @@ describe("validateServiceSpec", () => {
       service({ update: UpdateConfig.create({ maxFailureRatio: 1.5 }) }),
       "bigger than 1: it is 1.5",
     ],
+    [
+      "no address to publish on",
+      service({ annotations: Annotations.create({ name: "n", labels: { "io.starling.publish-on": "10.0.0.0/33" } }) }),
+      '"10.0.0.0/33" is no IPv4 address or prefix',
+    ],
+    [
+      "half a preference",
+      service({ annotations: Annotations.create({ name: "n", labels: { "io.starling.prefer-local": "yes" } }) }),
+      'label io.starling.prefer-local "yes" must be true or false',
+    ],
     ["a rollback into the past", service({ rollback: UpdateConfig.create({ delay: negative }) }), "rollback-delay"],
     ["no target port", endpoint(port({ targetPort: 0 })), "target port 0 must be between 1 and 65535"],
     ["a port beyond", endpoint(port({ publishedPort: 70000 })), "published port 70000"],
@@ -188,7 +198,11 @@ describe("validateNetworkSpec", () => {
 
   it.each<[string, NetworkSpec, string]>([
     ["a foreign driver", driver("macvlan"), 'InvalidArgument: network driver "macvlan" is unknown: use "overlay"'],
-    ["encryption", driver("overlay", { encrypted: "" }), "FailedPrecondition: network option encrypted"],
+    [
+      "half encryption",
+      driver("overlay", { encrypted: "no" }),
+      'network option encrypted "no" is neither true nor false',
+    ],
     ["no subnet", ipam({ subnet: "10.1.0.0" }), "invalid subnet 10.1.0.0"],
     ["a tiny subnet", ipam({ subnet: "10.1.0.0/30" }), "subnet 10.1.0.0/30 is too small"],
     ["a tiny IPv6 subnet", ipam({ subnet: "fd01::/126" }), "subnet fd01::/126 is too small"],
@@ -208,6 +222,11 @@ describe("validateNetworkSpec", () => {
 
   it("accepts a subnet with gateway and range", () => {
     const spec = ipam({ subnet: "10.1.0.0/24", gateway: "10.1.0.254", range: "10.1.0.128/25" });
+    expect(validateNetworkSpec(spec)).toBe(spec);
+  });
+
+  it.each(["", "true", "false"])("accepts the option encrypted with the value %j", (encrypted) => {
+    const spec = driver("overlay", { encrypted });
     expect(validateNetworkSpec(spec)).toBe(spec);
   });
 

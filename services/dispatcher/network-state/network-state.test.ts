@@ -20,6 +20,7 @@ import {
   NetworkStateReport,
   Node,
   NodeDescription,
+  networkKeysLabel,
   PortConfig,
   publishNotReadyLabel,
   Service,
@@ -182,6 +183,26 @@ it("a task that starts serves only when its service asks for that", async () => 
     "+endpoint front/t6 serving",
     "+endpoint front/t7",
   ]);
+});
+
+it("gives nodes' public keys, and says which published tasks are on encrypted networks", async () => {
+  const { store, watch, front } = await fixture();
+  const key = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
+  await store.update((tx) => {
+    const made = tx.nodes.get("n2")!;
+    const engine = EngineDescription.create({ labels: { [networkKeysLabel]: `51841/${key} 51840/broken` } });
+    tx.nodes.update({ ...made, description: NodeDescription.create({ engine }) });
+    const driverConfig = Driver.create({ name: "overlay", options: { encrypted: "" } });
+    const network = { ...front, spec: { ...front.spec, driverConfig } };
+    const task = tx.tasks.get("t1")!;
+    const networks = task.networks.map((each) => (each.network?.id === "front" ? { ...each, network } : each));
+    tx.tasks.update({ ...task, networks });
+  });
+  const { changes } = (await watch("n1").next()).value as NetworkStateMessage;
+  const keys = changes.flatMap(({ node }) => (node === undefined ? [] : [[node.id, node.keys]]));
+  expect(Object.fromEntries(keys)).toEqual({ n1: [], n2: [{ publicKey: key, port: 51841 }] });
+  const encrypted = changes.flatMap(({ endpoint }) => (endpoint ? [[endpoint.networkId, endpoint.encrypted]] : []));
+  expect(Object.fromEntries(encrypted)).toEqual({ front: false, ing: true });
 });
 
 it("gives the addresses of both families", async () => {

@@ -2,20 +2,26 @@
 import {
   dataPathLabel,
   formatAddress,
+  isEncryptedNetwork,
   isIngressNetwork,
   isOnNode,
   isStopRequested,
   type Network,
   NetworkStateEndpoint,
+  NetworkStateKey,
   NetworkStateNetwork,
   NetworkStateNode,
   NetworkStatePort,
   NetworkStateService,
   NetworkStateServiceNetwork,
   type Node,
+  networkKeysLabel,
   PortConfig_PublishMode,
   parseAddress,
+  parseNetworkKeys,
+  prefersLocal,
   publishesNotReady,
+  publishOn,
   type Service,
   type Task,
   TaskState,
@@ -42,7 +48,7 @@ export function projectNetwork(network: Network): NetworkStateNetwork | undefine
     vni,
     subnets,
     mtu: Number.isInteger(mtu) && mtu > 0 ? mtu : 0,
-    encrypted: "encrypted" in options && options["encrypted"] !== "false",
+    encrypted: isEncryptedNetwork(network),
     ingress: isIngressNetwork(network),
     internal: network.spec.internal,
   });
@@ -64,6 +70,7 @@ export function projectNode(node: Node): NetworkStateNode {
     underlayAddress: candidates.find(isUsable) ?? "",
     vxlanPort: node.vxlanUdpPort,
     meshAddress: attachment?.addresses[0] ?? "",
+    keys: parseNetworkKeys(node.description?.engine?.labels[networkKeysLabel] ?? "").map(NetworkStateKey.create),
   });
 }
 
@@ -104,7 +111,14 @@ export function projectService(
     .filter((port) => port.publishMode === PortConfig_PublishMode.INGRESS && port.publishedPort !== 0)
     .map(({ protocol, publishedPort, targetPort }) => NetworkStatePort.create({ protocol, publishedPort, targetPort }));
   if (networks.length === 0 && ports.length === 0) return undefined;
-  return NetworkStateService.create({ id: service.id, name: service.spec.annotations.name, networks, ports });
+  return NetworkStateService.create({
+    id: service.id,
+    name: service.spec.annotations.name,
+    networks,
+    ports,
+    preferLocal: prefersLocal(service.spec.annotations.labels),
+    publishOn: publishOn(service.spec.annotations.labels),
+  });
 }
 
 /** The task's places on its networks, while it is on a node. */
@@ -115,6 +129,7 @@ export function projectTask(task: Task): readonly NetworkStateEndpoint[] {
   const serving = ready && !isStopRequested(task);
   const names = [taskName(task)];
   if (task.slot > 0) names.push(`${task.serviceAnnotations.name}.${task.slot}`);
+  const encrypted = task.networks.some(({ network }) => network !== undefined && isEncryptedNetwork(network));
   return task.networks.flatMap(({ network, addresses }) => {
     const address = withoutPrefix(addresses.find((cidr) => !isV6(cidr)) ?? "");
     if (network === undefined || address === "") return [];
@@ -127,6 +142,7 @@ export function projectTask(task: Task): readonly NetworkStateEndpoint[] {
       address6: withoutPrefix(addresses.find(isV6) ?? ""),
       serving,
       names: isIngressNetwork(network) ? [] : names,
+      encrypted: encrypted && isIngressNetwork(network),
     });
   });
 }

@@ -112,6 +112,8 @@ export interface ServiceFlags extends RuntimeFlags {
   readonly updateFailureAction?: UpdateConfig_FailureAction;
   readonly updateOnFailure?: UpdateConfig_FailureAction;
   readonly updateDeadline?: string;
+  readonly preferLocal?: boolean;
+  readonly publishOn?: readonly string[];
   readonly updateOrder?: UpdateConfig_UpdateOrder;
   readonly rollbackParallelism?: number;
   readonly rollbackDelay?: Duration;
@@ -315,10 +317,18 @@ export const serviceFlags: readonly FlagDefinition[] = [
     parse: durationText,
   },
   ...updateFlags("rollback"),
+  { flags: "--prefer-local", help: "A node sends connections to its own tasks while it has some" },
+  { flags: "--no-prefer-local", help: "Connections go to all tasks alike", hidden: true },
   {
     flags: "--network <network>",
     help: "Network to attach to; host or none",
     parse: parseNetworkAttachment,
+    list: true,
+  },
+  {
+    flags: "--publish-on <address>",
+    help: "Hosts' address or prefix on which published ports answer (all)",
+    parse: (text: string) => text,
     list: true,
   },
   { flags: "-p, --publish <port>", help: "Publish: 8080:80[/tcp][,mode=host]", parse: parsePublish, list: true },

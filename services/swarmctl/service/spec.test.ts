@@ -280,6 +280,12 @@ describe("service create", () => {
       ["--update-deadline", "5m"],
       { annotations: { labels: { "io.starling.update-deadline": "5m" } } },
     ],
+    ["--prefer-local", ["--prefer-local"], { annotations: { labels: { "io.starling.prefer-local": "true" } } }],
+    [
+      "--publish-on",
+      ["--publish-on", "10.0.0.5", "--publish-on", "10.1.0.0/16"],
+      { annotations: { labels: { "io.starling.publish-on": "10.0.0.5 10.1.0.0/16" } } },
+    ],
     ["--update-delay alone", ["--update-delay", "1s"], { update: { parallelism: 1, delay: "1s" } }],
     [
       "--rollback-…",

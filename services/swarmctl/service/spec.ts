@@ -11,6 +11,8 @@ import {
   type NetworkAttachmentConfig,
   Placement,
   PlacementPreference,
+  preferLocalLabel,
+  publishOnLabel,
   ReplicatedService,
   ResourceRequirements,
   Resources,
@@ -40,7 +42,7 @@ export function withServiceFlags(base: ServiceSpec, flags: ServiceFlags, lookup:
     annotations: Annotations.create({
       ...base.annotations,
       name: flags.name ?? base.annotations.name,
-      labels: withUpdateDeadline(flags.label ? parsePairs(flags.label) : base.annotations.labels, flags),
+      labels: withOwnLabels(flags.label ? parsePairs(flags.label) : base.annotations.labels, flags),
     }),
     ...withMode(base, flags),
     task: withTaskFlags(base.task, flags, lookup),
@@ -48,6 +50,32 @@ export function withServiceFlags(base: ServiceSpec, flags: ServiceFlags, lookup:
     rollback: withUpdateFlags(base.rollback, flags, "rollback"),
     endpoint: withEndpointFlags(base.endpoint, flags),
   };
+}
+
+/** With the labels that flags of ours stand for. */
+function withOwnLabels(
+  labels: Readonly<Record<string, string>>,
+  flags: ServiceFlags,
+): Readonly<Record<string, string>> {
+  const { preferLocal, publishOn } = flags;
+  return withLabel(
+    withLabel(withUpdateDeadline(labels, flags), preferLocalLabel, preferLocal && "true", preferLocal !== undefined),
+    publishOnLabel,
+    publishOn?.filter((address) => address !== "").join(" ") || undefined,
+    publishOn !== undefined,
+  );
+}
+
+/** With the label set to `value`, or without it, when it `isGiven`. */
+function withLabel(
+  labels: Readonly<Record<string, string>>,
+  label: string,
+  value: string | false | undefined,
+  isGiven: boolean,
+): Readonly<Record<string, string>> {
+  if (!isGiven) return labels;
+  const { [label]: _, ...others } = labels;
+  return value ? { ...others, [label]: value } : others;
 }
 
 function withUpdateDeadline(

@@ -1,0 +1,42 @@
+/** Pure: no clock, no I/O, no randomness. */
+import { meshDevice, routedPrefix, safeMesh } from "../names.ts";
+import type { NftSet } from "../nft-table.ts";
+import { tunnelPrefix, tunnelVxlanPort } from "./addresses.ts";
+
+/** What keeps packets of encrypted networks in tunnels, and everything else out of them. */
+export interface SafeRules {
+  /** This host's tunnel devices. */
+  readonly tunnels: readonly string[];
+  /** Addresses in the mesh of tasks of encrypted networks, on all hosts. */
+  readonly secret: readonly string[];
+}
+
+const names = (elements: readonly string[]): ReadonlyMap<string, string> => new Map(elements.map((key) => [key, ""]));
+
+export const safeSets = ({ tunnels, secret }: SafeRules): readonly NftSet[] => [
+  { name: "tunnels", type: "ifname", elements: names(tunnels.map((device) => `"${device}"`)) },
+  { name: "secret", type: "ipv4_addr", elements: names(secret) },
+];
+
+/** Before all else in forwarding. */
+export const safeForward: readonly string[] = [
+  "iifname @tunnels drop",
+  "oifname @tunnels drop",
+  `ip6 daddr ${tunnelPrefix} drop`,
+  `ip daddr @secret oifname != "${safeMesh.device}" oifname != "${routedPrefix}*" drop`,
+  `ip saddr @secret oifname "${meshDevice}" drop`,
+];
+
+/** Of what the host itself sends: a tunnel that is gone must not let its packets out by another way. */
+export const safeOutput: readonly string[] = [
+  `ip6 daddr ${tunnelPrefix} oifname != @tunnels oifname != "lo" drop`,
+  `ip daddr @secret oifname != "${safeMesh.device}" oifname != "${routedPrefix}*" oifname != "lo" drop`,
+];
+
+/** Of what comes to the host: VXLAN of encrypted networks by tunnels alone, and by tunnels nothing else but tests of the way. */
+export const safeInput: readonly string[] = [
+  `meta nfproto ipv6 udp dport ${tunnelVxlanPort} iifname != @tunnels drop`,
+  `iifname @tunnels udp dport ${tunnelVxlanPort} accept`,
+  "iifname @tunnels icmpv6 type { echo-request, echo-reply } accept",
+  "iifname @tunnels drop",
+];

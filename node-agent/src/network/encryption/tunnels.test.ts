@@ -1,0 +1,137 @@
+import { NetworkStateEndpoint, NetworkStateKey, NetworkStateNetwork, NetworkStateNode } from "@starling/api";
+import { describe, expect, it } from "vitest";
+import type { NetworkView } from "../state.ts";
+import { tunnelAddress } from "./addresses.ts";
+import { newKeyPair } from "./key-pair.ts";
+import { parseDump, planTunnel, setArguments, type TunnelPeerState } from "./plan-tunnel.ts";
+import { haveMet, type OwnKey, orderKeys } from "./rotation.ts";
+import { desiredPeers, encryptedWith, tunnelPaths } from "./tunnels.ts";
+
+const keyA = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
+const keyB = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
+const addressA = "fd53:7461:726c:1c88:28f7:1373:24c5:8b28";
+
+/** Nodes a, b, c; `tasks` are `network/node`, with `!` when published by a service of an encrypted network. */
+function view(tasks: readonly string[], keys: Readonly<Record<string, readonly string[]>> = {}): NetworkView {
+  const network = (id: string) =>
+    NetworkStateNetwork.create({ id, encrypted: id.startsWith("secret"), ingress: id === "ingress" });
+  const endpoints = tasks.map((text, i) => {
+    const [networkId = "", nodeId = ""] = text.replace("!", "").split("/");
+    return NetworkStateEndpoint.create({ networkId, nodeId, taskId: `t${i}`, encrypted: text.endsWith("!") });
+  });
+  const node = (id: string, i: number) =>
+    NetworkStateNode.create({
+      id,
+      underlayAddress: `10.0.0.${i + 1}`,
+      keys: (keys[id] ?? []).map((publicKey) => NetworkStateKey.create({ publicKey, port: 51840 })),
+    });
+  return {
+    networks: new Map(["secret", "secret2", "open", "ingress"].map((id) => [id, network(id)])),
+    nodes: new Map(["a", "b", "c"].map((id, i) => [id, node(id, i)])),
+    services: new Map(),
+    endpoints: new Map(endpoints.map((endpoint) => [`${endpoint.networkId}/${endpoint.taskId}`, endpoint])),
+  };
+}
+
+describe("whom a node has tunnels with", () => {
+  it.each<[string, readonly string[], readonly string[] | undefined]>([
+    ["nobody, when its networks are open", ["open/a", "open/b"], undefined],
+    ["nobody, when others have encrypted ones", ["open/a", "secret/b", "secret/c"], undefined],
+    ["those that share an encrypted network", ["secret/a", "secret/b", "secret2/c"], ["b"]],
+    ["nobody yet, when it is the first there", ["secret/a"], []],
+    ["every node, when it has a published task", ["secret/a", "ingress/a!"], ["b", "c"]],
+    ["those that have published tasks", ["ingress/b!"], ["b"]],
+    ["not those that publish in the open", ["ingress/b", "ingress/a"], undefined],
+  ])("%s", (_what, tasks, expected) => {
+    const nodes = encryptedWith(view(tasks), "a", []);
+    expect(nodes && [...nodes].sort()).toEqual(expected);
+  });
+
+  it("counts tasks here that the managers have not told yet", () => {
+    expect(encryptedWith(view([]), "a", ["secret"])).toEqual(new Set());
+    expect(encryptedWith(view([]), "a", ["open"])).toBeUndefined();
+  });
+});
+
+describe("peers", () => {
+  it("are all keys of the nodes; packets go to the first", () => {
+    const state = view([], { b: [keyB, keyA] });
+    const peers = desiredPeers(state, ["b", "c"]);
+    expect([...peers]).toEqual([
+      [keyB, { nodeId: "b", endpoint: "10.0.0.2:51840", address: tunnelAddress(keyB) }],
+      [keyA, { nodeId: "b", endpoint: "10.0.0.2:51840", address: addressA }],
+    ]);
+    const paths = tunnelPaths(state, [{ device: "sw0-a", address: "fd53::1" }], peers);
+    expect([...paths.nodes]).toEqual([["b", tunnelAddress(keyB)]]);
+    expect(paths.addresses).toEqual([tunnelAddress(keyB), addressA]);
+  });
+
+  const peer = { nodeId: "b", endpoint: "10.0.0.2:51840", address: addressA };
+  const there: TunnelPeerState = {
+    endpoint: "10.0.0.2:51840",
+    allowedIps: [`${addressA}/128`],
+    handshake: 1_000,
+    keepalive: 25,
+  };
+  it.each<[string, Partial<TunnelPeerState> | undefined, boolean]>([
+    ["stays as it is", {}, false],
+    ["is set when missing", undefined, true],
+    ["is set when it has another address", { allowedIps: ["::/0"] }, true],
+    ["is set when nothing keeps the way open", { keepalive: 0 }, true],
+    ["stays where it was found while its session lives", { endpoint: "192.0.2.1:7" }, false],
+    ["is called where it should be when it has none", { endpoint: "192.0.2.1:7", handshake: 800 }, true],
+  ])("a peer %s", (_what, fields, isSet) => {
+    const observed = new Map(fields === undefined ? [] : [[keyA, { ...there, ...fields }]]);
+    const plan = planTunnel(new Map([[keyA, peer]]), observed, 1_100);
+    expect(plan).toEqual({ set: new Map(isSet ? [[keyA, peer]] : []), remove: [] });
+  });
+
+  it("go when their node has gone", () => {
+    expect(planTunnel(new Map(), new Map([[keyA, there]]), 0).remove).toEqual([keyA]);
+  });
+
+  it("are set by wg's words, and read from its dump", () => {
+    expect(setArguments(new Map([[keyA, peer]])).join(" ")).toBe(
+      `peer ${keyA} endpoint 10.0.0.2:51840 persistent-keepalive 25 allowed-ips ${addressA}/128`,
+    );
+    const dump = `PRIVATE\t${keyB}\t51840\toff\n${keyA}\t(none)\t10.0.0.2:51840\t${addressA}/128\t1000\t5\t6\t25\n`;
+    expect(parseDump(dump)).toEqual({
+      privateKey: "PRIVATE",
+      publicKey: keyB,
+      port: 51840,
+      peers: new Map([[keyA, there]]),
+    });
+    expect(parseDump("(none)\t(none)\t0\toff\n").peers.size).toBe(0);
+  });
+});
+
+describe("rotation", () => {
+  const state = (handshake: number) =>
+    parseDump(`k\tp\t1\toff\n${keyA}\t(none)\t(none)\t(none)\t${handshake}\t0\t0\t25\n`);
+  const desired = new Map([[keyA, { nodeId: "b", endpoint: undefined, address: addressA }]]);
+  it.each<[string, number, number, boolean]>([
+    ["waits for a peer that answers the old key", 950, 0, false],
+    ["goes on when it answers the new one", 950, 999, true],
+    ["doesn't wait for one that is away", 700, 0, true],
+  ])("%s", (_what, old, fresh, expected) => {
+    expect(haveMet({ before: state(old), next: state(fresh), desired, nowSeconds: 1_000 })).toBe(expected);
+  });
+
+  it("goes on after a restart by the key that others were told first", () => {
+    const key = (publicKey: string): OwnKey => ({ publicKey, port: 1, slot: 0, device: "", privateKey: "" });
+    const order = (told: readonly string[]) =>
+      orderKeys(
+        [key(keyA), key(keyB)],
+        told.map((publicKey) => ({ publicKey, port: 1 })),
+      ).map((k) => k.publicKey);
+    expect(order([keyB, keyA])).toEqual([keyB, keyA]);
+    expect(order([keyB])).toEqual([keyB, keyA]);
+    expect(order([])).toEqual([keyA, keyB]);
+  });
+
+  it("makes keys as WireGuard writes them", () => {
+    const { privateKey, publicKey } = newKeyPair();
+    for (const key of [privateKey, publicKey]) expect(Buffer.from(key, "base64")).toHaveLength(32);
+    expect(publicKey).not.toBe(privateKey);
+  });
+});
