@@ -27,7 +27,7 @@ it("chains of others count that drop by their policy and don't admit our devices
 
 it("they are told to accept both directions of every device of ours", () => {
   const script = admitScript(["ip filter FORWARD"]);
-  expect(script.split("\n").filter((line) => line !== "")).toHaveLength(4);
+  expect(script.split("\n").filter((line) => line !== "")).toHaveLength(6);
   expect(script).toContain('insert rule ip filter FORWARD oifname "sr-*" counter accept comment "starling"\n');
   expect(admitScript([])).toBe("");
 });

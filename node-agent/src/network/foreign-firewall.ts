@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { meshDevice, routedPrefix } from "./names.ts";
+import { meshes, routedPrefix } from "./names.ts";
 
 /** What `nft -j list ruleset` prints, as far as it is read. */
 interface Ruleset {
@@ -22,7 +22,7 @@ interface Ruleset {
 
 /** Marks our rules in others' chains. */
 const comment = "starling";
-const devices = [`"${routedPrefix}*"`, `"${meshDevice}"`];
+const devices = [`"${routedPrefix}*"`, ...meshes.map(({ device }) => `"${device}"`)];
 const families = new Set(["ip", "inet"]);
 
 /**

@@ -124,7 +124,7 @@ export class NodeNetwork implements NetworkAttacher {
       tasks: () => [...this.#attached.values()].map(({ network }) => network),
       settle: () => this.#turn.run(),
       mend: async () => {
-        await this.#encrypt();
+        await this.#encryption.mend();
         await this.#turn.run();
       },
       differences: async () => [

@@ -47,6 +47,8 @@ export class Encryption {
   /** Devices of former keys, to be removed when nothing uses them any more. */
   #former: readonly OwnKey[] = [];
   #rotation: "steady" | "meeting" | "retiring" = "steady";
+  /** What was brought about last, as text: while it is asked for again, devices are not looked at. Empty: they are to be. */
+  #brought = "";
   #paths: TunnelPaths | undefined;
   #problem: { readonly message: string; readonly lasting: boolean } | undefined;
   #timer: Timer | undefined;
@@ -96,11 +98,16 @@ export class Encryption {
     await this.#turn.run();
   }
 
+  /** Looks at the devices, and makes them as they should be. */
+  async mend(): Promise<void> {
+    if (!this.#closed) await this.#lookAgain();
+  }
+
   /** Replaces this node's key. Resolves when the new one was made; it is used once the peers know it. */
   async rotate(): Promise<void> {
     if (this.#rotation !== "steady" || this.#keys.length !== 1) return;
     this.#rotation = "meeting";
-    await this.#turn.run();
+    await this.#lookAgain();
   }
 
   /** What of the devices and their peers is not as it should be, each a sentence; `update` mends it. */
@@ -144,6 +151,7 @@ export class Encryption {
     } catch (error) {
       if (this.#closed) return;
       const message = error instanceof Error ? error.message : String(error);
+      this.#brought = "";
       this.#setProblem({ message, lasting: error instanceof NoEncryption });
       this.#again(retryMs);
     }
@@ -157,6 +165,8 @@ export class Encryption {
     const view = this.#view;
     const nodes = encryptedWith(view, nodeId, this.#localNetworks);
     const before = this.publicKeys;
+    const asked = JSON.stringify([nodes && [...desiredPeers(view, nodes)], before]);
+    if (asked === this.#brought) return;
     if (nodes === undefined) this.#drop(this.#keys);
     else if (this.#keys.length === 0) this.#keys = [await this.#newKey(0)];
     else if (this.#rotation === "meeting" && this.#keys.length === 1) await this.#addKey(this.#keys[0]!);
@@ -175,6 +185,8 @@ export class Encryption {
       await wireguard.remove(device);
     }
     this.#former = [];
+    const isSettled = this.#rotation !== "meeting" && sameKeys(before, this.publicKeys);
+    this.#brought = isSettled ? asked : "";
     if (this.#rotation === "steady" && this.#keys.length > 0) this.#rotateLater();
   }
 
@@ -238,7 +250,7 @@ export class Encryption {
     if (!this.#watches.has(key.device)) {
       const onGone = () => {
         this.#unwatch(key.device);
-        void this.#turn.run();
+        void this.#lookAgain();
       };
       this.#watches.set(key.device, wireguard.watch(key.device, onGone));
     }
@@ -270,7 +282,7 @@ export class Encryption {
       this.#drop(this.#keys.slice(1));
       this.#rotation = "steady";
       this.#options.changed();
-      void this.#turn.run();
+      void this.#lookAgain();
     });
   }
 
@@ -310,7 +322,12 @@ export class Encryption {
 
   #again(delayMs: Millis): void {
     this.#timer?.cancel();
-    this.#timer = this.#options.clock.setTimer(delayMs, () => void this.#turn.run());
+    this.#timer = this.#options.clock.setTimer(delayMs, () => void this.#lookAgain());
+  }
+
+  #lookAgain(): Promise<void> {
+    this.#brought = "";
+    return this.#turn.run();
   }
 
   #unwatch(device: string): void {
