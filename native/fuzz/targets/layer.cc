@@ -27,8 +27,6 @@ class Scene {
     Require(mkdtemp(name) != nullptr, "a folder can be made");
     folder_ = name;
     Require(mount("tmpfs", name, "tmpfs", 0, "size=64m") == 0, "a tmpfs can be mounted");
-    atexit([] { rmdir(Folder().c_str()); });
-    Folder() = folder_;
     Require(fs::MakeFolders(folder_ + "/lower/a/b").ok() && fs::MakeFolders(folder_ + "/lower/etc").ok(), "lower layers can be made");
     Require(symlink("../../outside", (folder_ + "/lower/a/up").c_str()) == 0, "a link can be made");
     Require(symlink((folder_ + "/outside").c_str(), (folder_ + "/lower/abs").c_str()) == 0, "a link can be made");
@@ -39,7 +37,10 @@ class Scene {
     outside_ = Look("outside");
     file_ = Look("outside/file");
   }
-  ~Scene() { umount2(folder_.c_str(), MNT_DETACH); }
+  ~Scene() {
+    umount2(folder_.c_str(), MNT_DETACH);
+    rmdir(folder_.c_str());
+  }
 
   void Apply(std::string_view archive, bool has_lower) {
     Require(mkdirat(parent_.get(), "root", 0755) == 0, "a folder can be made");
@@ -57,10 +58,6 @@ class Scene {
   }
 
  private:
-  static std::string& Folder() {
-    static std::string folder;
-    return folder;
-  }
   struct stat Look(const char* name) const {
     struct stat info;
     Require(fstatat(parent_.get(), name, &info, AT_SYMLINK_NOFOLLOW) == 0, "what lies outside is there");
