@@ -69,6 +69,8 @@ export class Agent {
   /** Why the last session ended. */
   #lastEnd = "";
   #configuring: Promise<void> = Promise.resolve();
+  readonly #leaving = new AbortController();
+  readonly #left = Promise.withResolvers<void>();
   /** Set when the description is to be looked at now. */
   readonly #changed = new Wakeup();
 
@@ -91,9 +93,16 @@ export class Agent {
     this.#changed.wake();
   }
 
+  /** Tells the managers that the node goes for good, and stops its tasks; resolves when none is left. `run` ends then. */
+  leave(): Promise<void> {
+    this.#leaving.abort(new SwarmError("Cancelled", "the node leaves its swarm"));
+    return this.#left.promise;
+  }
+
   /** Runs until the signal aborts; containers go on after that. Throws when the task database cannot be used. */
-  async run(signal: AbortSignal): Promise<void> {
+  async run(stopped: AbortSignal): Promise<void> {
     const { clock, random } = this.#options;
+    const signal = AbortSignal.any([stopped, this.#leaving.signal]);
     await this.#worker.start();
     let backoffMs = 0;
     const avoid = new Set<string>();
@@ -115,6 +124,10 @@ export class Agent {
       this.#logEnd(address, outcome);
       backoffMs = Math.min(backoffMaxMs, backoffMinMs + 2 * backoffMs);
       await clock.sleep(random() * backoffMs, signal).catch(() => undefined); // Aborted: the loop ends.
+    }
+    if (this.#leaving.signal.aborted) {
+      await this.#worker.abandon();
+      this.#left.resolve();
     }
     await this.#worker.stop();
     await this.#configuring;
@@ -173,6 +186,7 @@ export class Agent {
   }
 
   async #intent(): Promise<TakeLeaveRequest_Intent> {
+    if (this.#leaving.signal.aborted) return TakeLeaveRequest_Intent.SHUTDOWN;
     const why = (await this.#options.leaving?.()) ?? "restart";
     return why === "restart" ? TakeLeaveRequest_Intent.RESTART : TakeLeaveRequest_Intent.SHUTDOWN;
   }

@@ -267,7 +267,7 @@ describe("a node that fell silent", () => {
     const { sessionId } = await register("n1");
     const request = TakeLeaveRequest.create({ sessionId, intent: TakeLeaveRequest_Intent.SHUTDOWN });
     await soon(dispatcher.nodeLife.takeLeave(request, from("n1")));
-    expect(node("n1").status).toMatchObject({ state: DOWN, message: "the host shuts down" });
+    expect(node("n1").status).toMatchObject({ state: DOWN, message: "the host shuts down, or has left the swarm" });
   });
 
   it("is still awaited under the next leader", async () => {

@@ -97,7 +97,7 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
         const left =
           graceMs > 0
             ? { state: DISCONNECTED, message: `swarmd is restarted: its tasks are left alone for ${seconds(graceMs)}` }
-            : { state: DOWN, message: "the host shuts down" };
+            : { state: DOWN, message: "the host shuts down, or has left the swarm" };
         await writes.add([{ t: "node-status", nodeId, ...left }]);
         return TakeLeaveResponse.create({ grace: durationOfMs(graceMs) });
       },

@@ -9,6 +9,7 @@ import {
   HealthCheckRequest,
   NodeExec,
   NodeImages,
+  NodeSelf,
   NodeVolumes,
   registry,
   Unlock,
@@ -46,8 +47,8 @@ if (missing) {
   console.error(`SKIPPED: ${text}`);
 }
 
-/** Unlock is served on the local socket only, what nodes are asked by no port at all. */
-const elsewhere: readonly string[] = [Unlock.name, NodeExec.name, NodeImages.name, NodeVolumes.name];
+/** Unlock and NodeSelf are served on the local socket only, what nodes are asked by no port at all. */
+const elsewhere: readonly string[] = [Unlock.name, NodeSelf.name, NodeExec.name, NodeImages.name, NodeVolumes.name];
 
 /** Swarm's methods as the reference has them, and our own. */
 function methods(): Method[] {

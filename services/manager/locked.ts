@@ -1,7 +1,6 @@
 import { lockedMessage, registry, type ServiceTable, Unlock, UnlockResponse } from "@starling/api";
-import type { Handlers } from "@starling/api/rpc";
+import { type Handlers, listenLocal, serve, shutDown } from "@starling/api/rpc";
 import { type Clock, type Logger, SwarmError } from "@starling/base";
-import { listenLocal, serve, shutDown } from "./servers.ts";
 
 /** How long the answer to the right key may take to get out before the socket closes. */
 const graceMs = 1_000;

@@ -16,6 +16,7 @@ import {
   NodeLife,
   NodeReturn,
   NodeRole,
+  NodeSelf,
   Raft,
   RaftMember,
   RaftMemberStatus,
@@ -25,7 +26,15 @@ import {
   Unlock,
   Watch,
 } from "@starling/api";
-import { forwardToLeader } from "@starling/api/rpc";
+import {
+  forwardToLeader,
+  type Handlers,
+  listenLocal,
+  listenRemote,
+  type ServedService,
+  serve,
+  shutDown,
+} from "@starling/api/rpc";
 import { type Clock, type Logger, type Metrics, newId, type Random, SwarmError } from "@starling/base";
 import {
   type ClusterDefaults,
@@ -69,7 +78,6 @@ import { createNetworkKeyManager } from "./network-keys.ts";
 import { followRaftConfig } from "./raft-config.ts";
 import { RaftKeyring } from "./raft-keys.ts";
 import { createRoleManager } from "./role-manager.ts";
-import { listenLocal, listenRemote, type ServedService, serve, shutDown } from "./servers.ts";
 
 /** How long calls that are being answered hold up the end of a manager: Watch streams never end by themselves. */
 const shutdownGraceMs = 500;
@@ -95,6 +103,8 @@ export interface ManagerOptions {
   readonly raftTiming?: Partial<RaftTiming>;
   /** How registries are asked what a service's image is. */
   readonly registries?: RegistrySettings;
+  /** What the node does about itself, for the local socket. */
+  readonly self?: Handlers<typeof NodeSelf>;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
@@ -300,6 +310,7 @@ export class Manager {
       serve(NodeCalls, forwardToLeader(NodeCalls, nodes.nodeCalls, this.#route)),
       serve(NetworkDiagnosis, forwardToLeader(NetworkDiagnosis, network.diagnosis, this.#route)),
     ];
+    const self = this.#options.self ? [serve(NodeSelf, this.#options.self)] : [];
     const answeredHere = [serve(Watch, createWatchHandlers(shared)), serve(Health, health)];
     const logs = serve(Logs, forwardToLeader(Logs, logBroker.logs, this.#route));
     const controlRelayed = serve(Control, forwardToLeader(Control, control, this.#route));
@@ -332,7 +343,7 @@ export class Manager {
         controlRelayed,
         logs,
       ],
-      local: [...relayed, ...answeredHere, controlRelayed, logs, serve(Unlock, unlockedHandlers)],
+      local: [...relayed, ...answeredHere, controlRelayed, logs, serve(Unlock, unlockedHandlers), ...self],
     };
   }
 

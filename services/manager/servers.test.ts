@@ -1,10 +1,9 @@
 import { type AddressInfo, createServer } from "node:net";
 import { credentials, ServerCredentials } from "@grpc/grpc-js";
 import { Health, HealthCheckRequest, HealthCheckResponse, Watch, WatchMessage, WatchRequest } from "@starling/api";
-import { RpcClient } from "@starling/api/rpc";
+import { listenRemote, RpcClient, serve, shutDown } from "@starling/api/rpc";
 import { FakeClock } from "@starling/base";
 import { expect, it } from "vitest";
-import { listenRemote, serve, shutDown } from "./servers.ts";
 
 /** A server on loopback whose Health waits for `answer`, and whose Watch never ends. */
 async function serving() {

@@ -125,6 +125,12 @@ export const nouns: readonly NounEntry[] = [
         load: async () => (await import("./task/exec.ts")).exec,
       },
       { name: "inspect", summary: "Show a task", load: async () => (await import("./task/inspect.ts")).inspect },
+      {
+        name: "logs",
+        aliases: ["log"],
+        summary: "Show the output of tasks",
+        load: async () => (await import("./service/logs.ts")).taskLogs,
+      },
       { name: "ls", aliases: ls, summary: "List tasks", load: async () => (await import("./task/ls.ts")).list },
       { name: "rm", aliases: rm, summary: "Remove tasks", load: async () => (await import("./task/rm.ts")).remove },
     ],

@@ -82,6 +82,8 @@ async function parse(
     .command("unlock")
     .description("Unlock a manager with the key that it asks for at its start");
   if (argv.includes("unlock")) define(unlocking, (await import("./unlock.ts")).unlock, start);
+  const leaving = program.command("leave").description("Have this node leave its swarm");
+  if (argv.includes("leave")) define(leaving, (await import("./leave.ts")).leave, start);
   program
     .command("completion <shell>")
     .description("Print the completion script of bash, zsh or fish")

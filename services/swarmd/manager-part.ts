@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type Clock, type Logger, SwarmError } from "@starling/base";
 import { type NodeIdentity, unsealed } from "@starling/ca";
 import type { Manager, ManagerOptions } from "@starling/manager";
+import type { WorkerSocket } from "./local-socket.ts";
 
 const retryMs = 1_000;
 
@@ -14,6 +15,8 @@ export class ManagerPart {
   readonly #options: Omit<ManagerOptions, "join" | "onRemoved" | "forceNewCluster">;
   readonly #clock: Clock;
   readonly #log: Logger;
+  /** Open while this node is no manager. */
+  readonly #workerSocket: WorkerSocket;
   /** Managers through which a promoted node joins the Raft group. */
   readonly #remotes: () => readonly string[];
   #wanted = false;
@@ -24,10 +27,12 @@ export class ManagerPart {
   constructor(
     options: Omit<ManagerOptions, "join" | "onRemoved" | "forceNewCluster"> & {
       readonly remotes: () => readonly string[];
+      readonly workerSocket: WorkerSocket;
     },
   ) {
-    const { remotes, ...rest } = options;
+    const { remotes, workerSocket, ...rest } = options;
     this.#options = rest;
+    this.#workerSocket = workerSocket;
     this.#clock = options.clock;
     this.#log = options.log;
     this.#remotes = remotes;
@@ -60,6 +65,7 @@ export class ManagerPart {
   /** A worker never loads what only managers run: half of the program. */
   async #start(options: { readonly join?: string | undefined; readonly forceNewCluster?: boolean }): Promise<Manager> {
     const { Manager } = await import("@starling/manager");
+    await this.#workerSocket.close();
     return await Manager.start({
       ...this.#options,
       ...(options.join === undefined ? {} : { join: options.join }),
@@ -89,6 +95,7 @@ export class ManagerPart {
     if (!manager) return;
     await manager.stop();
     await forgetManager(this.#options.stateDir, this.#options.identity);
+    await this.#workerSocket.open();
     this.#log.info("this node is a worker now");
   }
 }

@@ -35,6 +35,8 @@ import { readRegistrySettings } from "./config-file.ts";
 import { type NodeOptions, splitAddress } from "./flags.ts";
 import { whyWeEnd } from "./host-shutdown.ts";
 import { version } from "./installation.ts";
+import { forgetNode, leftStatus, nodeSelfHandlers } from "./leave.ts";
+import { WorkerSocket } from "./local-socket.ts";
 import { forgetManager, ManagerPart } from "./manager-part.ts";
 import { startMetricsServer } from "./metrics-server.ts";
 import { readNodeState, writeNodeState } from "./node-state.ts";
@@ -70,6 +72,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   }
   log.info("node", { "node.id": identity.nodeId, role: identity.role, cluster: identity.organization });
   const ended = Promise.withResolvers<number>();
+  let hasLeft = false;
   const onFatal = (error: SwarmError) => {
     log.error("swarmd ends", { error: error.message });
     ended.resolve(1);
@@ -135,7 +138,16 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     local: () => managers.manager && new RpcClient(`unix:${options.listenControlApi}`, credentials.createInsecure()),
     ...surroundings,
   });
+  const self = nodeSelfHandlers({
+    isManager: () => identity.isManager,
+    stopTasks: () => agent.leave(),
+    // After the answer to who asked.
+    end: () => setImmediate(() => ended.resolve(leftStatus)),
+  });
+  const workerSocket = new WorkerSocket({ path: options.listenControlApi, self, ...surroundings });
   const managers = new ManagerPart({
+    self,
+    workerSocket,
     identity,
     stateDir,
     listenRemoteApi: options.listenRemoteApi,
@@ -199,6 +211,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
           },
         });
   try {
+    if (!identity.isManager) await workerSocket.open();
     if (identity.isManager) {
       const hasLog = existsSync(join(stateDir, "raft"));
       const through = hasLog ? undefined : (options.joinAddr ?? remembered.managers.find((each) => each !== advertise));
@@ -210,13 +223,19 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     const code = await ended.promise;
     stop.abort(new SwarmError("Cancelled", "swarmd ends"));
     await Promise.allSettled(running);
+    hasLeft = code === leftStatus;
     return code;
   } finally {
     stop.abort();
     await managers.stop();
+    await workerSocket.close();
     await executor.close();
     await network.close();
     await metricsServer?.close();
+    if (hasLeft) {
+      await forgetNode(stateDir);
+      log.info("this host is no node of the swarm any more", { "node.id": identity.nodeId });
+    }
   }
 }
 

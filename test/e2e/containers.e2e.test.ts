@@ -201,6 +201,12 @@ describe("a service's container", () => {
     expect(stdout.trim().split("\n")).toHaveLength(2);
     expect(stdout).toMatch(/^talker\.1\.\w+@m1\s+\| line 4\n/);
     expect(stderr).toMatch(/^talker\.1\.\w+@m1\s+\| error\n$/);
+    const [task] = await stage.running("talker", 1);
+    const ofTask = (...flags: string[]) => stage.ctl(["task", "logs", "--raw", ...flags, task!.id]);
+    expect(await ofTask()).toBe("line 1\nline 2\nline 3\nline 4\nline 5\n");
+    expect(await ofTask("--since", "2099-01-01T00:00:00Z"), "nothing is of then").toBe("");
+    expect(await ofTask("--since", "1h", "--tail", "2")).toBe("line 5\n");
+    expect(await ofTask("--timestamps", "--tail", "2")).toMatch(/^\d{4}-\d\d-\d\dT[\d:.]+Z line 5\n$/);
     await stage.ctl(["service", "rm", "talker"]);
   });
 });

@@ -73,6 +73,9 @@ export const logs: Command<LogsFlags> = {
   },
 };
 
+/** The same of single tasks. */
+export const taskLogs: Command<LogsFlags> = { ...logs, arguments: "<task...>" };
+
 function print({ out, err }: Context, printer: LogPrinter, message: LogMessage): void {
   const text = printer.lines(message);
   if (message.stream === LogStream.LOG_STREAM_STDERR) err(text);

@@ -2,9 +2,10 @@ import { chmod, mkdir, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { dirname } from "node:path";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import type { ServiceTable } from "@starling/api";
-import { addService, type Handlers, type ServiceOptions } from "@starling/api/rpc";
 import { type Clock, type Millis, SwarmError } from "@starling/base";
+import type { ServiceTable } from "../index.ts";
+import { addService, type ServiceOptions } from "./server.ts";
+import type { Handlers } from "./types.ts";
 
 const serverOptions = {
   "grpc.max_receive_message_length": 64 * 1024 * 1024,
