@@ -35,6 +35,7 @@
         "runtime/sync_socket.cc",
         "runtime/user.cc",
         "sys/fs.cc",
+        "sys/id_map.cc",
       ],
     },
     {
@@ -61,7 +62,6 @@
         "oci/devices.cc",
         "oci/exec.cc",
         "oci/hooks.cc",
-        "oci/id_map.cc",
         "oci/init.cc",
         "oci/lifecycle.cc",
         "oci/mount_options.cc",

@@ -44,6 +44,8 @@ export interface BundleMount {
   readonly subPath?: string;
   /** Of a bind: an empty folder `source` gets what the image has at `target`. */
   readonly fill?: boolean;
+  /** Of a bind: owners are numbers of the container, where that has a user namespace; else they are the host's. */
+  readonly mapIds?: boolean;
   /** Of a file system: its type; `options` as it takes them. Of a tmpfs: further `options`. */
   readonly fileSystem?: string;
   readonly options?: string;
@@ -100,6 +102,19 @@ export interface LogSinkSpec {
 
 export type HostNamespace = "pid" | "ipc" | "network" | "uts" | "cgroup";
 
+/** `size` ids from `container` on are those from `host` on of the host. */
+export interface IdMapping {
+  readonly container: number;
+  readonly host: number;
+  readonly size: number;
+}
+
+/** Both map 0. */
+export interface IdMaps {
+  readonly uids: readonly IdMapping[];
+  readonly gids: readonly IdMapping[];
+}
+
 /** `spec.json` of a bundle (native/runtime/spec.h). */
 export interface BundleSpec {
   readonly version: 1;
@@ -141,6 +156,8 @@ export interface BundleSpec {
   };
   /** Namespaces that it shares with the host instead of having its own. */
   readonly hostNamespaces?: readonly HostNamespace[];
+  /** Of a user namespace of its own, which excludes the host's pid, ipc and network namespaces; absent: the host's. */
+  readonly userNamespace?: IdMaps;
   readonly devices?: readonly BundleDevice[];
   /** /sys can be written to. */
   readonly writableSys?: boolean;

@@ -6,6 +6,8 @@ export {
   type DeviceRule,
   type ExitStatus,
   type HostNamespace,
+  type IdMapping,
+  type IdMaps,
   type IoLimit,
   type LogSinkSpec,
   type ProcessSpec,

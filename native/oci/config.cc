@@ -46,12 +46,12 @@ void ReadMounts(const json::Reader& reader, const std::string& bundle, Config& c
     } else if (mount.type.empty() && (mount.options.set & 32 /* MS_REMOUNT */) == 0 && mount.options.propagation.empty()) {
       item.Fault("type", "must name a file system, or `options` must have `bind`");
     }
-    mount.uid_mappings = ReadMappings(item, "uidMappings");
-    mount.gid_mappings = ReadMappings(item, "gidMappings");
-    if (mount.uid_mappings.empty() != mount.gid_mappings.empty()) {
+    mount.ids.uids = ReadMappings(item, "uidMappings");
+    mount.ids.gids = ReadMappings(item, "gidMappings");
+    if (mount.ids.uids.empty() != mount.ids.gids.empty()) {
       item.Fault("uidMappings", "must come together with `gidMappings`");
     }
-    if (!mount.uid_mappings.empty()) mount.options.idmap = true;
+    if (!mount.ids.uids.empty()) mount.options.idmap = true;
     if (mount.options.idmap && !mount.options.bind) item.Fault("options", "`idmap` is for bind mounts only");
     if (mount.options.copy_up && mount.type != "tmpfs") item.Fault("options", "`tmpcopyup` is for tmpfs only");
     config.mounts.push_back(std::move(mount));

@@ -12,25 +12,19 @@
 #include "../base/json.h"
 #include "../base/result.h"
 #include "../runtime/spec.h"
+#include "../sys/id_map.h"
 #include "mount_options.h"
 #include "resources.h"
 #include "seccomp_config.h"
 
 namespace starling::oci {
 
-struct IdMapping {
-  uint32_t container = 0;
-  uint32_t host = 0;
-  uint32_t size = 0;
-};
-
 struct Mount {
   std::string destination;
   std::string type;
   std::string source;
   MountOptions options;
-  std::vector<IdMapping> uid_mappings;
-  std::vector<IdMapping> gid_mappings;
+  IdMaps ids;
   // "mounts[3]", for messages.
   std::string name;
 };
@@ -126,8 +120,7 @@ struct Config {
   Hooks hooks;
   std::vector<std::pair<std::string, std::string>> annotations;
   std::vector<Namespace> namespaces;
-  std::vector<IdMapping> uid_mappings;
-  std::vector<IdMapping> gid_mappings;
+  IdMaps ids;
   // By clock: "monotonic", "boottime".
   std::vector<std::pair<std::string, TimeOffset>> time_offsets;
   std::vector<Device> devices;

@@ -42,12 +42,12 @@ void ReadNamespaces(const json::Reader& linux_part, Config& config) {
 }
 
 void ReadUserNamespace(const json::Reader& linux_part, Config& config) {
-  config.uid_mappings = ReadMappings(linux_part, "uidMappings");
-  config.gid_mappings = ReadMappings(linux_part, "gidMappings");
-  bool mapped = !config.uid_mappings.empty() || !config.gid_mappings.empty();
+  config.ids.uids = ReadMappings(linux_part, "uidMappings");
+  config.ids.gids = ReadMappings(linux_part, "gidMappings");
+  bool mapped = !config.ids.uids.empty() || !config.ids.gids.empty();
   if (config.HasNew(CLONE_NEWUSER)) {
-    if (config.uid_mappings.empty()) linux_part.Fault("uidMappings", "a new user namespace needs them");
-    if (config.gid_mappings.empty()) linux_part.Fault("gidMappings", "a new user namespace needs them");
+    if (config.ids.uids.empty()) linux_part.Fault("uidMappings", "a new user namespace needs them");
+    if (config.ids.gids.empty()) linux_part.Fault("gidMappings", "a new user namespace needs them");
   } else if (mapped && config.FindNamespace(CLONE_NEWUSER) == nullptr) {
     linux_part.Fault("uidMappings", "need a namespace of type `user`");
   }

@@ -15,9 +15,9 @@
 #include "../runtime/sync_socket.h"
 #include "../sys/clone.h"
 #include "../sys/fs.h"
+#include "../sys/id_map.h"
 #include "container.h"
 #include "hooks.h"
-#include "id_map.h"
 #include "init.h"
 #include "terminal.h"
 
@@ -160,7 +160,7 @@ class Creation {
         ReapHelper();
       } else if (kind == 'U') {
         STARLING_TRY(AwaitPid(sync));
-        STARLING_TRY(WriteIdMaps(record_.pid, config_.uid_mappings, config_.gid_mappings));
+        if (Status done = WriteIdMaps(record_.pid, config_.ids); !done.ok()) return Error{"linux." + done.error().message, done.error().number};
         STARLING_TRY(SendMessage(sync, "M"));
       } else if (kind == 'H') {
         STARLING_TRY(AwaitPid(sync));

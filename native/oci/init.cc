@@ -1,7 +1,6 @@
 #include "init.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <linux/nsfs.h>
 #include <net/if.h>
 #include <sched.h>
@@ -17,6 +16,7 @@
 #include "../runtime/process.h"
 #include "../runtime/sync_socket.h"
 #include "../sys/fs.h"
+#include "../sys/id_map.h"
 #include "hooks.h"
 #include "root.h"
 
@@ -57,14 +57,6 @@ Status EnterNewTime(const Config& config) {
   }
   STARLING_ASSIGN(space, fs::Open("/proc/self/ns/time_for_children", O_RDONLY));
   if (setns(space.get(), CLONE_NEWTIME) != 0) return Error::Errno("linux.namespaces: setns", "time");
-  return {};
-}
-
-// Root of the user namespace, so that what is made below belongs to it.
-Status BecomeMappedRoot() {
-  if (setgroups(0, nullptr) != 0 && errno != EPERM) return Error::Errno("setgroups", "");
-  if (setresgid(0, 0, 0) != 0) return Error::Errno("linux.gidMappings: setresgid", "0");
-  if (setresuid(0, 0, 0) != 0) return Error::Errno("linux.uidMappings: setresuid", "0");
   return {};
 }
 
@@ -111,7 +103,9 @@ Status SetUp(InitInput& input, Terminal& terminal) {
   bool in_user_namespace = config.FindNamespace(CLONE_NEWUSER) != nullptr;
   STARLING_TRY(EnterNamespaces(input));
   STARLING_TRY(AttachRoot(config, input.sources.root));
-  if (in_user_namespace) STARLING_TRY(BecomeMappedRoot());
+  if (in_user_namespace) {
+    if (Status done = BecomeMappedRoot(); !done.ok()) return Error{"linux." + done.error().message, done.error().number};
+  }
   int root = input.sources.root.get();
   STARLING_TRY(MountAll(config, input.cgroup, input.sources, root));
   STARLING_TRY(MakeDevices(config, root, in_user_namespace));

@@ -14,9 +14,9 @@
 #include <cstring>
 
 #include "../sys/fs.h"
+#include "../sys/id_map.h"
 #include "cgroup_mount.h"
 #include "copy_up.h"
-#include "id_map.h"
 
 namespace starling::oci {
 namespace {
@@ -81,10 +81,10 @@ Result<UniqueFd> CloneSource(const Config& config, const Mount& mount) {
       STARLING_TRY(SetAttributes(tree.get(), options.recursive_set, options.recursive_cleared, 0, true));
     }
     if (!options.idmap) return {};
-    bool own = !mount.uid_mappings.empty();
-    if (!own && config.uid_mappings.empty()) return Error{"`idmap` needs uidMappings and gidMappings", EINVAL};
-    return MapIds(tree.get(), own ? mount.uid_mappings : config.uid_mappings, own ? mount.gid_mappings : config.gid_mappings,
-                  options.recursive_idmap);
+    const IdMaps& maps = mount.ids.empty() ? config.ids : mount.ids;
+    if (maps.empty()) return Error{"`idmap` needs uidMappings and gidMappings", EINVAL};
+    STARLING_ASSIGN(space, MakeUserNamespace(maps));
+    return MapIds(tree.get(), space, options.recursive_idmap);
   };
   if (Status prepared = prepare(); !prepared.ok()) return Named(mount, "options", prepared.error());
   return tree;

@@ -29,7 +29,10 @@ Result<UniqueFd> CloneTree(const Mount& mount);
 // device nodes; the folder's own owner, mode and attributes too. Does nothing unless `to` is empty.
 Status FillFolder(int from, int to, const std::string& name);
 
-// /proc, /sys, /dev and what is below them.
+// /dev with its nodes and links, and devices elsewhere. REQUIRES: the container's root is this process's.
+Status MakeDevices(const Plan& plan);
+
+// /proc, /sys and what is below /dev; /dev itself, too, unless there is a user namespace.
 Status MountKernelFileSystems(const Plan& plan);
 
 // What MountKernelFileSystems has put at /dev/null. Call before anything else is mounted.

@@ -41,7 +41,7 @@ constexpr const char* kLinks[][2] = {
 };
 
 // Like every target it is looked up inside the root; a device that the image has there gives way.
-Status MakeDevice(const Device& device) {
+Status MakeDevice(const Device& device, const IdMaps& ids) {
   if (device.path.size() < 2 || device.path[0] != '/' || device.path.back() == '/') {
     return Error{"device `" + device.path + "`: must be an absolute path below /", EINVAL};
   }
@@ -61,23 +61,13 @@ Status MakeDevice(const Device& device) {
   if (mknodat(folder.get(), leaf.c_str(), type | (device.mode & 0777), makedev(device.major, device.minor)) != 0) {
     return Error::Errno("mknod", device.path);
   }
-  if (fchownat(folder.get(), leaf.c_str(), device.uid, device.gid, AT_SYMLINK_NOFOLLOW) != 0) {
+  if (fchownat(folder.get(), leaf.c_str(), HostId(ids.uids, device.uid), HostId(ids.gids, device.gid), AT_SYMLINK_NOFOLLOW) != 0) {
     return Error::Errno("chown", device.path);
   }
   return {};
 }
 
-Status MakeDevices(const Plan& plan) {
-  STARLING_TRY(MountAt("tmpfs", "/dev", MS_NOSUID | MS_STRICTATIME, "mode=755,size=65536k"));
-  mode_t old_mask = umask(0);
-  for (const Node& node : kNodes) {
-    if (mknod(node.path, S_IFCHR | 0666, makedev(node.major, node.minor)) != 0) return Error::Errno("mknod", node.path);
-  }
-  for (const Device& device : plan.devices) STARLING_TRY(MakeDevice(device));
-  umask(old_mask);
-  for (const auto& link : kLinks) {
-    if (symlink(link[0], link[1]) != 0 && errno != EEXIST) return Error::Errno("symlink", link[1]);
-  }
+Status MountBelowDev(const Plan& plan) {
   STARLING_TRY(MountAt("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,gid=5"));
   STARLING_TRY(MountAt("mqueue", "/dev/mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr));
   if (plan.host_ipc) return RequireFolder("/dev/shm", 01777);
@@ -149,14 +139,32 @@ std::vector<std::string> DefaultReadonlyPaths() {
   return {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"};
 }
 
+Status MakeDevices(const Plan& plan) {
+  std::string options = "mode=755,size=65536k";
+  if (!plan.ids.empty()) {
+    options += ",uid=" + std::to_string(HostId(plan.ids.uids, 0)) + ",gid=" + std::to_string(HostId(plan.ids.gids, 0));
+  }
+  STARLING_TRY(MountAt("tmpfs", "/dev", MS_NOSUID | MS_STRICTATIME, options.c_str()));
+  mode_t old_mask = umask(0);
+  for (const Node& node : kNodes) {
+    if (mknod(node.path, S_IFCHR | 0666, makedev(node.major, node.minor)) != 0) return Error::Errno("mknod", node.path);
+  }
+  for (const Device& device : plan.devices) STARLING_TRY(MakeDevice(device, plan.ids));
+  umask(old_mask);
+  for (const auto& link : kLinks) {
+    if (symlink(link[0], link[1]) != 0 && errno != EEXIST) return Error::Errno("symlink", link[1]);
+  }
+  return {};
+}
+
 Status MountKernelFileSystems(const Plan& plan) {
   constexpr unsigned long kLocked = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   STARLING_TRY(MountAt("proc", "/proc", kLocked, nullptr));
   unsigned long sys_flags = plan.writable_sys ? kLocked : kLocked | MS_RDONLY;
   STARLING_TRY(MountAt("sysfs", "/sys", sys_flags, nullptr));
   STARLING_TRY(MountCgroup(plan.writable_sys));
-  STARLING_TRY(RequireFolder("/dev", 0755));
-  return MakeDevices(plan);
+  if (plan.ids.empty()) STARLING_TRY(MakeDevices(plan));
+  return MountBelowDev(plan);
 }
 
 Result<UniqueFd> OpenNullDevice() {

@@ -2,7 +2,10 @@
 
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <linux/securebits.h>
+#include <sys/fsuid.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/syscall.h>
@@ -64,15 +67,92 @@ Status MountTmpfs(const Mount& mount_spec) {
   return {};
 }
 
-// Mounted by the container's init, in the container's namespaces: it ends with them.
-Status MountFileSystem(const Mount& wanted) {
-  STARLING_ASSIGN(target, OpenTarget(wanted.target, false));
+// A detached mount of the file system, made in the namespaces of the host: the container's network is not there yet.
+Result<UniqueFd> CloneFileSystem(const Mount& wanted, const std::string& folder) {
   unsigned long flags = MS_NOSUID | MS_NODEV | (wanted.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0UL);
   const char* options = wanted.options.empty() ? nullptr : wanted.options.c_str();
-  if (mount(wanted.source.c_str(), FdPath(target).c_str(), wanted.file_system.c_str(), flags, options) != 0) {
+  if (mount(wanted.source.c_str(), folder.c_str(), wanted.file_system.c_str(), flags, options) != 0) {
     return Error::Errno("mount " + wanted.file_system + " `" + wanted.source + "` on", wanted.target);
   }
+  UniqueFd tree(open_tree(AT_FDCWD, folder.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  Error problem = Error::Errno("open_tree", wanted.target);
+  if (umount2(folder.c_str(), MNT_DETACH) != 0) return Error::Errno("umount", folder);
+  if (!tree) return problem;
+  return tree;
+}
+
+Error NoMappedMounts(const std::string& path, const Error& error) {
+  return Error{"user namespace: `" + path + "` cannot be shown with other owners (" + error.message +
+                   "): it takes kernel 5.19 and a file system with idmapped mounts, such as ext4, xfs or btrfs",
+               error.number};
+}
+
+// From here on, in this mount namespace, what lies at `path` is seen with mapped owners.
+Status ShowMapped(const std::string& path, const UniqueFd& user_namespace) {
+  UniqueFd tree(open_tree(AT_FDCWD, path.c_str(), OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (!tree) return Error::Errno("open_tree", path);
+  if (Status mapped = MapIds(tree.get(), user_namespace, false); !mapped.ok()) return NoMappedMounts(path, mapped.error());
+  STARLING_ASSIGN(target, fs::Open(path, O_PATH | O_DIRECTORY));
+  return AttachTree(tree, target, path);
+}
+
+Status MountRoot(const Root& root, const UniqueFd& user_namespace) {
+  const char* folder = root.folder.c_str();
+  if (user_namespace) {
+    for (const std::string& layer : root.layers) STARLING_TRY(ShowMapped(layer, user_namespace));
+    // overlayfs wants `upper` and `work` on one mount: what is mapped is the folder of both.
+    STARLING_TRY(ShowMapped(root.layers.empty() ? root.folder : fs::Parent(root.upper), user_namespace));
+  }
+  if (!root.layers.empty()) {
+    STARLING_TRY(MountOverlay(root));
+  } else if (mount(folder, folder, nullptr, MS_BIND | MS_REC, nullptr) != 0) {
+    return Error::Errno("bind mount", root.folder);
+  }
+  if (chdir(folder) != 0) return Error::Errno("chdir", root.folder);
   return {};
+}
+
+Result<UniqueFd> SourceOf(const Mount& mount, const UniqueFd& user_namespace) {
+  STARLING_ASSIGN(tree, CloneTree(mount));
+  if (mount.map_ids && user_namespace) {
+    Status mapped = MapIds(tree.get(), user_namespace, mount.recursive);
+    if (!mapped.ok()) return NoMappedMounts(mount.source, mapped.error());
+  }
+  return tree;
+}
+
+// Where owners are mapped nothing can be made by the host's root, which has no number there: while this lives, files are made
+// as root of the container, with the capabilities of the host's. Without ids it does nothing.
+class AsContainerRoot {
+ public:
+  explicit AsContainerRoot(const IdMaps& ids) : active_(!ids.empty()) {
+    if (!active_) return;
+    (void)prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0);
+    setfsgid(HostId(ids.gids, 0));
+    setfsuid(HostId(ids.uids, 0));
+  }
+  ~AsContainerRoot() {
+    if (!active_) return;
+    setfsuid(geteuid());
+    setfsgid(getegid());
+    (void)prctl(PR_SET_SECUREBITS, 0, 0, 0, 0);
+  }
+  AsContainerRoot(const AsContainerRoot&) = delete;
+  AsContainerRoot& operator=(const AsContainerRoot&) = delete;
+
+ private:
+  const bool active_;
+};
+
+// As MakeDevices, below the working folder.
+Status MakeDevicesBelow(const Plan& plan) {
+  STARLING_ASSIGN(host, fs::Open("/", O_PATH | O_DIRECTORY));
+  if (chroot(".") != 0) return Error::Errno("chroot", plan.root.folder);
+  Status made = MakeDevices(plan);
+  UniqueFd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (fchdir(host.get()) != 0 || chroot(".") != 0) return Error::Errno("chroot", "/");
+  if (fchdir(root.get()) != 0) return Error::Errno("chdir", plan.root.folder);
+  return made;
 }
 
 Status AttachBind(const Mount& mount, const UniqueFd& tree) {
@@ -87,12 +167,13 @@ Status AttachBind(const Mount& mount, const UniqueFd& tree) {
   return AttachTree(tree, target, mount.target);
 }
 
-Status PivotInto(const std::string& folder) {
-  if (chdir(folder.c_str()) != 0) return Error::Errno("chdir", folder);
-  // pivot_root(2), "pivot_root(".", ".")": the old root ends stacked under the new one and is detached from there.
-  if (syscall(SYS_pivot_root, ".", ".") != 0) return Error::Errno("pivot_root", folder);
-  if (umount2(".", MNT_DETACH) != 0) return Error::Errno("umount", "old root");
-  if (chdir("/") != 0) return Error::Errno("chdir", "/");
+// A mount namespace of another user has the root as a locked mount, which is none to pivot into: its copy is.
+Status MountCopyOfRoot() {
+  UniqueFd tree(open_tree(AT_FDCWD, ".", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE));
+  if (!tree) return Error::Errno("open_tree", "root");
+  STARLING_ASSIGN(target, fs::Open(".", O_PATH | O_DIRECTORY));
+  STARLING_TRY(AttachTree(tree, target, "root"));
+  if (fchdir(tree.get()) != 0) return Error::Errno("chdir", "root");
   return {};
 }
 
@@ -140,42 +221,53 @@ Result<UniqueFd> OpenTarget(const std::string& target, bool as_file) {
   return fd;
 }
 
-Status Enter(const Plan& plan) {
-  std::vector<UniqueFd> trees;
-  for (const Mount& mount : plan.mounts) {
-    if (mount.kind != Mount::Kind::kBind) {
-      trees.emplace_back();
-      continue;
-    }
-    STARLING_ASSIGN(tree, CloneTree(mount));
-    trees.push_back(std::move(tree));
+Result<Sources> Prepare(const Plan& plan) {
+  Sources sources;
+  UniqueFd user_namespace;
+  if (!plan.ids.empty()) {
+    STARLING_ASSIGN(made, MakeUserNamespace(plan.ids));
+    user_namespace = std::move(made);
   }
-  UniqueFd host_shm(plan.host_ipc ? open_tree(AT_FDCWD, "/dev/shm", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC) : -1);
-  if (plan.host_ipc && !host_shm) return Error::Errno("bind mount", "/dev/shm");
+  for (const Mount& mount : plan.mounts) {
+    sources.trees.emplace_back();
+    if (mount.kind != Mount::Kind::kBind) continue;
+    STARLING_ASSIGN(tree, SourceOf(mount, user_namespace));
+    sources.trees.back() = std::move(tree);
+  }
+  if (plan.host_ipc) sources.host_shm.reset(open_tree(AT_FDCWD, "/dev/shm", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+  if (plan.host_ipc && !sources.host_shm) return Error::Errno("bind mount", "/dev/shm");
   // Mounts of the host still appear here (so that its unmounts do too, and no device stays busy), none goes back.
   if (mount(nullptr, "/", nullptr, MS_SLAVE | MS_REC, nullptr) != 0) return Error::Errno("make slave", "/");
-  if (plan.root.layers.empty()) {
-    const char* folder = plan.root.folder.c_str();
-    if (mount(folder, folder, nullptr, MS_BIND | MS_REC, nullptr) != 0) {
-      return Error::Errno("bind mount", plan.root.folder);
-    }
-  } else {
-    STARLING_TRY(MountOverlay(plan.root));
+  for (size_t i = 0; i < plan.mounts.size(); i++) {
+    if (plan.mounts[i].kind != Mount::Kind::kFileSystem) continue;
+    STARLING_ASSIGN(tree, CloneFileSystem(plan.mounts[i], plan.root.folder));
+    // A file system that takes no part in this (NFS) keeps its owners.
+    if (user_namespace) (void)MapIds(tree.get(), user_namespace, false).ok();
+    sources.trees[i] = std::move(tree);
   }
-  STARLING_TRY(PivotInto(plan.root.folder));
+  AsContainerRoot maker(plan.ids);
+  STARLING_TRY(MountRoot(plan.root, user_namespace));
+  if (user_namespace) STARLING_TRY(MakeDevicesBelow(plan));
+  return sources;
+}
+
+Status Enter(const Plan& plan, Sources sources) {
+  if (!plan.ids.empty()) STARLING_TRY(MountCopyOfRoot());
+  // pivot_root(2), "pivot_root(".", ".")": the old root ends stacked under the new one and is detached from there. Not before
+  // /proc and /sys are mounted: a user namespace may mount them only while it sees others.
+  if (syscall(SYS_pivot_root, ".", ".") != 0) return Error::Errno("pivot_root", plan.root.folder);
   STARLING_TRY(MountKernelFileSystems(plan));
+  if (umount2(".", MNT_DETACH) != 0) return Error::Errno("umount", "old root");
+  if (chdir("/") != 0) return Error::Errno("chdir", "/");
   STARLING_ASSIGN(null_device, OpenNullDevice());
-  if (host_shm) {
+  if (sources.host_shm) {
     STARLING_ASSIGN(target, OpenTarget("/dev/shm", false));
-    STARLING_TRY(AttachTree(host_shm, target, "/dev/shm"));
+    STARLING_TRY(AttachTree(sources.host_shm, target, "/dev/shm"));
   }
   for (size_t i = 0; i < plan.mounts.size(); i++) {
     const Mount& mount = plan.mounts[i];
-    switch (mount.kind) {
-      case Mount::Kind::kBind: STARLING_TRY(AttachBind(mount, trees[i])); break;
-      case Mount::Kind::kTmpfs: STARLING_TRY(MountTmpfs(mount)); break;
-      case Mount::Kind::kFileSystem: STARLING_TRY(MountFileSystem(mount)); break;
-    }
+    if (mount.kind == Mount::Kind::kTmpfs) STARLING_TRY(MountTmpfs(mount));
+    else STARLING_TRY(AttachBind(mount, sources.trees[i]));
   }
   STARLING_TRY(Protect(plan, null_device));
   if (plan.root.read_only) {

@@ -1,6 +1,9 @@
-// A container's root file system, built by its init inside its own mount namespace: overlayfs over unpacked layers (or a
-// plain folder), pivot_root, the kernel file systems, devices, binds and tmpfs. Because every mount lives in that
-// namespace alone, the end of the last process inside leaves no mount on the host.
+// A container's root file system, built inside its own mount namespace: overlayfs over unpacked layers (or a plain folder),
+// pivot_root, the kernel file systems, devices, binds and tmpfs. Because every mount lives in that namespace alone, the end
+// of the last process inside leaves no mount on the host.
+//
+// In a user namespace owners are mapped at the mounts: layers, what the container writes and volumes lie on disk as they do
+// without one, so that a container may have it today and not tomorrow (overlayfs takes mapped layers from kernel 5.19 on).
 #pragma once
 
 #include <cstdint>
@@ -8,6 +11,8 @@
 #include <vector>
 
 #include "../base/result.h"
+#include "../sys/id_map.h"
+#include "../sys/unique_fd.h"
 
 namespace starling::rootfs {
 
@@ -45,6 +50,8 @@ struct Mount {
   bool no_exec = false;
   // kBind. Shared ways ask for a source that lies on a shared mount of the host, mount_namespaces(7).
   Propagation propagation = Propagation::kRecursivePrivate;
+  // kBind: its owners are numbers of the container, where that has a user namespace; else they are the host's.
+  bool map_ids = false;
   // kBind: what the image has at `target` is copied to `source` when that is an empty folder.
   bool fill = false;
   // kTmpfs: bytes, 0: the kernel's default (half of memory); mode of its root folder.
@@ -65,6 +72,8 @@ struct Device {
 
 struct Plan {
   Root root;
+  // Of the container's user namespace; empty: it has the host's.
+  IdMaps ids;
   std::vector<Mount> mounts;
   // Made besides the usual ones of /dev. Whether they may be opened is the cgroup's matter.
   std::vector<Device> devices;
@@ -87,8 +96,21 @@ struct Plan {
 std::vector<std::string> DefaultMaskedPaths();
 std::vector<std::string> DefaultReadonlyPaths();
 
-// Turns this process's root into the container's. REQUIRES: own mount, PID, network, IPC and cgroup namespaces,
-// CAP_SYS_ADMIN, single-threaded. On error the process is useless and must end.
-Status Enter(const Plan& plan);
+// What Enter needs of the host, taken while that is in sight.
+struct Sources {
+  // Detached mounts of binds and file systems, one for each of the plan's mounts; invalid for tmpfs.
+  std::vector<UniqueFd> trees;
+  UniqueFd host_shm;
+};
+
+// First half: mounts the root at its folder, which becomes the working folder, and fetches what will be mounted in it. With
+// `ids`, devices are made, too: inside nobody may. REQUIRES: an own mount namespace, CAP_SYS_ADMIN and CAP_MKNOD of the host's user
+// namespace, single-threaded.
+Result<Sources> Prepare(const Plan& plan);
+
+// Second half: turns this process's root into the container's. REQUIRES: Prepare was here, or in the process that made this one and
+// its user namespace, whose root this one is; own mount, PID, network, IPC and cgroup namespaces. On error the process is useless
+// and must end.
+Status Enter(const Plan& plan, Sources sources);
 
 }  // namespace starling::rootfs

@@ -1,18 +1,27 @@
 #include "container.h"
 
+#include <fcntl.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 
 #include "../sys/clone.h"
 #include "../sys/fs.h"
+#include "../sys/id_map.h"
 #include "sync_socket.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x00000080
+#endif
 
 namespace starling {
 namespace {
@@ -62,15 +71,38 @@ struct InitState {
   Terminal terminal;
 };
 
-// All that can be done before the network is there.
-Result<InitState> SetUp(const Spec& spec, const cgroup::Cgroup& cgroup) {
+// Its clocks are the host's until somebody who may sets them off. An unshared one is for children: it is entered, too.
+Status EnterOwnTime() {
+  if (unshare(CLONE_NEWTIME) != 0) return errno == EINVAL ? Status() : Status(Error::Errno("unshare", "time"));
+  STARLING_ASSIGN(space, fs::Open("/proc/self/ns/time_for_children", O_RDONLY));
+  if (setns(space.get(), CLONE_NEWTIME) != 0) return Error::Errno("setns", "time");
+  return {};
+}
+
+// Best effort: without CAP_SYS_RESOURCE the score can only rise.
+void SetOomScore(const Spec& spec) {
+  (void)fs::WriteControl("/proc/self/oom_score_adj", std::to_string(spec.oom_score_adj)).ok();
+}
+
+// All that can be done before the network is there. `sources`: of the helper that prepared the root, or null.
+Result<InitState> SetUp(const Spec& spec, const cgroup::Cgroup& cgroup, rootfs::Sources* sources) {
   STARLING_TRY(cgroup.JoinSelf());
   if (!spec.host.cgroup && unshare(CLONE_NEWCGROUP) != 0) return Error::Errno("unshare", "cgroup");
+  STARLING_TRY(EnterOwnTime());
   STARLING_TRY(EnterNetwork(spec));
   STARLING_TRY(SetNames(spec));
-  // Best effort: without CAP_SYS_RESOURCE the score can only rise.
-  (void)fs::WriteControl("/proc/self/oom_score_adj", std::to_string(spec.oom_score_adj)).ok();
-  STARLING_TRY(rootfs::Enter(spec.root));
+  rootfs::Sources own;
+  if (sources == nullptr) {
+    SetOomScore(spec);
+    STARLING_ASSIGN(prepared, rootfs::Prepare(spec.root));
+    own = std::move(prepared);
+    sources = &own;
+  }
+  if (!spec.root.ids.empty()) {
+    STARLING_TRY(BecomeMappedRoot());
+    DieWithParent();
+  }
+  STARLING_TRY(rootfs::Enter(spec.root, std::move(*sources)));
   InitState state;
   STARLING_ASSIGN(process, PrepareProcess(spec.process));
   state.process = std::move(process);
@@ -82,16 +114,65 @@ Result<InitState> SetUp(const Spec& spec, const cgroup::Cgroup& cgroup) {
   return state;
 }
 
-[[noreturn]] void RunInit(const Spec& spec, const cgroup::Cgroup& cgroup, Stdio stdio, int sync) {
+[[noreturn]] void RunInit(const Spec& spec, const cgroup::Cgroup& cgroup, Stdio stdio, int sync, rootfs::Sources* sources = nullptr) {
   DieWithParent();
   setsid();
-  auto state = SetUp(spec, cgroup);
+  auto state = SetUp(spec, cgroup, sources);
   if (!state.ok()) FailChild(sync, state.error());
   if (!SendMessage(sync, "R", state->terminal.master.get()).ok()) _exit(kChildFailed);
   if (spec.process.tty) stdio = {state->terminal.slave.get(), state->terminal.slave.get(), state->terminal.slave.get()};
   auto start = ReceiveMessage(sync);
   if (!start.ok() || start->text != "S") _exit(kChildFailed);
   FailChild(sync, Become(state->process, stdio));
+}
+
+uint64_t NewNamespaces(const Spec& spec) {
+  uint64_t flags = CLONE_NEWNS;
+  if (!spec.host.pid) flags |= CLONE_NEWPID;
+  if (!spec.host.ipc) flags |= CLONE_NEWIPC;
+  if (!spec.host.uts) flags |= CLONE_NEWUTS;
+  if (!spec.host.network && spec.netns_path.empty()) flags |= CLONE_NEWNET;
+  if (!spec.root.ids.empty()) flags |= CLONE_NEWUSER;
+  return flags;
+}
+
+bool NeedsHelper(const Spec& spec) {
+  auto of_host = [](const rootfs::Mount& mount) { return mount.kind == rootfs::Mount::Kind::kFileSystem; };
+  return !spec.root.ids.empty() || std::any_of(spec.root.mounts.begin(), spec.root.mounts.end(), of_host);
+}
+
+[[noreturn]] void RunHelper(const Spec& spec, const cgroup::Cgroup& cgroup, Stdio stdio, int sync) {
+  DieWithParent();
+  SetOomScore(spec);
+  RaiseHardLimits(spec.process.rlimits);
+  auto sources = rootfs::Prepare(spec.root);
+  if (!sources.ok()) FailChild(sync, sources.error());
+  auto mapped = MakeSyncPair();
+  if (!mapped.ok()) FailChild(sync, mapped.error());
+  auto init = Clone({.flags = NewNamespaces(spec) | CLONE_PARENT, .cgroup_fd = cgroup.v2_fd()});
+  if (!init.ok()) FailChild(sync, init.error());
+  if (init->pid == 0) {
+    mapped->parent.reset();
+    auto message = ReceiveMessage(mapped->child.get());
+    if (!message.ok() || message->text != "M") _exit(kChildFailed);
+    mapped->child.reset();
+    RunInit(spec, cgroup, stdio, sync, &*sources);
+  }
+  if (!SendMessage(sync, "P" + std::to_string(init->pid)).ok()) _exit(kChildFailed);
+  if (!spec.root.ids.empty()) {
+    if (Status done = WriteIdMaps(init->pid, spec.root.ids); !done.ok()) FailChild(sync, Error{"user namespace: " + done.error().message});
+  }
+  (void)SendMessage(mapped->parent.get(), "M").ok();
+  _exit(0);
+}
+
+// Pipes of the host's root are not root's inside: who opens /dev/stdout anew there must be allowed to.
+void GiveStdio(const Stdio& stdio, const IdMaps& ids) {
+  if (ids.empty()) return;
+  for (int fd : {stdio.in, stdio.out, stdio.err}) {
+    struct stat info;
+    if (fd >= 0 && fstat(fd, &info) == 0 && S_ISFIFO(info.st_mode)) (void)!fchown(fd, HostId(ids.uids, 0), HostId(ids.gids, 0));
+  }
 }
 
 // The next message, which must be `wanted` (empty: end of file); an "E…" message is the child's error.
@@ -104,20 +185,28 @@ Result<Message> Expect(int sync, std::string_view wanted) {
 
 // Between the fork in the host's PID namespace and the one inside: enters the namespaces, makes the real child of the
 // shim (CLONE_PARENT), tells its pid, ends.
-[[noreturn]] void RunExecHelper(const ProcessSpec& spec, int pidfd, const cgroup::Cgroup& cgroup, Stdio stdio, int sync) {
+[[noreturn]] void RunExecHelper(const ProcessSpec& spec, int pidfd, const cgroup::Cgroup& cgroup, const IdMaps& ids, Stdio stdio, int sync) {
   // What runs in the container from here on is this program: nobody inside may look into it.
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-  int flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  RaiseHardLimits(spec.rlimits);
+  int flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+  if (access("/proc/self/ns/time", F_OK) == 0) flags |= CLONE_NEWTIME;
+  if (!ids.empty()) flags |= CLONE_NEWUSER;
   if (setns(pidfd, flags) != 0) FailChild(sync, Error::Errno("setns", "container"));
+  // Not yet in its cgroup namespace: from there one may move nobody in, where such namespaces delegate (nsdelegate).
   auto cloned = Clone({.flags = CLONE_PARENT, .cgroup_fd = cgroup.v2_fd()});
   if (!cloned.ok()) FailChild(sync, cloned.error());
   if (cloned->pid > 0) {
     (void)SendMessage(sync, "P" + std::to_string(cloned->pid)).ok();
     _exit(0);
   }
-  DieWithParent();
   setsid();
   if (Status joined = cgroup.JoinSelf(); !joined.ok()) FailChild(sync, joined.error());
+  if (setns(pidfd, CLONE_NEWCGROUP) != 0) FailChild(sync, Error::Errno("setns", "container's cgroup namespace"));
+  if (!ids.empty()) {
+    if (Status done = BecomeMappedRoot(); !done.ok()) FailChild(sync, done.error());
+  }
+  DieWithParent();
   auto process = PrepareProcess(spec);
   if (!process.ok()) FailChild(sync, process.error());
   Terminal terminal;
@@ -131,31 +220,62 @@ Result<Message> Expect(int sync, std::string_view wanted) {
   FailChild(sync, Become(*process, stdio));
 }
 
+// Of an init that a helper made: its pid, once it is ready.
+Result<pid_t> AwaitHelper(int sync, pid_t helper, UniqueFd& terminal) {
+  pid_t init = 0;
+  Error problem{"container: its init ended before it was ready", ECHILD};
+  for (;;) {
+    auto message = ReceiveMessage(sync);
+    char kind = message.ok() && !message->text.empty() ? message->text[0] : 0;
+    if (kind == 'P') {
+      init = static_cast<pid_t>(std::atoi(message->text.c_str() + 1));
+    } else if (kind == 'R') {
+      terminal = std::move(message->attached);
+      waitpid(helper, nullptr, 0);
+      return init;
+    } else {
+      if (kind == 'E') problem = Error{message->text.substr(1), 0};
+      break;
+    }
+  }
+  waitpid(helper, nullptr, 0);
+  if (init > 0) {
+    kill(init, SIGKILL);
+    waitpid(init, nullptr, 0);
+  }
+  return problem;
+}
+
 }  // namespace
 
 Result<Container> CreateContainer(const Spec& spec, const cgroup::Cgroup& cgroup, const Stdio& stdio) {
   STARLING_ASSIGN(sync, MakeSyncPair());
-  uint64_t flags = CLONE_NEWNS;
-  if (!spec.host.pid) flags |= CLONE_NEWPID;
-  if (!spec.host.ipc) flags |= CLONE_NEWIPC;
-  if (!spec.host.uts) flags |= CLONE_NEWUTS;
-  if (!spec.host.network && spec.netns_path.empty()) flags |= CLONE_NEWNET;
-  STARLING_ASSIGN(cloned, Clone({.flags = flags, .cgroup_fd = cgroup.v2_fd()}));
+  GiveStdio(stdio, spec.root.ids);
+  const bool helped = NeedsHelper(spec);
+  STARLING_ASSIGN(cloned, helped ? Clone({.flags = CLONE_NEWNS}) : Clone({.flags = NewNamespaces(spec), .cgroup_fd = cgroup.v2_fd()}));
   if (cloned.pid == 0) {
     sync.parent.reset();
+    if (helped) RunHelper(spec, cgroup, stdio, sync.child.get());
     RunInit(spec, cgroup, stdio, sync.child.get());
   }
   sync.child.reset();
-  auto ready = Expect(sync.parent.get(), "R");
-  if (!ready.ok()) {
-    waitpid(cloned.pid, nullptr, 0);
-    return ready.error();
-  }
   Container container;
-  container.pid = cloned.pid;
-  container.pidfd = std::move(cloned.pidfd);
+  if (helped) {
+    STARLING_ASSIGN(pid, AwaitHelper(sync.parent.get(), cloned.pid, container.terminal));
+    container.pid = pid;
+    container.pidfd.reset(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+    if (!container.pidfd) return Error::Errno("pidfd_open", "container");
+  } else {
+    auto ready = Expect(sync.parent.get(), "R");
+    if (!ready.ok()) {
+      waitpid(cloned.pid, nullptr, 0);
+      return ready.error();
+    }
+    container.pid = cloned.pid;
+    container.pidfd = std::move(cloned.pidfd);
+    container.terminal = std::move(ready->attached);
+  }
   container.sync = std::move(sync.parent);
-  container.terminal = std::move(ready->attached);
   return container;
 }
 
@@ -167,13 +287,14 @@ Status StartContainer(Container& container) {
   return {};
 }
 
-Result<Executed> ExecuteInContainer(const ProcessSpec& process, int container_pidfd, const cgroup::Cgroup& cgroup,
+Result<Executed> ExecuteInContainer(const ProcessSpec& process, int container_pidfd, const cgroup::Cgroup& cgroup, const IdMaps& ids,
                                     const Stdio& stdio) {
   STARLING_ASSIGN(sync, MakeSyncPair());
+  GiveStdio(stdio, ids);
   STARLING_ASSIGN(helper, Clone({}));
   if (helper.pid == 0) {
     sync.parent.reset();
-    RunExecHelper(process, container_pidfd, cgroup, stdio, sync.child.get());
+    RunExecHelper(process, container_pidfd, cgroup, ids, stdio, sync.child.get());
   }
   sync.child.reset();
   Executed executed;

@@ -9,6 +9,10 @@
 //
 // Parent and child are joined by one SOCK_SEQPACKET pair. A parent that dies before "S" ends the child by end of file,
 // later by its parent-death signal; with the child, PID 1 of its namespace, everything inside ends.
+//
+// What takes the host's rights or its network while the container has neither (a user namespace, file systems) is done by a
+// helper between the two, in a mount namespace of its own: it prepares the root, makes the init (CLONE_PARENT: a child of the shim
+// all the same), tells its pid ("P<pid>"), writes its id maps, lets it go on ("M", on a pair of theirs) and ends.
 #pragma once
 
 #include <sys/types.h>
@@ -42,7 +46,8 @@ struct Executed {
 };
 
 // Runs one more program inside. Its descriptors are `stdio`. An unknown program or user is an error, not an exit code.
-Result<Executed> ExecuteInContainer(const ProcessSpec& process, int container_pidfd, const cgroup::Cgroup& cgroup,
+// `ids`: of the container's user namespace; empty: it has none.
+Result<Executed> ExecuteInContainer(const ProcessSpec& process, int container_pidfd, const cgroup::Cgroup& cgroup, const IdMaps& ids,
                                     const Stdio& stdio);
 
 }  // namespace starling

@@ -172,6 +172,16 @@ Result<UniqueFd> OpenOwnProcFile(const std::string& file) {
   return fd;
 }
 
+void RaiseHardLimits(const std::vector<Rlimit>& rlimits) {
+  for (const Rlimit& limit : rlimits) {
+    auto resource = static_cast<__rlimit_resource_t>(limit.resource);
+    struct rlimit value;
+    if (getrlimit(resource, &value) != 0 || value.rlim_max >= limit.hard) continue;
+    value.rlim_max = limit.hard;
+    (void)setrlimit(resource, &value);
+  }
+}
+
 void ResetSignals() {
   for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
   sigset_t none;

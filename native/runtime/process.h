@@ -49,6 +49,10 @@ Error Become(const PreparedProcess& process, const Stdio& stdio);
 // put a link: what is written there must not be lost, nor reach another file (CVE-2019-16884, CVE-2025-52881).
 Result<UniqueFd> OpenOwnProcFile(const std::string& file);
 
+// Raises this process's hard limits to those wanted, where it may: inside a user namespace nobody can. Best effort; Become says
+// what is missing.
+void RaiseHardLimits(const std::vector<Rlimit>& rlimits);
+
 // Default handlers, nothing blocked.
 void ResetSignals();
 

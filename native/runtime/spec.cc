@@ -2,6 +2,7 @@
 
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <limits>
 
 #include "../base/json.h"
@@ -203,6 +204,33 @@ void ReadHostNamespaces(const json::Reader& reader, HostNamespaces& out) {
   }
 }
 
+std::vector<IdMapping> ReadMappings(const json::Reader& reader, std::string_view key) {
+  std::vector<IdMapping> mappings;
+  for (const json::Reader& item : reader.Objects(key)) {
+    IdMapping mapping;
+    mapping.container = static_cast<uint32_t>(item.Int("container", 0, 0, 0x7fffffff));
+    mapping.host = static_cast<uint32_t>(item.Int("host", 0, 0, 0x7fffffff));
+    mapping.size = static_cast<uint32_t>(item.Int("size", 0, 1, 0x7fffffff));
+    mappings.push_back(mapping);
+  }
+  return mappings;
+}
+
+void ReadUserNamespace(const json::Reader& reader, Spec& out) {
+  if (!reader.Has("userNamespace")) return;
+  json::Reader own = reader.Child("userNamespace");
+  IdMaps& ids = out.root.ids;
+  ids = {ReadMappings(own, "uids"), ReadMappings(own, "gids")};
+  for (const auto& [name, mappings] : {std::pair("uids", &ids.uids), std::pair("gids", &ids.gids)}) {
+    bool has_root = std::any_of(mappings->begin(), mappings->end(), [](const IdMapping& mapping) { return mapping.container == 0; });
+    if (!has_root) own.Fault(name, "must map 0, the container's root");
+  }
+  // What belongs to the host is not to be changed from within.
+  if (out.host.pid || out.host.ipc || out.host.network || !out.netns_path.empty()) {
+    reader.Fault("userNamespace", "excludes pid, ipc and network namespaces of the host");
+  }
+}
+
 void ReadMounts(const json::Reader& reader, std::vector<rootfs::Mount>& out) {
   for (const json::Reader& item : reader.Objects("mounts")) {
     rootfs::Mount mount;
@@ -220,6 +248,7 @@ void ReadMounts(const json::Reader& reader, std::vector<rootfs::Mount>& out) {
     mount.sub_path = item.String("subPath");
     mount.read_only_top = item.Bool("readOnlyTop", false);
     mount.fill = item.Bool("fill", false);
+    mount.map_ids = item.Bool("mapIds", false);
     ReadPropagation(item, mount.propagation);
     mount.source = item.String("source");
     mount.target = item.String("target");
@@ -288,6 +317,7 @@ Result<Spec> ParseSpec(std::string_view text) {
   spec.domainname = reader.String("domainname");
   spec.netns_path = reader.String("netnsPath");
   ReadHostNamespaces(reader, spec.host);
+  ReadUserNamespace(reader, spec);
   spec.root.host_ipc = spec.host.ipc;
   spec.root.host_network = spec.host.network;
   spec.root.writable_sys = reader.Bool("writableSys", false);

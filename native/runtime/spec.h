@@ -10,6 +10,7 @@
 #include "../base/result.h"
 #include "../cgroup/cgroup.h"
 #include "../rootfs/rootfs.h"
+#include "../sys/id_map.h"
 
 namespace starling {
 

@@ -84,7 +84,7 @@ void Shim::BeginExec(Client& client, int64_t id, const json::Value& request) {
     UniqueFd writer(ends[1]);
     fcntl(ends[0], F_SETFL, O_NONBLOCK);
     Stdio stdio = {input.get(), writer.get(), writer.get()};
-    STARLING_ASSIGN(executed, ExecuteInContainer(parsed, container_.pidfd.get(), cgroup_, stdio));
+    STARLING_ASSIGN(executed, ExecuteInContainer(parsed, container_.pidfd.get(), cgroup_, spec_.root.ids, stdio));
     exec.pid = executed.pid;
     exec.output_max = static_cast<size_t>(std::clamp<int64_t>(IntMember(request, "outputMaxBytes", 4096), 0, kOutputMaxBytes));
     int64_t timeout_ms = std::clamp<int64_t>(IntMember(request, "timeoutMs", 0), 0, kTimeoutMaxMs);

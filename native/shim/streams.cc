@@ -47,7 +47,7 @@ Result<Shim::Session> Shim::BeginSession(const json::Value& request) {
     }
     stdio = {theirs[0].get(), theirs[1].get(), theirs[2].get()};
   }
-  STARLING_ASSIGN(executed, ExecuteInContainer(process, container_.pidfd.get(), cgroup_, stdio));
+  STARLING_ASSIGN(executed, ExecuteInContainer(process, container_.pidfd.get(), cgroup_, spec_.root.ids, stdio));
   session.pid = executed.pid;
   session.tty = process.tty;
   if (process.tty) {

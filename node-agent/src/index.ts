@@ -1,6 +1,7 @@
 export { Agent, type AgentOptions } from "./agent.ts";
 export { type NodeHandlers, type NodeMethod, nodeMethods } from "./calls/node-service.ts";
 export { ContainerExecutor, type ContainerExecutorOptions } from "./container/executor.ts";
+export { readIdMaps } from "./container/id-maps.ts";
 export { type CollectorSettings, defaultCollectorSettings } from "./container/image/image-collector.ts";
 export { ImageStore } from "./container/image/image-store.ts";
 export { ImagePuller } from "./container/image/puller.ts";

@@ -16,6 +16,8 @@ export interface RuntimeOptions {
   readonly hostPid: boolean;
   readonly hostIpc: boolean;
   readonly hostUts: boolean;
+  /** No user namespace of its own, where its node gives one. */
+  readonly hostUserns: boolean;
   /** "none": loopback only. "": the service's networks. */
   readonly network: "" | "host" | "none";
   /** Bytes of /dev/shm; undefined: 64 MiB. */
@@ -85,6 +87,7 @@ export const runtimeOptionShapes: readonly RuntimeOptionShape[] = [
   { name: "pid", help: "host: the host's processes are seen", value: "mode", words: ["host"] },
   { name: "ipc", help: "host: the host's System V and POSIX IPC", value: "mode", words: ["host"] },
   { name: "uts", help: "host: the host's name", value: "mode", words: ["host"] },
+  { name: "userns", help: "host: its ids are the host's, on nodes that remap them", value: "mode", words: ["host"] },
   { name: "network", help: "host or none", value: "mode", words: ["host", "none"] },
   { name: "shm-size", help: "Size of /dev/shm (64m)", value: "bytes", bytes: true },
   { name: "domainname", help: "Domain name of the container", value: "name" },
@@ -131,6 +134,7 @@ export function runtimeOptionsOf(labels: Readonly<Record<string, string>>): Runt
     hostPid: text("pid") === "host",
     hostIpc: text("ipc") === "host",
     hostUts: text("uts") === "host",
+    hostUserns: text("userns") === "host",
     network: text("network") as RuntimeOptions["network"],
     shmBytes: text("shm-size") === "" ? undefined : bytesOf("shm-size", text("shm-size")),
     domainname: domainOf(text("domainname")),

@@ -52,6 +52,8 @@ export interface NodeOptions {
   readonly configFile: string | undefined;
   readonly insecureRegistries: readonly string[];
   readonly cgroupParent: string | undefined;
+  /** Whose subordinate ids containers have: `default` or USER[:GROUP]; undefined: the host's ids. */
+  readonly usernsRemap: string | undefined;
   readonly runDir: string;
   /** When images that no task uses are removed: not wanted for so long, in milliseconds (0: never)… */
   readonly imageGcAgeMs: number;
@@ -96,6 +98,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --run-dir DIR                      sockets and secrets of containers, on a tmpfs (default /run/starling)
   -d, --state-dir DIR                    where the node keeps its state (default /var/lib/swarmd)
       --unlock-key KEY                   opens this manager's locked keys (SWMKEY-1-…); others of this host can see it
+      --userns-remap USER[:GROUP]        containers get that user's ids of /etc/subuid and /etc/subgid; default: dockremap's
   -h, --help
   -v, --version
 `;
@@ -172,6 +175,7 @@ export function parseCommand(args: readonly string[]): Command {
       configFile: values["config-file"],
       insecureRegistries: values["insecure-registry"],
       cgroupParent: values["cgroup-parent"],
+      usernsRemap: values["userns-remap"],
       runDir: values["run-dir"],
       imageGcAgeMs: age("image-gc-age", values["image-gc-age"]),
       imageGcFreeShare: share("image-gc-free", values["image-gc-free"]),
@@ -213,6 +217,7 @@ function parseFlags(args: readonly string[]) {
         "run-dir": { type: "string", default: "/run/starling" },
         "unlock-key": { type: "string" },
         "state-dir": { type: "string", short: "d", default: "/var/lib/swarmd" },
+        "userns-remap": { type: "string" },
         version: { type: "boolean", short: "v", default: false },
       },
     });

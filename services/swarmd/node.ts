@@ -29,6 +29,7 @@ import {
   Dependencies,
   followNetworkState,
   NodeNetwork,
+  readIdMaps,
 } from "@starling/node-agent";
 import { advertisedAddress } from "./advertise.ts";
 import { readRegistrySettings } from "./config-file.ts";
@@ -57,6 +58,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const { stateDir } = options;
   log.info("swarmd starts", { version });
   const registries = await readRegistrySettings(options);
+  const userNamespace = options.usernsRemap === undefined ? undefined : await readIdMaps(options.usernsRemap);
   const remembered = await readNodeState(stateDir);
   const found = await identityOf(options, surroundings);
   if (found === undefined) return 0;
@@ -93,6 +95,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     genericResources: options.genericResources,
     cgroupParent: options.cgroupParent,
     labels: options.dataPathAddr === undefined ? {} : { [dataPathLabel]: options.dataPathAddr },
+    userNamespace,
     imageCollection: { ageMs: options.imageGcAgeMs, freeShare: options.imageGcFreeShare },
     ...surroundings,
   });

@@ -1,8 +1,10 @@
 import { chmod, chown, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { FileTarget, Task } from "@starling/api";
+import type { IdMaps } from "@starling/native";
 import type { Dependencies } from "../dependencies/dependencies.ts";
 import { TemporaryError } from "../exec/controller.ts";
+import { hostOwner } from "./id-maps.ts";
 import { containerSpecOf, type DependencyFile } from "./spec.ts";
 import { expandPayload, type Payloads, type TemplateNode } from "./template.ts";
 
@@ -33,13 +35,15 @@ export async function removeFolders(folders: ContainerFolders): Promise<void> {
 
 /**
  * Writes the secrets and configs that a task refers to, for binding into its container. The bundle lies on a tmpfs, so
- * their content reaches no disk. One that has not been assigned yet: TemporaryError.
+ * their content reaches no disk. Owners are those of the container, with `ids`. One that has not been assigned yet:
+ * TemporaryError.
  */
 export async function writeDependencies(
   task: Task,
   dependencies: Dependencies,
   node: TemplateNode,
   bundle: string,
+  ids: IdMaps | undefined,
 ): Promise<readonly DependencyFile[]> {
   const spec = containerSpecOf(task);
   const payloads: Payloads = {
@@ -71,7 +75,8 @@ export async function writeDependencies(
   for (const [i, { target, folder, data }] of wanted.entries()) {
     const source = join(bundle, "files", `dependency-${i}`);
     await writeFile(source, data, { mode: 0o400 });
-    await chown(source, Number(target.uid) || 0, Number(target.gid) || 0);
+    const { uid, gid } = hostOwner(ids, Number(target.uid) || 0, Number(target.gid) || 0);
+    await chown(source, uid, gid);
     await chmod(source, target.mode & 0o777 || 0o444);
     files.push({ source, target: target.name.startsWith("/") ? target.name : join(folder, target.name) });
   }

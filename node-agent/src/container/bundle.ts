@@ -1,19 +1,20 @@
 import { lookup } from "node:dns/promises";
-import { mkdir, readFile, stat, writeFile } from "node:fs/promises";
+import { chown, mkdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Task, taskName } from "@starling/api";
 import type { Clock } from "@starling/base";
+import type { IdMaps } from "@starling/native";
 import type { Dependencies } from "../dependencies/dependencies.ts";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import { type ContainerFolders, writeDependencies } from "./bundle-files.ts";
 import { cdiEdits } from "./cdi.ts";
 import { allDevices, allDevicesRule, hostDevices, ioLimitsOf } from "./devices.ts";
-
+import { hostOwner } from "./id-maps.ts";
 import type { StoredImage } from "./image/image-store.ts";
 import { type LogPlan, logPlanOf } from "./log-driver.ts";
 import { volumeMount, wantedMounts } from "./mounts.ts";
 import { securityModules } from "./security-modules.ts";
-import { bundleSpecOf, type Hardware, hostnameOf, optionsOf } from "./spec.ts";
+import { bundleSpecOf, type Hardware, hostnameOf, optionsOf, userNamespaceOf } from "./spec.ts";
 import type { TemplateNode } from "./template.ts";
 import type { VolumeStore } from "./volumes.ts";
 
@@ -23,6 +24,8 @@ export interface BundleContext {
   readonly volumes: VolumeStore;
   readonly cgroupParent: string | undefined;
   readonly cdiFolders?: readonly string[] | undefined;
+  /** User namespace of the node's containers; undefined: the host's. */
+  readonly userNamespace?: IdMaps | undefined;
   node(): TemplateNode;
 }
 
@@ -48,17 +51,18 @@ export async function withBundle<T>(
   const { bundle, data } = folders;
   const node = context.node();
   const file = (name: string) => join(bundle, "files", name);
+  const ids = userNamespaceOf(task, context.userNamespace);
   const wanted = wantedMounts(task, node, image.config.volumes);
   await makeSources(wanted.createdSources);
   await Promise.all(wanted.mounts.filter(({ type }) => type === "bind").map(({ source }) => checkSource(source!)));
   const [files, { hardware, mounts }, modules, log] = await Promise.all([
-    writeDependencies(task, context.dependencies, node, bundle),
+    writeDependencies(task, context.dependencies, node, bundle, ids),
     hardwareOf(task, context.cdiFolders),
     securityModules(),
     withLogAddress(logPlanOf(task, node.hostname)),
-    writeFile(file("hostname"), `${hostnameOf({ task, node })}\n`, { mode: 0o644 }),
-    writeFile(file("hosts"), "", { mode: 0o644 }),
-    writeFile(file("resolv.conf"), "", { mode: 0o644 }),
+    writeOwnFile(file("hostname"), `${hostnameOf({ task, node })}\n`, ids),
+    writeOwnFile(file("hosts"), "", ids),
+    writeOwnFile(file("resolv.conf"), "", ids),
   ]);
   await writeVolumesFile(data, {
     version: 1,
@@ -92,6 +96,7 @@ export async function withBundle<T>(
       log,
       securityModules: modules,
       cgroupParent: context.cgroupParent,
+      userNamespace: context.userNamespace,
       paths: {
         layers: image.layers,
         upper: join(data, "upper"),
@@ -113,6 +118,13 @@ export async function volumesOf(dataFolder: string): Promise<Pick<VolumesFile, "
   const text = await readFile(join(dataFolder, "volumes.json"), "utf8").catch(() => undefined);
   if (text === undefined) return { anonymous: [], named: [] };
   return JSON.parse(text) as VolumesFile;
+}
+
+/** Of the container's root, which may write to it. */
+async function writeOwnFile(path: string, content: string, ids: IdMaps | undefined): Promise<void> {
+  await writeFile(path, content, { mode: 0o644 });
+  const { uid, gid } = hostOwner(ids, 0, 0);
+  await chown(path, uid, gid);
 }
 
 async function writeVolumesFile(dataFolder: string, content: VolumesFile): Promise<void> {

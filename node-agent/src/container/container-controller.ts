@@ -14,6 +14,7 @@ import {
   attachToContainer,
   createContainer,
   type ExitStatus,
+  type IdMaps,
   type ProcessSpec,
   type Shim,
   ShimError,
@@ -56,6 +57,8 @@ export interface ContainerHost {
   readonly cgroupParent: string | undefined;
   readonly volumes: VolumeStore;
   readonly cdiFolders?: readonly string[] | undefined;
+  /** Of containers that do not ask for the host's. */
+  readonly userNamespace?: IdMaps | undefined;
   /** Resolves when the node's folders are there. */
   open(): Promise<void>;
   node(): TemplateNode;

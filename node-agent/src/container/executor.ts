@@ -10,6 +10,7 @@ import {
   type Task,
 } from "@starling/api";
 import type { Clock, Logger } from "@starling/base";
+import type { IdMaps } from "@starling/native";
 import { defaultRegistrySettings, RegistryClient, type RegistrySettings } from "@starling/registry";
 import { type NodeMethod, nodeMethods } from "../calls/node-service.ts";
 import type { Dependencies } from "../dependencies/dependencies.ts";
@@ -56,6 +57,8 @@ export interface ContainerExecutorOptions {
    * it stops.
    */
   readonly cgroupParent?: string | undefined;
+  /** User namespace of containers that do not ask for the host's; undefined: they have the host's. */
+  readonly userNamespace?: IdMaps | undefined;
   /** Folders with CDI specs. Default: those of the specification. */
   readonly cdiFolders?: readonly string[] | undefined;
   /** Of the kernel that runs. Default: the host's; tests reboot by another one. */
@@ -126,6 +129,7 @@ export class ContainerExecutor implements Executor {
       cgroupParent: options.cgroupParent,
       volumes: this.volumes,
       cdiFolders: options.cdiFolders,
+      userNamespace: options.userNamespace,
       open: () => this.open(),
       node: () => ({ id: this.#nodeId, hostname: options.hostname, ...platform }),
       folders: (taskId) => this.#folders(taskId),

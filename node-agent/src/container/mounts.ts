@@ -74,7 +74,7 @@ export function volumeMount(volume: WantedVolume, folder: string, fill: boolean)
   const flags = o.split(",").filter((flag) => flag !== "");
   const isReadOnly = readOnly || flags.includes("ro");
   if (type === "" && device === "" && flags.length === 0) {
-    const whole = { type: "bind" as const, source: folder, target, readOnly: isReadOnly };
+    const whole = { type: "bind" as const, source: folder, target, readOnly: isReadOnly, mapIds: true };
     return subpath === ""
       ? { ...whole, recursive: true, fill: fill && !volume.nocopy }
       : { ...whole, subPath: subpath };

@@ -6,7 +6,6 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import {
   BoolValue,
-  ContainerSpec,
   Driver,
   Int64Value,
   Mount,
@@ -22,25 +21,21 @@ import {
   Privileges_SeccompOpts_SeccompMode,
   ResourceRequirements,
   Resources,
-  Task,
-  TaskSpec,
+  type Task,
 } from "@starling/api";
-import { newId } from "@starling/base";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ContainerExecutor } from "./executor.ts";
-import type { TestRegistry } from "./test-registry.ts";
-import { ContainerStage, outputOf } from "./test-stage.ts";
+import { ContainerStage, outputOf, type TaskParts } from "./test-stage.ts";
 
 const signal = new AbortController().signal;
 const MiB = 2 ** 20;
 let stage: ContainerStage;
 let folder: string;
-let registry: TestRegistry;
 let executor: ContainerExecutor;
 
 beforeAll(async () => {
   stage = await ContainerStage.open((own) => ({ hostname: hostname(), cdiFolders: [join(own, "cdi")] }));
-  ({ folder, registry, executor } = stage);
+  ({ folder, executor } = stage);
   mkdirSync(join(folder, "cdi"));
 });
 
@@ -48,44 +43,8 @@ afterAll(() => stage?.close());
 
 type Options = Readonly<Record<string, string>>;
 
-function task(
-  script: string,
-  more: {
-    readonly spec?: Partial<ContainerSpec>;
-    readonly options?: Options;
-    readonly resources?: ResourceRequirements;
-    /** Default: errors go into the stream of the output, since the lines of two have no order. */
-    readonly twoStreams?: boolean;
-  } = {},
-): Task {
-  const labels = Object.fromEntries(
-    Object.entries(more.options ?? {}).map(([name, value]) => [`io.starling.${name}`, value]),
-  );
-  const command = ["sh", "-c", more.twoStreams ? script : `exec 2>&1; ${script}`];
-  const container = ContainerSpec.create({ image: registry.image, command, labels, ...more.spec });
-  return Task.create({
-    id: newId(),
-    nodeId: "n1",
-    slot: 1,
-    spec: TaskSpec.create({ container, resources: more.resources }),
-  });
-}
-
-/** Runs to its end, whatever its exit code; what it printed, or why it did not start. */
-async function run(of: Task): Promise<string> {
-  const controller = executor.controller(of);
-  try {
-    await controller.prepare(signal);
-    await controller.start(signal);
-  } catch (error) {
-    return (error as Error).message;
-  }
-  await controller.wait(signal).catch(() => {});
-  const text = await outputOf(controller);
-  await controller.remove(signal);
-  return text;
-}
-
+const task = (script: string, more?: TaskParts) => stage.task(script, more);
+const run = (of: Task) => stage.run(of);
 const runWith = (options: Options, script: string) => run(task(script, { options }));
 
 describe("namespaces", () => {

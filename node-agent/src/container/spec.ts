@@ -7,7 +7,15 @@ import {
   runtimeOptionsOf,
   type Task,
 } from "@starling/api";
-import type { BundleDevice, BundleMount, BundleSpec, DeviceRule, HostNamespace, IoLimit } from "@starling/native";
+import type {
+  BundleDevice,
+  BundleMount,
+  BundleSpec,
+  DeviceRule,
+  HostNamespace,
+  IdMaps,
+  IoLimit,
+} from "@starling/native";
 import type { ImageConfig } from "@starling/registry";
 import { FatalTaskError } from "../exec/controller.ts";
 import type { LogPlan } from "./log-driver.ts";
@@ -59,6 +67,8 @@ export interface SpecInput {
   /** Its addresses are numbers. */
   readonly log: LogPlan;
   readonly cgroupParent?: string | undefined;
+  /** What the node gives its containers. */
+  readonly userNamespace?: IdMaps | undefined;
 }
 
 /** The container that a task asks for, in the words of the runtime. Throws FatalTaskError for what cannot be. */
@@ -68,12 +78,14 @@ export function bundleSpecOf(input: SpecInput): BundleSpec {
   refuseWindowsOptions(spec);
   const options = optionsOf(task);
   const { rotation, sink } = input.log;
+  const ids = userNamespaceOf(task, input.userNamespace);
   return {
     version: 1,
     id: task.id,
     hostname: hostnameOf(input),
     domainname: options.domainname,
     hostNamespaces: hostNamespacesOf(options),
+    ...(ids && { userNamespace: ids }),
     process: {
       args: argsOf(spec, image),
       env: envOf(input),
@@ -89,7 +101,7 @@ export function bundleSpecOf(input: SpecInput): BundleSpec {
     mounts: mountsOf(input),
     devices: hardware.devices,
     ...(options.shmBytes === undefined ? {} : { shmBytes: options.shmBytes }),
-    sysctls: { ...(options.network === "host" ? {} : ownNetworkSysctls), ...spec.sysctls },
+    sysctls: { ...(options.network === "host" ? {} : ownNetworkSysctls(ids)), ...spec.sysctls },
     ...(options.privileged || options.unconfinedPaths ? { maskedPaths: [], readonlyPaths: [] } : {}),
     writableSys: options.privileged,
     cgroup: { ...(input.cgroupParent === undefined ? {} : { parent: input.cgroupParent }), name: task.id },
@@ -100,11 +112,28 @@ export function bundleSpecOf(input: SpecInput): BundleSpec {
   };
 }
 
-/** Docker's: programs without privileges may serve port 80 and ping. */
-const ownNetworkSysctls = {
-  "net.ipv4.ip_unprivileged_port_start": "0",
-  "net.ipv4.ping_group_range": "0 2147483647",
-};
+/** Docker's: programs without privileges may serve port 80 and ping. Groups are those that the container has. */
+function ownNetworkSysctls(ids: IdMaps | undefined): Readonly<Record<string, string>> {
+  const last = ids === undefined ? 2_147_483_647 : ids.gids[0]!.size - 1;
+  return { "net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": `0 ${last}` };
+}
+
+/** The node's, unless the task has the host's. Throws FatalTaskError for what no user namespace can have. */
+export function userNamespaceOf(task: Task, ofNode: IdMaps | undefined): IdMaps | undefined {
+  const options = optionsOf(task);
+  if (ofNode === undefined || options.hostUserns) return undefined;
+  const excluded = {
+    privileged: options.privileged,
+    "pid=host": options.hostPid,
+    "ipc=host": options.hostIpc,
+    "network=host": options.network === "host",
+  };
+  const [found] = Object.entries(excluded).find(([, wanted]) => wanted) ?? [];
+  if (found === undefined) return ofNode;
+  throw new FatalTaskError(
+    `${found}: this node's containers have user namespaces (swarmd --userns-remap), which exclude it: add userns=host`,
+  );
+}
 
 /**
  * The options beyond Swarm's spec, and the host's network for a task that is attached to it. Managers have judged them;

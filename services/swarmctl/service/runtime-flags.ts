@@ -26,6 +26,7 @@ export interface RuntimeFlags {
   readonly pid?: string;
   readonly ipc?: string;
   readonly uts?: string;
+  readonly userns?: string;
   readonly shmSize?: string;
   readonly domainname?: string;
   readonly cpusetCpus?: string;
