@@ -84,6 +84,7 @@ export {
   runtimeOptionsOf,
   splitList,
 } from "./runtime-options.ts";
+export { parseSize } from "./size.ts";
 export { isTaskDirty } from "./task-dirty.ts";
 export { enforcedMessage, hasStopped, isOnNode, isStopRequested, isTerminal, taskStateName } from "./task-state.ts";
 export {

@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { SwarmError } from "@starling/base/errors";
+import { parseSize } from "./size.ts";
 
 /**
  * What a container can have beyond Swarm's ContainerSpec: kept in `ContainerSpec.labels` under `io.starling.`, one label
@@ -203,12 +204,9 @@ function ioLimitOf(name: string, item: string, what: IoLimitOption["what"]): IoL
   return { path: match[1]!, what, rate: bytesOf(name, match[2]!) };
 }
 
-const units: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
-
 function bytesOf(name: string, text: string): number {
-  const match = /^(\d+(?:\.\d+)?)([kmgt]?)(?:i?b)?$/i.exec(text);
-  const bytes = match ? Math.round(Number(match[1]) * units[match[2]!.toLowerCase()]!) : Number.NaN;
-  if (!Number.isSafeInteger(bytes) || bytes < 1) throw refusal(name, text, "must be a size such as 64m");
+  const bytes = parseSize(text) ?? 0;
+  if (bytes < 1) throw refusal(name, text, "must be a size such as 64m");
   return bytes;
 }
 

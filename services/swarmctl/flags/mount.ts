@@ -113,6 +113,9 @@ function driverOf({ driverConfig }: Mount_VolumeOptions): Driver {
   return driverConfig ?? Driver.create();
 }
 
+/** What tmpfs(5) knows that is said as `key=value`, beside size and mode. */
+const tmpfsValues = ["uid", "gid", "nr_inodes", "nr_blocks", "huge"];
+
 /** SwarmKit's `--bind SRC:DST`, `--volume NAME:DST`, `--npipe SRC:DST`. */
 export function parsePairMount(type: Mount_Type): (text: string) => Mount {
   return (text) => {
@@ -125,7 +128,7 @@ export function parsePairMount(type: Mount_Type): (text: string) => Mount {
   };
 }
 
-/** `--tmpfs DST[:option,…]` with size=, mode=, ro, rw, exec, noexec. */
+/** `--tmpfs DST[:option,…]` with size=, mode=, ro, rw, and options of tmpfs, which the spec keeps as they are. */
 export function parseTmpfs(text: string): Mount {
   const [target = "", options, ...more] = text.split(":");
   if (!target.startsWith("/") || more.length > 0) throw malformed(text, "write /PATH or /PATH:size=64m,mode=1777");
@@ -136,10 +139,19 @@ export function parseTmpfs(text: string): Mount {
     if (key === "size") tmpfs = { ...tmpfs, sizeBytes: parseBytes(value) };
     else if (key === "mode") tmpfs = { ...tmpfs, mode: parseMode(value, text) };
     else if (key === "ro" || key === "rw") readonly = key === "ro";
-    else if (key === "exec" || key === "noexec") tmpfs = { ...tmpfs, options: key };
-    else throw malformed(text, `"${option}" is not one of size=, mode=, ro, rw, exec, noexec`);
+    else if (isTmpfsOption(key, value))
+      tmpfs = { ...tmpfs, options: [tmpfs.options, option].filter(Boolean).join(",") };
+    else
+      throw malformed(
+        text,
+        `"${option}" is not one of size=, mode=, ro, rw, exec, noexec, uid=, gid=, nr_inodes=, huge=`,
+      );
   }
   return Mount.create({ type: Mount_Type.TMPFS, target, readonly, ...(options ? { tmpfsOptions: tmpfs } : {}) });
+}
+
+function isTmpfsOption(key: string, value: string): boolean {
+  return value === "" ? ["exec", "noexec", "nosuid", "nodev"].includes(key) : tmpfsValues.includes(key);
 }
 
 function parseMode(digits: string, text: string): number {

@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 
-import { type Duration, parseDuration as readDuration } from "@starling/api";
+import { type Duration, parseSize, parseDuration as readDuration } from "@starling/api";
 import { UsageError } from "../usage-error.ts";
 
 /** A duration as Go writes them: `5s`, `1m30s`, `1.5h`, `-2s`, `0`. */
@@ -16,13 +16,10 @@ export function durationText(text: string): string {
   return text;
 }
 
-const sizeUnits: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
-
 /** Bytes: `512m`, `1g`, `64MiB`, `4096`. Units are powers of 1024. */
 export function parseBytes(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text);
-  const bytes = match ? Math.round(Number(match[1]) * sizeUnits[match[2]!.toLowerCase()]!) : Number.NaN;
-  if (!Number.isSafeInteger(bytes)) throw new UsageError(`"${text}" is not a size: write it as in 512m, 1g or 64MiB`);
+  const bytes = parseSize(text);
+  if (bytes === undefined) throw new UsageError(`"${text}" is not a size: write it as in 512m, 1g or 64MiB`);
   return bytes;
 }
 

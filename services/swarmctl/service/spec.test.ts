@@ -107,6 +107,39 @@ describe("service create", () => {
       },
     ],
     [
+      "--tmpfs with options of tmpfs",
+      ["--tmpfs", "/t:uid=1000,exec,nr_inodes=1k"],
+      { task: { container: { mounts: [{ type: "TMPFS", tmpfsOptions: { options: "uid=1000,exec,nr_inodes=1k" } }] } } },
+    ],
+    [
+      "--mount of a volume with driver options and labels",
+      ["--mount", "source=v,target=/v,volume-opt=type=tmpfs,volume-opt=o=size=1m,volume-driver=local,volume-label=a=1"],
+      {
+        task: {
+          container: {
+            mounts: [
+              {
+                type: "VOLUME",
+                volumeOptions: {
+                  labels: { a: "1" },
+                  driverConfig: { name: "local", options: { type: "tmpfs", o: "size=1m" } },
+                },
+              },
+            ],
+          },
+        },
+      },
+    ],
+    [
+      "--mount of a bind with its recursion",
+      ["--mount", "type=bind,src=/a,dst=/b,ro,bind-recursive=writable,bind-create-src,consistency=cached"],
+      {
+        task: {
+          container: { mounts: [{ bindOptions: { readonlynonrecursive: true, createmountpoint: true } }] },
+        },
+      },
+    ],
+    [
       "--bind, --volume",
       ["--bind", "/a:/b", "--volume", "v:/c"],
       {
