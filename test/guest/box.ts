@@ -6,6 +6,7 @@ import {
   createContainer,
   type ExitStatus,
   killLeftovers,
+  readExitStatus,
   Shim,
 } from "@starling/native";
 
