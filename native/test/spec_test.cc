@@ -36,6 +36,19 @@ TEST(spec_reads_capabilities_and_limits) {
   CHECK_EQ(spec->process.rlimits[0].hard, ~uint64_t{0});
 }
 
+TEST(spec_reads_a_user_namespace) {
+  std::string ids = R"([{"container":0,"host":100000,"size":65536}])";
+  std::string own = R"(,"userNamespace":{"uids":)" + ids + R"(,"gids":)" + ids + "}";
+  auto spec = ParseSpec(Minimal(kProcess, own));
+  CHECK(spec.ok());
+  CHECK_EQ(HostId(spec->root.ids.uids, 33), uint32_t{100033});
+  CHECK_EQ(HostId(spec->root.ids.uids, 65536), uint32_t{65536});
+  CHECK(ParseSpec(Minimal())->root.ids.empty());
+  CHECK_EQ(FaultOf(Minimal(kProcess, R"(,"userNamespace":{"uids":)" + ids + "}")), "spec: userNamespace.gids: must map 0, the container's root");
+  CHECK_EQ(FaultOf(Minimal(kProcess, own + R"(,"hostNamespaces":["pid"])")),
+           "spec: userNamespace: excludes pid, ipc and network namespaces of the host");
+}
+
 TEST(spec_names_what_is_wrong) {
   CHECK_EQ(FaultOf("[]"), "spec: must be an object");
   CHECK_EQ(FaultOf(R"({"version":2})"), "spec: version 2, this shim reads version 1");

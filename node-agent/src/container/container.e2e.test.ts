@@ -260,6 +260,21 @@ describe("a container", () => {
     expect(text).toBe("key=value\n440 1000\ntouch: /etc/app/app.conf: Read-only file system\n");
   });
 
+  it("is up by its start interval, however long its interval is", async () => {
+    const hour = { seconds: 3600, nanos: 0 };
+    const healthcheck = HealthConfig.create({
+      test: ["CMD-SHELL", "test -e /healthy"],
+      interval: hour,
+      startPeriod: hour,
+      startInterval: { seconds: 0, nanos: 3e7 },
+      retries: 1,
+    });
+    // It fails before it passes, which does not count while it starts.
+    const up = await started(task("sleep 0.2; touch /healthy; sleep 1000", { healthcheck }));
+    expect((await up.containerStatus())?.pid).toBeGreaterThan(0);
+    await up.remove(signal);
+  });
+
   it("fails when its health check does", async () => {
     const healthcheck = HealthConfig.create({
       test: ["CMD-SHELL", "test -e /healthy"],

@@ -6,6 +6,8 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import {
   BoolValue,
+  ContainerSpec_DNSConfig,
+  ContainerSpec_Ulimit,
   Driver,
   Int64Value,
   Mount,
@@ -401,6 +403,29 @@ describe("confinement", () => {
         "AppArmor profile mine: this node's kernel has no AppArmor",
       );
     }
+  });
+
+  it("has the limits of its processes, soft and hard", async () => {
+    const ulimits = [ContainerSpec_Ulimit.create({ name: "nofile", soft: 100, hard: 200 })];
+    expect(await run(task("ulimit -Sn; ulimit -Hn", { spec: { ulimits } }))).toBe("100\n200\n");
+    expect(await run(task("ulimit -n 200 && ulimit -n; ulimit -n 300", { spec: { ulimits, user: "app" } }))).toMatch(
+      /^200\n.*ulimit.*\n$/,
+    );
+    const unknown = [ContainerSpec_Ulimit.create({ name: "wings", soft: 1, hard: 1 })];
+    expect(await run(task("true", { spec: { ulimits: unknown } }))).toContain("unknown limit `wings`");
+  });
+
+  it("has the names and name servers that it was given", async () => {
+    const dnsConfig = ContainerSpec_DNSConfig.create({
+      nameservers: ["192.0.2.53"],
+      search: ["example.org"],
+      options: ["ndots:3"],
+    });
+    const spec = { dnsConfig, hosts: ["192.0.2.7 db database"], hostname: "web1" };
+    const script = "cat /etc/resolv.conf; tail -1 /etc/hosts; hostname; cat /etc/hostname";
+    expect(await run(task(script, { spec }))).toBe(
+      "nameserver 192.0.2.53\nsearch example.org\noptions ndots:3\n192.0.2.7 db database\nweb1\nweb1\n",
+    );
   });
 
   it("gains privileges by set-user-id programs where it may", async () => {
