@@ -14,11 +14,11 @@ finish() {
 mount -t proc proc /proc
 trap finish EXIT
 mount -t sysfs sysfs /sys
-for folder in /tmp /run /mnt; do mount -t tmpfs tmpfs $folder; done
 # Its own devices: the kernel mounts them over those that the root shows.
 grep -q ' /dev devtmpfs ' /proc/mounts || mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
+# All that is written goes here: nothing else of the root may be covered, since the tree can lie anywhere.
 mount -t tmpfs tmpfs /dev/shm
 mkswap /dev/ubdb >/dev/null && swapon /dev/ubdb
 
@@ -32,5 +32,5 @@ else
     mount -t cgroup -o $controller cgroup "/sys/fs/cgroup/$controller"
   done
 fi
-mkdir /tmp/scenarios
-"$GUEST_NODE" "$GUEST_FOLDER/run-scenarios.ts" /tmp/scenarios "$GUEST_CGROUPS" /dev/ubda 2>&1 | sed "s/^/@/"
+mkdir /dev/shm/scenarios
+"$GUEST_NODE" "$GUEST_FOLDER/run-scenarios.ts" /dev/shm/scenarios "$GUEST_CGROUPS" /dev/ubda 2>&1 | sed "s/^/@/"
