@@ -1,0 +1,160 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { cacheFolder } from "../cluster/index.ts";
+import type { AgentsConfig } from "./orchestration/agents.ts";
+import type { BeatsConfig } from "./orchestration/beats.ts";
+import type { ManagerConfig } from "./orchestration/manager.ts";
+import { freePorts } from "./raft/group.ts";
+import { type BenchOptions, type BenchRow, rowOf } from "./types.ts";
+
+const size = { agents: 200, services: 100, replicas: 1_000, beatingNodes: 10_000 };
+/** To see that it works on a machine that does much else. */
+const quickSize = { agents: 20, services: 10, replicas: 100, beatingNodes: 500 };
+/** Swarm's default. */
+const periodSeconds = 5;
+/** As the distribution starts swarmd (deploy/build.ts). */
+const flags = ["--max-semi-space-size=2"];
+/** What is not done by then has failed. */
+const budgetMs = 420_000;
+
+interface Figures {
+  readonly delayMaxMs: number;
+  readonly delayP99Ms: number;
+  readonly cores: number;
+  readonly residentMB: number;
+  readonly term: number;
+  readonly leads: boolean;
+}
+
+/**
+ * The whole way of a task: three managers, 200 agents over gRPC and mutual TLS, 100,000 tasks from `create` until they run; then
+ * the heartbeats of 10,000 nodes. Managers and agents are processes of their own on the loopback.
+ */
+export async function run({ quick }: BenchOptions): Promise<readonly BenchRow[]> {
+  mkdirSync(cacheFolder, { recursive: true });
+  const folder = mkdtempSync(join(cacheFolder, "bench-orchestration-"));
+  const children: Child[] = [];
+  try {
+    const start = (program: string, config: object) => {
+      const child = new Child(program, config);
+      children.push(child);
+      return child;
+    };
+    return await within(budgetMs, measure(folder, start, quick));
+  } finally {
+    await Promise.all(children.map((child) => child.end()));
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function measure(
+  folder: string,
+  start: (program: string, config: object) => Child,
+  quick: boolean,
+): Promise<readonly BenchRow[]> {
+  const { agents, services, replicas, beatingNodes } = quick ? quickSize : size;
+  const ports = await freePorts(3);
+  const configOf = (i: number): ManagerConfig => {
+    const stateDir = join(folder, `manager-${i}`);
+    return { stateDir, addr: `127.0.0.1:${ports[i]}`, socket: join(folder, `manager-${i}.sock`) };
+  };
+  const leader = start("manager", configOf(0));
+  await leader.line();
+  const tokens = JSON.parse(await leader.ask("tokens")) as { readonly manager: string; readonly worker: string };
+  const { addr } = configOf(0);
+  for (const i of [1, 2]) await start("manager", { ...configOf(i), join: { addr, token: tokens.manager } }).line();
+  await leader.ask("voters 3");
+  const managers = [0, 1, 2].map((i) => configOf(i).addr);
+  const agentsConfig: AgentsConfig = { folder, managers, token: tokens.worker, count: agents };
+  await start("agents", agentsConfig).line();
+  await leader.ask(`nodes-ready ${agents}`);
+
+  const before = await leader.figures();
+  const tasks = services * replicas;
+  await leader.ask("reset");
+  const seconds = Number(await leader.ask(`run ${services} ${replicas}`)) / 1000;
+  const after = await leader.figures();
+  const same = before.term === after.term && after.leads;
+
+  await leader.ask(`heartbeat-period ${periodSeconds}`);
+  await leader.ask(`add-nodes beat ${beatingNodes}`);
+  const stateDir = join(folder, "beats");
+  const beatsConfig: BeatsConfig = {
+    stateDir,
+    manager: addr,
+    token: tokens.manager,
+    prefix: "beat",
+    count: beatingNodes,
+    connections: 50,
+  };
+  await start("beats", beatsConfig).line();
+  await leader.ask("pause 5000");
+  await leader.ask("reset");
+  await leader.ask(`pause ${quick ? 5_000 : 20_000}`);
+  const beating = await leader.figures();
+
+  const beatsOf = `heartbeats of ${beatingNodes} nodes every ${periodSeconds} s`;
+  const row = { bench: "orchestration", better: "lower" as const };
+  const what = `${tasks} tasks on ${agents} agents`;
+  return [
+    rowOf({ ...row, case: `${what}: from create to running`, unit: "s", target: 120 }, [seconds]),
+    rowOf({ ...row, case: `${what}: leader's memory`, unit: "MB", target: 1_073 }, [after.residentMB]),
+    rowOf({ ...row, case: `${what}: event loop delay at most`, unit: "ms", target: 50 }, [after.delayMaxMs]),
+    rowOf({ ...row, case: `${what}: event loop delay p99`, unit: "ms" }, [after.delayP99Ms]),
+    rowOf({ ...row, case: `${what}: leader's CPU`, unit: "cores" }, [after.cores]),
+    rowOf({ ...row, case: `${what}: changes of leader`, unit: "", target: 0 }, [
+      same ? 0 : Math.max(1, after.term - before.term),
+    ]),
+    rowOf({ ...row, case: `${beatsOf}: leader's CPU`, unit: "cores", target: 0.33 }, [beating.cores]),
+    rowOf({ ...row, case: `${beatsOf}: event loop delay at most`, unit: "ms", target: 50 }, [beating.delayMaxMs]),
+  ];
+}
+
+/** A process of `orchestration/`: answers lines with lines. */
+class Child {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #name: string;
+
+  constructor(program: string, config: object) {
+    this.#name = program;
+    const file = join(import.meta.dirname, "orchestration", `${program}.ts`);
+    this.#child = spawn(process.execPath, ["--no-warnings", ...flags, file, JSON.stringify(config)], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  async line(): Promise<string> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error(`orchestration bench: ${this.#name} has ended`);
+    return value;
+  }
+
+  async ask(command: string): Promise<string> {
+    this.#child.stdin!.write(`${command}\n`);
+    return await this.line();
+  }
+
+  async figures(): Promise<Figures> {
+    return JSON.parse(await this.ask("figures")) as Figures;
+  }
+
+  async end(): Promise<void> {
+    const exited = new Promise((resolve) => this.#child.once("exit", resolve));
+    if (this.#child.exitCode === null && this.#child.signalCode === null && this.#child.kill("SIGKILL")) await exited;
+  }
+}
+
+/** Rejects when `work` takes longer: what has begun is ended by the caller. */
+async function within<T>(ms: number, work: Promise<T>): Promise<T> {
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => late.reject(new Error(`orchestration bench: not done within ${ms / 1000} s`)), ms);
+  try {
+    return await Promise.race([work, late.promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
