@@ -96,7 +96,8 @@ export class TestHosts {
   destroy(): void {
     for (const child of this.#children) child.kill("SIGKILL");
     for (const name of this.#namespaces) {
-      for (const pid of this.processes(name)) process.kill(pid, "SIGKILL");
+      // wireguard-go takes the socket that it made below /run along.
+      for (const pid of this.processes(name)) process.kill(pid, isWireGuard(pid) ? "SIGTERM" : "SIGKILL");
       ip("netns", "del", name);
     }
   }
@@ -190,4 +191,13 @@ function server(port: number, name: string): string {
 
 function ip(...args: string[]): void {
   execFileSync("ip", args, { stdio: ["ignore", "ignore", "inherit"] });
+}
+
+function isWireGuard(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, "utf8").startsWith("wireguard-go");
+  } catch {
+    // It has ended since.
+    return false;
+  }
 }
