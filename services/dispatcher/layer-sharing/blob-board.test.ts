@@ -8,7 +8,7 @@ const wishOf = (nodeId: string, blob = "b", notFrom: readonly string[] = []) => 
   blob,
   image: "i",
   notFrom,
-  waited: false,
+  registryAtMs: 0,
 });
 
 /** A board whose clock stands, in a log-book's words. */
@@ -65,7 +65,7 @@ describe("a blob that many want", () => {
 describe("after a change of leaders", () => {
   it("nobody goes to the registry for what a node fetches there, though it tells so later than those who wait", () => {
     const { board, hold } = setUp();
-    const again = (nodeId: string) => words(board.wish({ ...wishOf(nodeId), waited: true }, 0));
+    const again = (nodeId: string) => words(board.wish({ ...wishOf(nodeId), registryAtMs: 2_000 }, 0));
     expect([again("n2"), again("n3")]).toEqual([[], []]);
     expect(words(board.fetches("n1", "b", 500))).toEqual([]);
     expect(words(board.expire(10_000))).toEqual([]);
@@ -74,7 +74,7 @@ describe("after a change of leaders", () => {
 
   it("one of those who wait goes there when nobody fetches it after all", () => {
     const { board } = setUp();
-    for (const id of ["n2", "n3"]) board.wish({ ...wishOf(id), waited: true }, 0);
+    for (const id of ["n2", "n3"]) board.wish({ ...wishOf(id), registryAtMs: 2_000 }, 0);
     expect(words(board.expire(1_999))).toEqual([]);
     expect(words(board.expire(2_000))).toEqual(["n2 from registry"]);
   });
@@ -108,7 +108,7 @@ it("whatever happens, one download of a blob is from the registry at most, and n
         if (what === "wish" || what === "again") waiting.add(nodeId);
         const turns =
           what === "wish" || what === "again"
-            ? board.wish({ ...wishOf(nodeId, "b", notFrom), waited: what === "again" }, 0)
+            ? board.wish({ ...wishOf(nodeId, "b", notFrom), registryAtMs: what === "again" ? 2_000 : 0 }, 0)
             : what === "hold"
               ? board.hold(nodeId, "b", 0)
               : what === "end"

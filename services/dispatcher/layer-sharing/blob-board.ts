@@ -4,8 +4,6 @@
 const uploadsMax = 3;
 /** Nodes remembered for each blob. More could not make it faster, and every node has the blobs of a common image. */
 const holdersMax = 64;
-/** How long a wish that another leader knew waits for a node that fetches the blob, before it may go to the registry itself. */
-const rejoinMs = 2_000;
 /** A download that is not told of for this long has ended. */
 const silenceMaxMs = 15_000;
 
@@ -16,8 +14,8 @@ export interface Wish {
   /** The image that it is part of. */
   readonly image: string;
   readonly notFrom: readonly string[];
-  /** Another leader knew it. */
-  readonly waited: boolean;
+  /** Not before this does it go to the registry. */
+  readonly registryAtMs: number;
 }
 
 /** Whose turn it is, and where it shall go. */
@@ -32,12 +30,6 @@ interface Download {
   heardAtMs: number;
 }
 
-interface Waiting {
-  readonly wish: Wish;
-  /** Not before this does it go to the registry. */
-  readonly registryAtMs: number;
-}
-
 /**
  * What is known of one blob.
  * Invariant: at most one download is sent to the registry. A holder's count is that of the downloads from it.
@@ -49,7 +41,7 @@ interface Entry {
   /** By the node that downloads. */
   readonly downloads: Map<string, Download>;
   /** In the order they came. */
-  readonly waiting: Map<string, Waiting>;
+  readonly waiting: Map<string, Wish>;
 }
 
 /**
@@ -89,7 +81,7 @@ export class BlobBoard {
     this.#release(entry, wish.nodeId);
     // Who asks for it does not have it.
     entry.holders.delete(wish.nodeId);
-    entry.waiting.set(wish.nodeId, { wish, registryAtMs: wish.waited ? nowMs + rejoinMs : nowMs });
+    entry.waiting.set(wish.nodeId, wish);
     this.#waiting++;
     this.#note(wish.nodeId, entry);
     return this.#settle(wish.blob, nowMs);
@@ -146,11 +138,11 @@ export class BlobBoard {
     const entry = this.#entries.get(blob);
     if (entry === undefined) return [];
     const turns: Turn[] = [];
-    for (const { wish, registryAtMs } of [...entry.waiting.values()]) {
+    for (const wish of [...entry.waiting.values()]) {
       const able = [...entry.holders].filter(([id]) => !wish.notFrom.includes(id));
       const free = able.filter(([, uploads]) => uploads < uploadsMax).sort(([, a], [, b]) => a - b)[0];
       const isFetched = [...entry.downloads.values()].some(({ from }) => from === undefined);
-      if (free === undefined && (able.length > 0 || isFetched || nowMs < registryAtMs)) continue;
+      if (free === undefined && (able.length > 0 || isFetched || nowMs < wish.registryAtMs)) continue;
       const from = free?.[0];
       entry.waiting.delete(wish.nodeId);
       this.#waiting--;

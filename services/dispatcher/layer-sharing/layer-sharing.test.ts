@@ -126,10 +126,9 @@ it("a node that counts as lost is nobody's source, and its turn passes on", asyn
 });
 
 it("a new leader keeps who waits from the registry while another still fetches there", async () => {
-  const waited = LayerWish.create({ ...wish, waited: true });
   const [waiting, fetching] = [join("n1"), join("n2")];
   const turn = waiting.next();
-  waiting.send({ port: 4243, wishes: [waited] });
+  waiting.send({ port: 4243, again: true, wishes: [wish] });
   await clock.advance(1_000);
   const granted = fetching.next();
   fetching.send({ port: 4243, fetching: [wish] });
@@ -144,7 +143,7 @@ it("a new leader lets who waits go to the registry when nobody fetches there, wh
   void stranger.next();
   stranger.send({ port: 4243, fetching: [wish] });
   const turn = waiting.next();
-  waiting.send({ port: 4243, wishes: [LayerWish.create({ ...wish, waited: true })] });
+  waiting.send({ port: 4243, again: true, wishes: [wish] });
   await clock.advance(4_000);
   expect((await turn).sources).toMatchObject([{ nodeId: "" }]);
 });

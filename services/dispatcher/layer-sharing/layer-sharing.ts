@@ -15,6 +15,8 @@ import { BlobBoard, type Turn, type Wish } from "./blob-board.ts";
 
 /** How often it is looked whose patience is at its end, while something is downloaded or waited for. */
 const expiryPeriodMs = 2_000;
+/** How long a new leader sends nobody to a registry: nodes that fetch there may not have told it yet. */
+const rejoinMs = 2_000;
 /** Of one node: a bound on what one may make the leader remember. */
 const heldMax = 50_000;
 const notFromMax = 16;
@@ -56,6 +58,10 @@ class Sharing {
   readonly #log: Logger;
   readonly #board = new BlobBoard();
   readonly #streams = new Map<string, Stream>();
+  /** Since when there are streams, by the monotonic clock. */
+  #beganAtMs = 0;
+  /** Nobody is sent to a registry before. */
+  #registryAtMs = 0;
   #timer: Timer | undefined;
   /** Ends the watch of the nodes; undefined without streams. */
   #following: AbortController | undefined;
@@ -73,6 +79,7 @@ class Sharing {
   ): AsyncGenerator<LayerSharingResponse> {
     this.#end(this.#streams.get(nodeId));
     const stream: Stream = { nodeId, sources: [], grants: [], address: "", held: 0, isOver: false, wake: () => {} };
+    if (this.#streams.size === 0) this.#beganAtMs = this.#clock.monotonic();
     this.#streams.set(nodeId, stream);
     this.#following ??= this.#followNodes();
     const onAbort = () => this.#end(stream);
@@ -113,6 +120,7 @@ class Sharing {
     const { nodeId } = stream;
     const nowMs = this.#clock.monotonic();
     if (request.port > 0 && request.port <= 65_535) stream.address = this.#addressOf(nodeId, request.port);
+    if (request.again) this.#registryAtMs = this.#beganAtMs + rejoinMs;
     if (stream.address !== "") {
       for (const digest of request.held.filter(isDigest)) {
         if (++stream.held > heldMax) break;
@@ -123,10 +131,11 @@ class Sharing {
       if (!isDigest(digest) || !this.#mayHave(nodeId, keyOf(image))) continue;
       this.#tell(this.#board.fetches(nodeId, keyOf(digest), nowMs));
     }
-    for (const { digest, image, waited, ...rest } of request.wishes) {
+    for (const { digest, image, ...rest } of request.wishes) {
       if (!isDigest(digest)) continue;
       const notFrom = rest.notFrom.slice(0, notFromMax);
-      const wish = { nodeId, blob: keyOf(digest), image: keyOf(image), notFrom, waited };
+      const registryAtMs = this.#registryAtMs;
+      const wish = { nodeId, blob: keyOf(digest), image: keyOf(image), notFrom, registryAtMs };
       if (this.#mayHave(nodeId, wish.image)) this.#tell(this.#board.wish(wish, nowMs));
       else this.#tell([{ wish, from: undefined }]);
     }

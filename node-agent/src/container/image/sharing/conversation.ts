@@ -17,8 +17,7 @@ export type Source =
   | { readonly t: "peer"; readonly nodeId: string; readonly address: string };
 
 interface Asking {
-  /** As it is told to the next manager that asks. */
-  wish: LayerWish;
+  readonly wish: LayerWish;
   readonly answer: (source: Source) => void;
 }
 
@@ -55,6 +54,8 @@ export class Conversation {
   /** While something is downloaded. */
   #tick: Timer | undefined;
   #isConnected = false;
+  /** There was a stream before this one. */
+  #hasTalked = false;
   /** Since when there is no manager to talk to. */
   #lostAtMs: Millis;
   /** Managers that don't know this service. */
@@ -159,7 +160,9 @@ export class Conversation {
   async *#requests(signal: AbortSignal): AsyncGenerator<LayerSharingRequest> {
     const held = (await this.#subject.held()).map(bytesOf);
     const fetching = [...this.#moving.values()].map(({ wish }) => wish);
-    yield LayerSharingRequest.create({ port: this.#subject.port, fetching, held: held.slice(0, batch) });
+    const again = this.#hasTalked;
+    this.#hasTalked = true;
+    yield LayerSharingRequest.create({ port: this.#subject.port, again, fetching, held: held.slice(0, batch) });
     for (let at = batch; at < held.length; at += batch) {
       yield LayerSharingRequest.create({ held: held.slice(at, at + batch) });
     }
@@ -185,7 +188,6 @@ export class Conversation {
 
   #tellWishes(asking: readonly Asking[]): void {
     if (asking.length > 0) this.#send({ wishes: asking.map(({ wish }) => wish) });
-    for (const each of asking) each.wish = LayerWish.create({ ...each.wish, waited: true });
   }
 
   #send(fields: Partial<LayerSharingRequest>): void {

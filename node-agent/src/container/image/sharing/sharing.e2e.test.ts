@@ -23,8 +23,6 @@ import type { PeerTls } from "./tls.ts";
 const organization = newId();
 /** Retries at once. */
 const clock = { ...systemClock, sleep: async () => {} };
-/** Whose patience ends fifty times sooner. */
-const hasty: Clock = { ...systemClock, setTimer: (ms, fire) => systemClock.setTimer(ms / 50, fire) };
 const { signal } = new AbortController();
 let root: RootCA;
 let folder: string;
@@ -264,6 +262,9 @@ describe("a node that gives", () => {
     await first.committed();
     await first.close();
     const begun: ServerResponse[] = [];
+    // From there on patience ends fifty times sooner.
+    const setTimer = (ms: number, fire: () => void) => systemClock.setTimer(begun.length > 0 ? ms / 50 : ms, fire);
+    const hasty: Clock = { ...systemClock, setTimer };
     await startRogue(first, (bytes, response) => {
       if (bytes.length < 100_000) return void response.end(bytes);
       begun.push(response);
