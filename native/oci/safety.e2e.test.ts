@@ -148,13 +148,11 @@ describe("the runtime's own program (CVE-2019-5736)", () => {
   it("cannot be written by a container that gets hold of it while it runs inside", async () => {
     const runtime = join(bundle.folder, "runtime");
     const original = readFileSync(nativeTool("starling-run"));
-    // As a container's program it waits here for its config, for as long as one likes.
-    mkdirSync(join(bundle.folder, "rootfs/waiting"));
-    spawnSync("mkfifo", [join(bundle.folder, "rootfs/waiting/config.json")]);
     // Takes the file of whatever runs here that is not busybox, ends it, and writes once nobody runs the file any more.
-    const overwrite = `exec 2>/tmp/err; p=; until [ -n "$p" ]; do for q in /proc/[0-9]*; do
-        case $(busybox readlink $q/exe) in */busybox|"") ;; *) p=\${q#/proc/};; esac; done; done
-      exec 3</proc/$p/exe; kill -9 $p; echo caught >/tmp/state
+    const overwrite = `exec 2>/tmp/err; until [ -s /tmp/state ]; do for q in /proc/[0-9]*; do
+        command exec 3<$q/exe || continue
+        case $(busybox readlink /proc/self/fd/3) in */busybox|"") ;; *) kill -9 \${q#/proc/}; echo caught >/tmp/state; break;; esac
+      done; done
       until echo overwritten >/proc/self/fd/3 || grep -q Read-only /tmp/err; do : >/tmp/err; done; echo over >/tmp/state; exec sleep 1000`;
     const attempt = (program: string, change: Change) => {
       writeFileSync(runtime, original, { mode: 0o755 });
@@ -162,7 +160,7 @@ describe("the runtime's own program (CVE-2019-5736)", () => {
       const id = `starling-overwrite-${process.pid}`;
       const command = `${runtime} --root ${bundle.root}`;
       const script = `${command} run -d -b ${bundle.folder} -f ${file} ${id} >/dev/null 2>&1 </dev/null || exit 1
-        ${command} exec ${id} ${program} --root /tmp/r run -b /waiting x >/dev/null 2>&1
+        until [ -s rootfs/tmp/state ]; do ${command} exec ${id} ${program} --version >/dev/null 2>&1; done
         until [ "$(cat rootfs/tmp/state)" = over ]; do :; done
         ${nativeTool("starling-run")} --root ${bundle.root} delete -f ${id}`;
       const { code, err } = bundle.shell(script);

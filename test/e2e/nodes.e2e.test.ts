@@ -60,14 +60,11 @@ describe("nodes", () => {
   it("demoted, it is a worker again and its socket says so", async () => {
     await stage.ctl(["node", "demote", "w1"], { on: m1 });
     await becomes(w1, "a ready worker", (row) => row?.managerStatus === null && row.status === "READY");
-    let words = "";
+    const refusal = "Error: this node is not a swarm manager: run this on a manager's host";
     await until("its socket refuses", async () => {
       const { code, stderr } = await stage.swarm.ctl(["node", "ls"], { on: w1 });
-      words = stderr.trim();
-      return code !== 0;
+      return code !== 0 && stderr.trim() === refusal;
     });
-    expect(words.split("\n")).toHaveLength(1);
-    expect(words).toMatch(/^Error: cannot reach the Swarm manager at \/run\/swarmd\.sock/);
     await stage.running("web", 5);
   });
 
