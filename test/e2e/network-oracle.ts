@@ -206,7 +206,7 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
     "forwarding",
     there.map((p) => {
       const [key = ""] = keys.get(p.task.nodeId) ?? [];
-      const to = p.encrypted ? tunnelAddress(key) : underlay.get(p.task.nodeId);
+      const to = p.encrypted ? tunnelAddress(key) : expanded(underlay.get(p.task.nodeId) ?? "");
       return `${devices.get(p.networkId)} ${macOf(p.address)} ${to}`;
     }),
     (JSON.parse(fdb) as Fdb[])
