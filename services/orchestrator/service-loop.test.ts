@@ -1,7 +1,10 @@
 import {
   Annotations,
   ContainerSpec,
+  enforcedMessage,
   JobStatus,
+  Node,
+  NodeStatus_State,
   ReplicatedJob,
   ReplicatedService,
   Service,
@@ -173,6 +176,30 @@ describe("the service loop on a real store", () => {
     await clock.advance(5_000);
     const status = s.view((tx) => tx.services.get("s"))?.updateStatus;
     expect(status?.state).toBe(UpdateStatus_UpdateState.COMPLETED);
+  });
+
+  it("starts the successor of a task that the constraint enforcer rejected as soon as its node says that it stopped", async () => {
+    const s = store();
+    start(s);
+    await createService(s, 1);
+    await clock.advance(10);
+    await obey(s);
+    const [first] = wanted(s);
+    const rejected = { state: TaskState.REJECTED, message: enforcedMessage, timestamp: timestampOfMs(clock.now()) };
+    await s.update((tx) => {
+      tx.nodes.create(Node.create({ id: "n1", status: { state: NodeStatus_State.READY, addr: "", message: "" } }));
+      tx.tasks.update({ ...tx.tasks.get(first!.id)!, nodeId: "n1", status: TaskStatus.create(rejected) });
+    });
+    // Longer than any delay, shorter than it waits for a node that says nothing.
+    await clock.advance(30_000);
+    await obey(s);
+    expect(wanted(s).map((task) => task.desiredState)).toEqual([TaskState.READY]);
+    await s.update((tx) => {
+      const task = tx.tasks.get(first!.id)!;
+      tx.tasks.update({ ...task, status: { ...task.status, appliedAt: timestampOfMs(clock.now()) } });
+    });
+    await clock.advance(10);
+    expect(wanted(s).map((task) => task.desiredState)).toEqual([TaskState.RUNNING]);
   });
 
   it("goes on with an update that another leader began", async () => {

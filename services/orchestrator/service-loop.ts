@@ -1,4 +1,4 @@
-import { type Service, type Task, TaskState, type UpdateStatus_UpdateState } from "@starling/api";
+import { hasStopped, type Service, type Task, TaskState, type UpdateStatus_UpdateState } from "@starling/api";
 import { type Clock, type Logger, newId, Pacer, SwarmError, type Timer } from "@starling/base";
 import { all, byNode, byService, type MemoryStore, type StoreEvent } from "@starling/store";
 import { applyPlan, removeTasks } from "./apply-plan.ts";
@@ -129,7 +129,8 @@ class ServiceLoop {
       event.action !== "update" ||
       before === undefined ||
       before.desiredState !== task.desiredState ||
-      (task.status.state >= TaskState.RUNNING && before.status.state !== task.status.state);
+      (task.status.state >= TaskState.RUNNING && before.status.state !== task.status.state) ||
+      hasStopped(before) !== hasStopped(task);
     if (matters) this.#mark(task.serviceId);
   }
 
