@@ -56,6 +56,11 @@ export class TaskDb {
     this.#enqueue(taskId, undefined);
   }
 
+  /** Resolves when what was put of a task is in its file. */
+  async saved(taskId: string): Promise<void> {
+    await this.#writing.get(taskId);
+  }
+
   /** Resolves when all that was put is on disk. */
   async flush(): Promise<void> {
     while (this.#writing.size > 0) await Promise.all(this.#writing.values());

@@ -7,7 +7,9 @@ import { FakeController } from "./test-executor.ts";
 
 const { ASSIGNED, RUNNING, READY, SHUTDOWN } = TaskState;
 
-function manage(options: { readonly desired?: TaskState; readonly state?: TaskState } = {}) {
+function manage(
+  options: { readonly desired?: TaskState; readonly state?: TaskState; readonly saved?: () => Promise<void> } = {},
+) {
   const clock = new FakeClock();
   const controller = new FakeController();
   const task = Task.create({
@@ -22,6 +24,7 @@ function manage(options: { readonly desired?: TaskState; readonly state?: TaskSt
     clock,
     log: nullLogger,
     onStatus: ({ status }) => told.push(`${taskStateName(status.state)}${status.err ? ` (${status.err})` : ""}`),
+    saved: options.saved ?? (async () => undefined),
   });
   manager.start();
   return {
@@ -43,6 +46,18 @@ describe("a task", () => {
     await clock.advance(0);
     expect(told.at(-1)).toBe("FAILED (task: non-zero exit (3))");
     expect(manager.task.status.container?.exitCode).toBe(3);
+  });
+
+  it("is started only when a swarmd that takes over would know that it was prepared", async () => {
+    const saving = Promise.withResolvers<void>();
+    const { clock, controller, told, manager } = manage({ saved: () => saving.promise });
+    await clock.advance(0);
+    expect(told.at(-1)).toBe("STARTING");
+    expect(controller.calls).not.toContain("start");
+    saving.resolve();
+    await clock.advance(0);
+    expect(controller.calls).toContain("start");
+    expect(manager.task.status.state).toBe(RUNNING);
   });
 
   it("tells how far an operation is, while it lasts", async () => {

@@ -24,6 +24,7 @@ export class TaskManager {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #onStatus: (task: Task) => void;
+  readonly #saved: () => Promise<void>;
   readonly #wakeup = new Wakeup();
   readonly #closing = new AbortController();
   #task: Task;
@@ -40,11 +41,14 @@ export class TaskManager {
     readonly log: Logger;
     /** Called after each change of status, with the task that carries it. */
     readonly onStatus: (task: Task) => void;
+    /** Resolves when what `onStatus` was told outlives this process. */
+    readonly saved: () => Promise<void>;
   }) {
     this.controller = options.controller;
     this.#task = options.task;
     this.#clock = options.clock;
     this.#onStatus = options.onStatus;
+    this.#saved = options.saved;
     const { id, nodeId, serviceId } = options.task;
     this.#log = options.log.with({ "task.id": id, "node.id": nodeId, "service.id": serviceId });
   }
@@ -99,6 +103,9 @@ export class TaskManager {
     };
     try {
       await this.#tellUpdate(signal);
+      // A swarmd that takes over from here must not find it PREPARING: it would begin anew, and start the program again.
+      if (step.operation === "start") await this.#saved();
+      signal.throwIfAborted();
       await this.controller[step.operation](signal);
       this.#operation = undefined;
       await this.#arrive({ state: step.to, message: step.message, err: "" });

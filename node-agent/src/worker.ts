@@ -149,6 +149,7 @@ export class Worker {
         this.#db.put(changed);
         this.#reporter.report(changed.id, changed.status);
       },
+      saved: () => this.#db.saved(task.id),
     });
     this.#managers.set(task.id, manager);
     manager.start();

@@ -138,7 +138,10 @@ export class ContainerController implements Controller {
     const state = await this.#process.state();
     if (state.t === "none")
       throw new FatalTaskError("container is gone: the host was restarted, or it was removed by hand");
-    if (state.t === "exited") throw this.#exitError(state.exit);
+    if (state.t === "exited") {
+      if (state.exit.exitCode !== 0) throw this.#exitError(state.exit);
+      return; // Started by a swarmd before this one; `wait` tells of its end.
+    }
     if (state.t === "created") {
       // Prepared by a swarmd before this one.
       if (!this.#attached) await this.#attach(state.pid, signal);
