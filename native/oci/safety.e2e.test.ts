@@ -199,6 +199,12 @@ describe("links that change while a container starts (CVE-2021-30465)", () => {
     const file = bundle.write(bundle.config("grep -c /swap/ /proc/mounts; true", mounts), "swap.json");
     const swap = `while [ -e going ]; do mv -T rootfs/swap/now rootfs/swap/folder; mv -T rootfs/swap/link rootfs/swap/now
       mv -T rootfs/swap/now rootfs/swap/link; mv -T rootfs/swap/folder rootfs/swap/now; done`;
+    // And whoever looks first and then goes by the name, before long: in a mount namespace of its own, which goes with it.
+    const naive = `i=0; until grep -q "$PWD/elsewhere" /proc/self/mountinfo || [ $i = 5000 ]; do i=$((i+1))
+      case $(realpath rootfs/swap/now) in */rootfs/*) mount -t tmpfs naive rootfs/swap/now;; esac; done 2>/dev/null
+      grep -c "$PWD/elsewhere" /proc/self/mountinfo`;
+    const fooled = bundle.shell(`touch going; { ${swap}; } & unshare --mount sh -c '${naive}'; rm going; wait`);
+    expect(fooled.out).toBe("1\n");
     const { out } =
       bundle.shell(`exec 2>&1; touch going; { ${swap}; } & for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
       ${bundle.command} run -b ${bundle.folder} -f ${file} starling-swap-${process.pid}-$i || echo refused; done; rm going; wait`);
@@ -236,6 +242,9 @@ describe("links that change while a container starts (CVE-2021-30465)", () => {
     });
     rmSync(console);
     symlinkSync("/proc/sys/kernel/core_pattern", console);
+    // Whoever binds by the name covers what the link leads to.
+    const byName = "mount --bind /dev/null rootfs/devices/console && grep -c core_pattern /proc/self/mountinfo";
+    expect(bundle.shell(`unshare --mount sh -c '${byName}'`).out).toBe("1\n");
     expect(look()).toMatchObject({
       code: 1,
       err: expect.stringContaining("/dev/console: must be neither a link nor a folder"),
@@ -243,6 +252,7 @@ describe("links that change while a container starts (CVE-2021-30465)", () => {
     rmSync(console);
     // A pipe that nobody reads holds nobody up.
     spawnSync("mkfifo", [console]);
+    expect(bundle.shell("timeout 0.3 sh -c ': >rootfs/devices/console'").code).toBe(124);
     expect(look()).toMatchObject({ out: "0\r\n" });
     rmSync(devices, { recursive: true });
   });

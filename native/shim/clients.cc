@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "bounds.h"
 #include "clock.h"
 #include "requests.h"
 #include "shim.h"
@@ -12,8 +13,6 @@ namespace starling {
 namespace {
 
 constexpr size_t kRequestMaxBytes = 1 << 20;
-// A client that does not read its answers is cut off here.
-constexpr size_t kOutputMaxBytes = 8 << 20;
 constexpr size_t kClientsMax = 256;
 
 }  // namespace

@@ -1,11 +1,21 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { defaultSeccompProgram } from "@starling/node-agent";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Bundle } from "../oci/bundle.fixture.ts";
-import { attachToContainer, startProgram } from "../shim-stream.ts";
+import { attachToContainer, type ShimStream, startProgram } from "../shim-stream.ts";
 import { Contained, type Wishes as ContainerWishes } from "./contained.fixture.ts";
+import { buildUnboundedShim } from "./unbounded.fixture.ts";
 
 /**
  * Known ways out of a container, or to hurt its host, tried on the shim, through which swarmd's containers run. Each is first
@@ -38,6 +48,58 @@ async function inside<T>(wishes: Wishes, use: (contained: Contained) => Promise<
     return await use(contained);
   } finally {
     await contained.end();
+  }
+}
+
+/**
+ * Kilobytes by which a shim's memory grows while `flood` makes it keep 48 MB for a stream that is not read: without its
+ * bounds (the flood gets through to its end), and with them. Then `after`.
+ */
+async function growthKb(
+  wishes: Wishes,
+  flood: (contained: Contained, bounds: boolean) => Promise<ShimStream>,
+  after: (stream: ShimStream) => Promise<void> = async () => {},
+): Promise<{ readonly unbounded: number; readonly bounded: number }> {
+  const grown = (bounds: boolean) =>
+    inside(wishes, async (contained) => {
+      const before = contained.shimMemoryKb();
+      const stream = await flood(contained, bounds);
+      const growth = contained.shimMemoryKb() - before;
+      if (bounds) await after(stream);
+      stream.close();
+      return growth;
+    });
+  const tools = join(bundle.folder, "unbounded");
+  buildUnboundedShim(tools);
+  const usual = process.env["STARLING_NATIVE_TOOLS"];
+  try {
+    setTools(tools);
+    const unbounded = await grown(false);
+    setTools(usual);
+    return { unbounded, bounded: await grown(true) };
+  } finally {
+    setTools(usual);
+  }
+}
+
+function setTools(folder: string | undefined): void {
+  if (folder === undefined) delete process.env["STARLING_NATIVE_TOOLS"];
+  else process.env["STARLING_NATIVE_TOOLS"] = folder;
+}
+
+/** Waits for a file that the container makes, and removes it. */
+async function made(name: string): Promise<void> {
+  const file = join(rootfs, "tmp", name);
+  while (!existsSync(file)) await new Promise((resolve) => setTimeout(resolve, 5));
+  rmSync(file);
+}
+
+/** Waits until a program in the container has been held up for a while by a pipe that is full. */
+async function waitsForReader({ shim }: Contained): Promise<void> {
+  for (let looks = 0; looks < 20; looks++) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    const waits = (await shim.top()).map((pid) => readFileSync(`/proc/${pid}/wchan`, "utf8"));
+    if (!waits.some((place) => place.includes("pipe_write"))) looks = 0;
   }
 }
 
@@ -189,35 +251,40 @@ describe("a hostile container", () => {
 
   it("cannot fill the shim's memory through whoever looks on and does not read", async () => {
     // 48 MiB leave the container, which waits for nobody: what does not fit is missed by who does not look.
-    const flood = "until [ -e /tmp/go ]; do :; done; head -c 50331648 /dev/zero; echo >/tmp/done; exec sleep 1000";
-    await inside({ run: flood, spec: { log: {} } }, async (contained) => {
-      const before = contained.shimMemoryKb();
+    const run = "until [ -e /tmp/go ]; do :; done; head -c 50331648 /dev/zero; : >/tmp/done; exec sleep 1000";
+    const grown = await growthKb({ run, spec: { log: {} } }, async (contained) => {
       const stream = await attachToContainer(contained.folder);
       writeFileSync(join(rootfs, "tmp/go"), "");
-      try {
-        while (!readdirSync(join(rootfs, "tmp")).includes("done")) await new Promise((done) => setTimeout(done, 5));
-        expect(contained.shimMemoryKb() - before).toBeLessThan(2_048);
-      } finally {
-        stream.close();
-        for (const name of ["go", "done"]) rmSync(join(rootfs, "tmp", name), { force: true });
-      }
+      await made("done");
+      rmSync(join(rootfs, "tmp/go"));
+      return stream;
     });
+    expect(grown.unbounded).toBeGreaterThan(40_000);
+    expect(grown.bounded).toBeLessThan(2_048);
   });
 
   it("cannot fill the shim's memory by a program whose caller does not read", async () => {
-    await inside({ run: ["/bin/sleep", "1000"] }, async (contained) => {
-      const before = contained.shimMemoryKb();
-      const script = "yes | head -c 50000000; echo end >&2";
-      const stream = await startProgram(contained.folder, { args: ["sh", "-c", script] });
-      // Nobody reads: the program waits, the shim still answers.
-      expect((await contained.shim.state()).state).toBe("running");
-      expect(contained.shimMemoryKb() - before).toBeLessThan(2_048);
-      // Read, all of it comes.
-      let read = 0;
-      for await (const { data } of stream.output()) read += data.length;
-      expect(read).toBe(50_000_004);
-      stream.close();
-    });
+    let read = 0;
+    const grown = await growthKb(
+      { run: ["/bin/sleep", "1000"] },
+      async (contained, bounds) => {
+        const script = "yes | head -c 50000000; : >/tmp/done; echo end >&2";
+        const stream = await startProgram(contained.folder, { args: ["sh", "-c", script] });
+        // Nobody reads: the program waits, the shim still answers.
+        if (bounds) await waitsForReader(contained);
+        else await made("done");
+        expect((await contained.shim.state()).state).toBe("running");
+        return stream;
+      },
+      async (stream) => {
+        for await (const { data } of stream.output()) read += data.length;
+        rmSync(join(rootfs, "tmp/done"));
+      },
+    );
+    expect(grown.unbounded).toBeGreaterThan(40_000);
+    expect(grown.bounded).toBeLessThan(2_048);
+    // Read at last, all of it comes.
+    expect(read).toBe(50_000_004);
   });
 
   it("cannot use more processes or memory than it may", async () => {

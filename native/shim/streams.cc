@@ -8,6 +8,7 @@
 #include <csignal>
 
 #include "../base/base64.h"
+#include "bounds.h"
 #include "requests.h"
 #include "shim.h"
 
@@ -15,8 +16,6 @@ namespace starling {
 namespace {
 
 constexpr size_t kBlock = 16 << 10;
-// Of answers that a client has not read: beyond it, its programs are not read.
-constexpr size_t kUnreadMaxBytes = 256 << 10;
 constexpr size_t kStreamsMax = 128;
 
 Result<std::pair<UniqueFd, UniqueFd>> MakePipe() {
