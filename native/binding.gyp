@@ -36,18 +36,21 @@
         "runtime/user.cc",
         "sys/fs.cc",
         "sys/id_map.cc",
+        "sys/own_program.cc",
       ],
     },
     {
       "target_name": "starling-shim",
       "type": "executable",
       "dependencies": ["starling_runtime"],
+      "ldflags": ["-Wl,-e,starling_entry"],
       "sources": ["shim/clients.cc", "shim/log_sink.cc", "shim/log_writer.cc", "shim/main.cc", "shim/name_sockets.cc", "shim/operations.cc", "shim/requests.cc", "shim/shim.cc", "shim/streams.cc"],
     },
     {
       "target_name": "starling-run",
       "type": "executable",
       "dependencies": ["starling_runtime"],
+      "ldflags": ["-Wl,-e,starling_entry"],
       "sources": [
         "oci/apply_resources.cc",
         "oci/cgroup_mount.cc",

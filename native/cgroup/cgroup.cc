@@ -71,7 +71,8 @@ Result<Cgroup> Cgroup::Locate(const Placement& placement, const Limits& limits) 
                   (!unified && (hierarchy.Has("freezer") || hierarchy.Has("devices")));
     if (!wanted && !placement.every) continue;
     Group group;
-    std::string below = whole ? placement.whole : ContainersGroup(hierarchy, placement.parent) + "/" + placement.name;
+    std::string below = whole ? placement.whole
+                              : ContainersGroup(hierarchy, placement.parent) + (placement.alone ? "-" : "/") + placement.name;
     group.folder = hierarchy.mount_point + (below.starts_with('/') ? "" : "/") + below;
     group.hierarchy = std::move(hierarchy);
     cgroup.groups_.push_back(std::move(group));

@@ -53,7 +53,9 @@ struct Placement {
   std::string parent;
   // One or more parts below the parent: the container's id.
   std::string name;
-  // Instead of both: a whole path from the root of each hierarchy.
+  // Beside the group of all containers, not in it: one group less to make and remove for who has one container.
+  bool alone = false;
+  // Instead of all these: a whole path from the root of each hierarchy.
   std::string whole = {};
   // Groups in every hierarchy there is, also those of controllers that limits of ours do not use.
   bool every = false;

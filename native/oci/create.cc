@@ -24,14 +24,15 @@
 namespace starling::oci {
 namespace {
 
-// Where the groups shall be. Without a path: below the caller's own group, as swarmd's containers.
+// Where the groups shall be. Without a path: below the caller's own group.
 cgroup::Placement PlacementOf(const Config& config, const std::string& id) {
   cgroup::Placement placement;
   placement.every = NeedsEveryHierarchy(config.resources);
   if (config.cgroups_path.starts_with('/')) {
     placement.whole = config.cgroups_path;
   } else {
-    placement.name = config.cgroups_path.empty() ? id : config.cgroups_path;
+    placement.alone = config.cgroups_path.empty();
+    placement.name = placement.alone ? id : config.cgroups_path;
   }
   return placement;
 }

@@ -6,9 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <memory>
 
 #include "../base/json.h"
@@ -87,13 +87,17 @@ uint64_t StartTimeOf(std::string_view stat) {
 }
 
 std::string Now() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  tm parts;
-  gmtime_r(&now.tv_sec, &parts);
-  char text[64];
-  size_t length = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  snprintf(text + length, sizeof text - length, ".%06ldZ", now.tv_nsec / 1000);
+  using std::chrono::floor;
+  // Not by gmtime(3), which reads the host's time zone first.
+  auto now = floor<std::chrono::microseconds>(std::chrono::system_clock::now());
+  auto day = floor<std::chrono::days>(now);
+  std::chrono::year_month_day date(day);
+  std::chrono::hh_mm_ss time(now - day);
+  char text[96];
+  snprintf(text, sizeof text, "%04d-%02u-%02uT%02ld:%02ld:%02ld.%06ldZ", static_cast<int>(date.year()),
+           static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), static_cast<long>(time.hours().count()),
+           static_cast<long>(time.minutes().count()), static_cast<long>(time.seconds().count()),
+           static_cast<long>(time.subseconds().count()));
   return text;
 }
 

@@ -14,10 +14,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
-#include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -28,6 +25,7 @@
 #include "../runtime/sync_socket.h"
 #include "../sys/clone.h"
 #include "../sys/fs.h"
+#include "../sys/own_program.h"
 #include "shim.h"
 
 namespace starling {
@@ -38,26 +36,6 @@ constexpr char kStateFile[] = "state.json";
 int Fail(const Error& error) {
   fprintf(stderr, "%s\n", error.message.c_str());
   return 1;
-}
-
-// Processes that this program starts inside a container are, for a moment, this program: through /proc/<pid>/exe a
-// container's root could open its file and write to it later (CVE-2019-5736). Run from a private read-only mount of the
-// file, that write is refused.
-Status RunFromReadonlyMount(char** argv) {
-  struct statvfs info;
-  if (statvfs("/proc/self/exe", &info) != 0) return Error::Errno("statvfs", "/proc/self/exe");
-  if ((info.f_flag & ST_RDONLY) != 0) return {};
-  UniqueFd tree(open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-  if (!tree) return Error::Errno("open_tree", "/proc/self/exe");
-  mount_attr attributes;
-  std::memset(&attributes, 0, sizeof attributes);
-  attributes.attr_set = MOUNT_ATTR_RDONLY;
-  if (mount_setattr(tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
-    return Error::Errno("mount_setattr", "/proc/self/exe");
-  }
-  char* const no_environment[] = {nullptr};
-  syscall(SYS_execveat, tree.get(), "", argv, no_environment, AT_EMPTY_PATH);
-  return Error::Errno("execveat", "/proc/self/exe");
 }
 
 // Written before any group is made, and again by the shim, which then has a pid.
@@ -155,6 +133,8 @@ int main(int argc, char** argv) {
     fprintf(stderr, "usage: starling-shim create BUNDLE\n");
     return 2;
   }
-  if (starling::Status sealed = starling::RunFromReadonlyMount(argv); !sealed.ok()) return starling::Fail(sealed.error());
+  if (long sealed = starling::RunFromReadonlyMount(argv, environ); sealed != 0) {
+    return starling::Fail(starling::Error::Errno("shim: no read-only mount of its own program", "", static_cast<int>(-sealed)));
+  }
   return starling::Create(argv[2]);
 }

@@ -3,9 +3,6 @@
 //
 // Exit codes: of `run` and `exec` the program's, 128 + n when signal n ended it; 1 for any failure, but 255 when a hook
 // failed or exec could not run its program.
-#include <sys/mount.h>
-#include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -15,6 +12,7 @@
 #include "../../oci/container.h"
 #include "../../oci/hooks.h"
 #include "../../sys/fs.h"
+#include "../../sys/own_program.h"
 #include "commands.h"
 #include "options.h"
 
@@ -35,25 +33,6 @@ const std::vector<Option> kGlobal = {
     {"cgroup-manager", 0, true}, {"rootless", 0, true},  {"debug", 0, false},     {"help", 'h', false},
     {"version", 'v', false},
 };
-
-// Processes that this program starts inside a container are, for a moment, this program: through /proc/<pid>/exe a
-// container's root could open its file and write to it later (CVE-2019-5736). Run from a private read-only mount of the
-// file, that write is refused.
-Status RunFromReadonlyMount(char** argv) {
-  struct statvfs info;
-  if (statvfs("/proc/self/exe", &info) != 0) return Error::Errno("statvfs", "/proc/self/exe");
-  if ((info.f_flag & ST_RDONLY) != 0) return {};
-  UniqueFd tree(open_tree(AT_FDCWD, "/proc/self/exe", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
-  if (!tree) return Error::Errno("open_tree", "/proc/self/exe");
-  mount_attr attributes;
-  std::memset(&attributes, 0, sizeof attributes);
-  attributes.attr_set = MOUNT_ATTR_RDONLY;
-  if (mount_setattr(tree.get(), "", AT_EMPTY_PATH, &attributes, sizeof attributes) != 0) {
-    return Error::Errno("mount_setattr", "/proc/self/exe");
-  }
-  syscall(SYS_execveat, tree.get(), "", argv, environ, AT_EMPTY_PATH);
-  return Error::Errno("execveat", "/proc/self/exe");
-}
 
 // One line on stderr, and one in the log that --log names.
 int Report(const Error& error, const Parsed& global) {
@@ -113,8 +92,8 @@ int Main(const std::vector<std::string>& arguments) {
 }  // namespace starling::run
 
 int main(int argc, char** argv) {
-  if (starling::Status sealed = starling::run::RunFromReadonlyMount(argv); !sealed.ok()) {
-    fprintf(stderr, "starling-run: %s\n", sealed.error().message.c_str());
+  if (long sealed = starling::RunFromReadonlyMount(argv, environ); sealed != 0) {
+    fprintf(stderr, "starling-run: no read-only mount of its own program: %s\n", strerror(static_cast<int>(-sealed)));
     return 1;
   }
   return starling::run::Main(std::vector<std::string>(argv + 1, argv + argc));
