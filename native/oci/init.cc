@@ -120,7 +120,7 @@ Status SetUp(InitInput& input, Terminal& terminal) {
     input.launch.terminal = terminal.slave.get();
   }
   if (config.process) STARLING_TRY(Locate(input.launch));
-  return Protect(config, input.sources.null_devices);
+  return Protect(config, std::move(input.sources.null_device));
 }
 
 }  // namespace

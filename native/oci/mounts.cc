@@ -231,11 +231,11 @@ Result<Sources> CloneSources(const Config& config) {
   bool follows = (config.root_propagation & static_cast<unsigned long>(MS_SLAVE | MS_SHARED)) != 0;
   STARLING_TRY(SetAttributes(root.get(), 0, 0, follows ? MS_SLAVE : MS_PRIVATE, true));
   sources.root = std::move(root);
-  for (size_t i = 0; i < config.masked_paths.size(); i++) {
+  if (!config.masked_paths.empty()) {
     UniqueFd null(open_tree(AT_FDCWD, "/dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
     if (!null) return Error::Errno("open_tree", "/dev/null");
     STARLING_TRY(SetAttributes(null.get(), MOUNT_ATTR_RDONLY, 0, MS_PRIVATE, false));
-    sources.null_devices.push_back(std::move(null));
+    sources.null_device = std::move(null);
   }
   return sources;
 }

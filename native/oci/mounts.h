@@ -20,9 +20,9 @@ struct Sources {
   std::vector<UniqueFd> trees;
   // The root's folder with what is mounted below it.
   UniqueFd root;
-  // The host's /dev/null, once for each path to be masked: what lies at /dev/null in the container may be anything
+  // The host's /dev/null, where paths are to be masked: what lies at /dev/null in the container may be anything
   // (CVE-2025-31133).
-  std::vector<UniqueFd> null_devices;
+  UniqueFd null_device;
 };
 
 // REQUIRES: the host's mount namespace.

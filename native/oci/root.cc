@@ -35,7 +35,28 @@ Status Attach(int tree, int target, const std::string& name) {
   return {};
 }
 
-Status Mask(const std::string& path, const UniqueFd& null_device) {
+// Covers files with the host's null device. Its one detached copy goes to the first file, copies of that where it lies to
+// the others: a copy that is attached nowhere would make its last closer wait for an RCU grace period.
+class FileMask {
+ public:
+  explicit FileMask(UniqueFd null_device) : null_device_(std::move(null_device)) {}
+
+  Status Cover(const UniqueFd& target, const std::string& path) {
+    if (attached_) {
+      STARLING_ASSIGN(copy, CloneOf(null_device_.get()));
+      return Attach(copy.get(), target.get(), path);
+    }
+    STARLING_TRY(Attach(null_device_.get(), target.get(), path));
+    attached_ = true;
+    return {};
+  }
+
+ private:
+  UniqueFd null_device_;
+  bool attached_ = false;
+};
+
+Status Mask(const std::string& path, FileMask& file_mask) {
   UniqueFd target(open(path.c_str(), O_PATH | O_CLOEXEC));
   if (!target) return errno == ENOENT || errno == ENOTDIR ? Status() : Status(Error::Errno("linux.maskedPaths", path));
   struct stat info;
@@ -47,7 +68,7 @@ Status Mask(const std::string& path, const UniqueFd& null_device) {
     if (mount("tmpfs", where, "tmpfs", MS_RDONLY, "size=0k") == 0) return {};
     return Error::Errno("linux.maskedPaths: mask", path);
   }
-  return Attach(null_device.get(), target.get(), path);
+  return file_mask.Cover(target, path);
 }
 
 Status MakeReadonly(const std::string& path) {
@@ -78,8 +99,9 @@ Status Pivot(int root) {
   return {};
 }
 
-Status Protect(const Config& config, const std::vector<UniqueFd>& null_devices) {
-  for (size_t i = 0; i < config.masked_paths.size(); i++) STARLING_TRY(Mask(config.masked_paths[i], null_devices[i]));
+Status Protect(const Config& config, UniqueFd null_device) {
+  FileMask file_mask(std::move(null_device));
+  for (const std::string& path : config.masked_paths) STARLING_TRY(Mask(path, file_mask));
   for (const std::string& path : config.readonly_paths) STARLING_TRY(MakeReadonly(path));
   UniqueFd root(open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!root) return Error::Errno("open", "/");

@@ -19,7 +19,7 @@ Status MakeDevices(const Config& config, int root, bool in_user_namespace);
 Status Pivot(int root);
 
 // After the pivot: masks, read-only paths, propagation and the root's own read-only flag.
-Status Protect(const Config& config, const std::vector<UniqueFd>& null_devices);
+Status Protect(const Config& config, UniqueFd null_device);
 
 // Through the host's /proc, before the pivot: what the image has at /proc plays no part (CVE-2025-52881).
 Status WriteSysctls(const Config& config);
