@@ -37,7 +37,7 @@ export class Interner {
 export function share<T>(value: T, model: unknown): T {
   if (value === model) return model as T;
   if (typeof value !== "object" || typeof model !== "object" || value === null || model === null) return value;
-  if (ArrayBuffer.isView(value)) return sameBytes(value, model) ? (model as T) : value;
+  if (ArrayBuffer.isView(value) || ArrayBuffer.isView(model)) return sameBytes(value, model) ? (model as T) : value;
   if (Array.isArray(value) !== Array.isArray(model)) return value;
   return shareParts(value as Parts, model as Parts) as T;
 }
@@ -66,6 +66,6 @@ function copyOf(value: Parts): Record<string, unknown> {
   return (Array.isArray(value) ? [...value] : { ...value }) as Record<string, unknown>;
 }
 
-function sameBytes(a: ArrayBufferView, b: object): boolean {
+function sameBytes(a: object, b: object): boolean {
   return a instanceof Uint8Array && b instanceof Uint8Array && Buffer.compare(a, b) === 0;
 }
