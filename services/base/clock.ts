@@ -1,3 +1,5 @@
+import { Heap } from "./heap.ts";
+
 /** Milliseconds: since the Unix epoch for `now`, since an arbitrary start for `monotonic`. */
 export type Millis = number;
 
@@ -46,15 +48,20 @@ export const systemClock: Clock = {
 
 interface FakeTimer {
   readonly at: Millis;
+  /** In order of making. */
+  readonly number: number;
   readonly fire: () => void;
-  cancelled: boolean;
+  /** Fired, or cancelled. */
+  over: boolean;
 }
 
 /** A clock that moves only when told to. Timers fire in order of their time, then of their making. */
 export class FakeClock implements Clock {
   #now: Millis;
-  /** By time, then by their making; cancelled ones go when their time comes. */
-  readonly #timers: FakeTimer[] = [];
+  /** Cancelled ones go when their time comes. */
+  readonly #timers = new Heap<FakeTimer>((a, b) => a.at < b.at || (a.at === b.at && a.number < b.number));
+  #made = 0;
+  #pending = 0;
 
   constructor(startMs: Millis = 1_700_000_000_000) {
     this.#now = startMs;
@@ -69,13 +76,11 @@ export class FakeClock implements Clock {
   }
 
   setTimer(delayMs: Millis, fire: () => void): Timer {
-    const timer: FakeTimer = { at: this.#now + Math.max(0, delayMs), fire, cancelled: false };
-    this.#timers.splice(this.#after(timer.at), 0, timer);
-    return {
-      cancel: () => {
-        timer.cancelled = true;
-      },
-    };
+    const at = this.#now + Math.max(0, delayMs);
+    const timer: FakeTimer = { at, number: this.#made++, fire, over: false };
+    this.#timers.push(timer);
+    this.#pending++;
+    return { cancel: () => this.#retire(timer) };
   }
 
   sleep(delayMs: Millis, signal?: AbortSignal): Promise<void> {
@@ -84,18 +89,17 @@ export class FakeClock implements Clock {
 
   /** Timers not fired yet. */
   get pending(): number {
-    return this.#timers.filter(({ cancelled }) => !cancelled).length;
+    return this.#pending;
   }
 
   /** Moves on by `ms`, firing what falls due and letting promise callbacks run after each timer. */
   async advance(ms: Millis): Promise<void> {
     const end = this.#now + ms;
     await settle();
-    for (;;) {
-      const next = this.#timers[0];
-      if (next === undefined || next.at > end) break;
-      this.#timers.shift();
-      if (next.cancelled) continue;
+    for (let next = this.#timers.top; next !== undefined && next.at <= end; next = this.#timers.top) {
+      this.#timers.pop();
+      if (next.over) continue;
+      this.#retire(next);
       this.#now = Math.max(this.#now, next.at);
       next.fire();
       await settle();
@@ -104,16 +108,9 @@ export class FakeClock implements Clock {
     await settle();
   }
 
-  /** Where a timer of this time belongs: behind all that are not later. */
-  #after(at: Millis): number {
-    let low = 0;
-    let high = this.#timers.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#timers[middle]!.at <= at) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+  #retire(timer: FakeTimer): void {
+    if (!timer.over) this.#pending--;
+    timer.over = true;
   }
 }
 

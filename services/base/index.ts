@@ -1,10 +1,12 @@
 export { assert, assertNever } from "./assert.ts";
 export { type Clock, FakeClock, type Millis, systemClock, type Timer } from "./clock.ts";
 export { Code, type CodeName, codeName, SwarmError } from "./errors.ts";
+export { Heap } from "./heap.ts";
 export { newId } from "./ids.ts";
 export { createLogger, type LogFields, type Logger, type LogLevel, nullLogger, parseLogLevel } from "./log.ts";
 export { type Counter, type Gauge, type Histogram, Metrics, metrics } from "./metrics.ts";
 export { Pacer } from "./pacer.ts";
 export { type Random, seededRandom, systemRandom } from "./random.ts";
+export { atOnce, filterInSteps, inSteps, type Steps, setInSteps } from "./steps.ts";
 export { Wakeup } from "./wakeup.ts";
 export { type Watcher, WatchQueue } from "./watch-queue.ts";

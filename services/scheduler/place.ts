@@ -1,7 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { labelOf, type PlacementPreference, type Task } from "@starling/api";
-import type { Millis } from "@starling/base";
-import { Heap } from "./heap.ts";
+import { Heap, type Millis } from "@starling/base";
 import type { NodeInfo } from "./node-info.ts";
 import type { NodeSet } from "./node-set.ts";
 import { Pipeline, Refusals } from "./pipeline.ts";
