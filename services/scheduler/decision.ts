@@ -36,7 +36,7 @@ export function applyDecision(tx: WriteTx, decision: Decision, timestamp: Timest
       const taken = task.nodeId !== "" && task.nodeId !== nodeId;
       if (taken || isStopRequested(task) || node?.meta.version.index !== decision.nodeVersion) return { t: "outdated" };
       const status = TaskStatus.create({ state: TaskState.ASSIGNED, timestamp, message: decision.message });
-      writeVolumeHome(tx, { ...task, nodeId });
+      writeVolumeHome(tx, task, nodeId);
       return written(tx, { ...task, nodeId, assignedGenericResources, status });
     }
     case "explain":

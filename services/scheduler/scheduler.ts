@@ -59,10 +59,7 @@ class Scheduler {
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const kinds = ["task", "node", "resource", "service"] as const;
-    const { value: tx, events } = this.#store.viewAndWatch((tx) => tx, { kinds, signal });
-    const inbox = new Inbox(events);
-    await this.#load(tx);
+    const inbox = await this.#follow(signal);
     await this.#forgetHomes(signal);
     for (let due = true; !signal.aborted; ) {
       if (due) due = await this.#pass(signal);
@@ -92,6 +89,15 @@ class Scheduler {
       const { message } = SwarmError.from(error);
       if (!signal.aborted) this.#log.warn("homes of volumes not removed", { error: message });
     }
+  }
+
+  /** Learns what there is; resolves with what is committed after that. */
+  async #follow(signal: AbortSignal) {
+    const kinds = ["task", "node", "resource", "service"] as const;
+    const { value: tx, events } = this.#store.viewAndWatch((tx) => tx, { kinds, signal });
+    const inbox = new Inbox(events);
+    await this.#load(tx);
+    return inbox;
   }
 
   async #load(tx: ReadTx): Promise<void> {

@@ -53,9 +53,10 @@ export class VolumeHomes {
   placed(task: Task): void {
     if (task.nodeId === "" || task.slot === 0 || task.serviceId === "") return;
     const volumes = nodeVolumesOf(task);
+    if (volumes.length === 0 && this.#homes.size === 0) return;
     const id = homeId(task.serviceId, task.slot);
     if (volumes.length === 0) this.#homes.delete(id);
-    else this.#homes.set(id, homeOf(task, volumes));
+    else this.#homes.set(id, homeOf(task, task.nodeId, volumes));
   }
 
   remove(resourceId: string): boolean {
@@ -81,9 +82,10 @@ export function volumeHomeOf({ kind, payload }: Resource): VolumeHome | undefine
   }
 }
 
-/** Notes where a task that is placed now has its volumes, in the transaction that places it. */
-export function writeVolumeHome(tx: WriteTx, task: Task): void {
+/** Notes that a task, which is placed on the node now, has its volumes there; in the transaction that places it. */
+export function writeVolumeHome(tx: WriteTx, task: Task, nodeId: string): void {
   if (task.serviceId === "" || task.slot === 0) return;
+  if (tx.resources.size === 0 && nodeVolumesOf(task).length === 0) return;
   const id = homeId(task.serviceId, task.slot);
   const there = tx.resources.get(id);
   // Of a service that is being removed nothing is kept.
@@ -92,7 +94,7 @@ export function writeVolumeHome(tx: WriteTx, task: Task): void {
     if (there !== undefined) tx.resources.delete(id);
     return;
   }
-  const home = homeOf(task, volumes);
+  const home = homeOf(task, nodeId, volumes);
   const payload = { typeUrl, value: VolumeHome.encode(home) };
   if (there !== undefined) {
     const old = volumeHomeOf(there);
@@ -106,7 +108,7 @@ export function writeVolumeHome(tx: WriteTx, task: Task): void {
   );
 }
 
-function homeOf({ serviceId, slot, nodeId }: Task, volumes: readonly string[]): VolumeHome {
+function homeOf({ serviceId, slot }: Task, nodeId: string, volumes: readonly string[]): VolumeHome {
   return VolumeHome.create({ serviceId, slot, nodeId, volumes });
 }
 

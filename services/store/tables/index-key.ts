@@ -10,6 +10,8 @@ export interface Index<T> {
   /** No tree is kept: finders go through all objects. For what is seldom asked of a table that often changes. */
   readonly scanned?: boolean;
   keysOf(object: T): string | readonly string[] | undefined;
+  /** The keys of both are the same for certain, so they need not be made. */
+  readonly same?: (before: T, after: T) => boolean;
 }
 
 /** What a kind's table is: its indexes besides the id, and what its objects are called in messages. */
@@ -29,7 +31,11 @@ export function annotationIndexes<T>(annotationsOf: (object: T) => Annotations):
 }
 
 export function customIndex<T>(annotationsOf: (object: T) => Annotations): Index<T> {
-  return { name: "custom", keysOf: (object) => customKeys(annotationsOf(object)) };
+  return {
+    name: "custom",
+    keysOf: (object) => customKeys(annotationsOf(object)),
+    same: (before, after) => annotationsOf(before) === annotationsOf(after),
+  };
 }
 
 function customKeys({ indices }: Annotations): readonly string[] {

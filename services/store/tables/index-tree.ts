@@ -56,6 +56,13 @@ export class IndexTree {
     else if (ids !== undefined) yield* ids.parts();
   }
 
+  /** As `idsOfPrefix`, some at a time. */
+  *partsOfPrefix(prefix: string): Generator<readonly string[]> {
+    for (const part of this.#map.partsOfPrefix(prefix)) {
+      yield part.flatMap((ids) => (typeof ids === "string" ? ids : ids.values()));
+    }
+  }
+
   /** The ids under all keys that start with `prefix`, in order of keys, then of ids. */
   idsOfPrefix(prefix: string): readonly string[] {
     const found: string[] = [];

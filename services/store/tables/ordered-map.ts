@@ -90,6 +90,11 @@ export class OrderedMap<V> {
     return leavesOf(this.#root);
   }
 
+  /** As `parts`, of the keys that start with `prefix`. */
+  partsOfPrefix(prefix: string): Generator<readonly V[], unknown> {
+    return prefixedLeaves(this.#root, hintOf(prefix), prefix);
+  }
+
   /** Gives `visit` the values of all keys that start with `prefix`, in order of keys. */
   forPrefix(prefix: string, visit: (value: V, key: string) => void): void {
     visitPrefixed(this.#root, hintOf(prefix), prefix, visit);
@@ -263,6 +268,22 @@ function visitPrefixed<V>(
   }
   for (let at = childAt(node, hint, prefix); at < children.length; at++) {
     if (!visitPrefixed(children[at]!, hint, prefix, visit)) return false;
+  }
+  return true;
+}
+
+/** Returns false when a key behind the prefix was met. */
+function* prefixedLeaves<V>(node: Node<V>, hint: number, prefix: string): Generator<readonly V[], boolean> {
+  const { keys, values, children } = node;
+  if (children === undefined) {
+    const from = lowerBound(node, hint, prefix);
+    let to = from;
+    while (to < keys.length && keys[to]!.startsWith(prefix)) to++;
+    yield values.slice(from, to);
+    return to === keys.length;
+  }
+  for (let at = childAt(node, hint, prefix); at < children.length; at++) {
+    if (!(yield* prefixedLeaves(children[at]!, hint, prefix))) return false;
   }
   return true;
 }

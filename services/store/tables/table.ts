@@ -67,12 +67,13 @@ export class Table<K extends Kind> implements ReadTable<K> {
       for (const part of this.#byId.parts()) yield* part;
       return;
     }
-    const tree = by.t === "index" && !by.prefix && by.index !== "id" ? this.#lookUp(by.index) : undefined;
+    const tree = by.t === "index" && by.index !== "id" ? this.#lookUp(by.index) : undefined;
     if (tree === undefined || by.t !== "index") {
       yield* this.find(by);
       return;
     }
-    for (const part of tree.partsOf(by.key)) for (const id of part) yield this.get(id)!;
+    const parts = by.prefix ? tree.partsOfPrefix(by.key) : tree.partsOf(by.key);
+    for (const part of parts) for (const id of part) yield this.get(id)!;
   }
 
   /** The object that holds a unique key of `object`, if it is not the object itself. */
@@ -102,7 +103,7 @@ export class Table<K extends Kind> implements ReadTable<K> {
     const { indexes } = this.#schema;
     for (let at = 0; at < indexes.length; at++) {
       const index = indexes[at]!;
-      if (index.scanned) continue;
+      if (index.scanned || (old !== undefined && index.same?.(old, object))) continue;
       const after = index.keysOf(object);
       const before = old && index.keysOf(old);
       if (sameKeys(before, after)) continue;

@@ -3,19 +3,37 @@ import { runtimeName, type Task, taskName } from "@starling/api";
 import { SEPARATOR } from "../query.ts";
 import { customIndex, referenced, type TableSchema } from "./index-key.ts";
 
+const sameSpec = (before: Task, after: Task) => before.spec === after.spec;
+
 export const tasks: TableSchema<Task> = {
   nameOf: taskName,
   indexes: [
     { name: "name", scanned: true, keysOf: (task) => taskName(task).toLowerCase() },
     customIndex((task) => task.annotations),
     { name: "runtime", scanned: true, keysOf: (task) => runtimeName(task.spec) },
-    { name: "slot", keysOf: (task) => task.serviceId + SEPARATOR + task.slot },
+    {
+      name: "slot",
+      keysOf: (task) => task.serviceId + SEPARATOR + task.slot,
+      same: (before, after) => before.slot === after.slot && before.serviceId === after.serviceId,
+    },
     { name: "node", keysOf: (task) => task.nodeId },
     { name: "desiredState", keysOf: (task) => String(task.desiredState) },
     { name: "taskState", keysOf: (task) => String(task.status.state) },
-    { name: "network", keysOf: (task) => referenced(task.spec.networks, (network) => network.target) },
-    { name: "secret", keysOf: (task) => referenced(task.spec.container?.secrets, (secret) => secret.secretId) },
-    { name: "config", keysOf: (task) => referenced(task.spec.container?.configs, (config) => config.configId) },
+    {
+      name: "network",
+      keysOf: (task) => referenced(task.spec.networks, (network) => network.target),
+      same: sameSpec,
+    },
+    {
+      name: "secret",
+      keysOf: (task) => referenced(task.spec.container?.secrets, (secret) => secret.secretId),
+      same: sameSpec,
+    },
+    {
+      name: "config",
+      keysOf: (task) => referenced(task.spec.container?.configs, (config) => config.configId),
+      same: sameSpec,
+    },
     { name: "volume", keysOf: (task) => referenced(task.volumes, (volume) => volume.id) },
   ],
 };
