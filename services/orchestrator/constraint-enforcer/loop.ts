@@ -10,7 +10,7 @@ import {
   TaskStatus,
   timestampOfMs,
 } from "@starling/api";
-import { type Clock, type Logger, SwarmError } from "@starling/base";
+import { type Clock, type Logger, Pacer, SwarmError } from "@starling/base";
 import { all, byNode, type MemoryStore, type StoreEvent } from "@starling/store";
 import { outgrown } from "./outgrown.ts";
 
@@ -26,15 +26,20 @@ export function createConstraintEnforcer(options: {
 }): { run(signal: AbortSignal): Promise<void> } {
   const { store, clock } = options;
   const log = options.log.with({ station: "constraint-enforcer" });
+  const pacer = new Pacer(clock);
   return {
     async run(signal) {
       const { value: nodes, events } = store.viewAndWatch((tx) => tx.nodes.find(all), { kinds: ["node"], signal });
-      for (const node of nodes) await enforce(node);
+      for (const node of nodes) {
+        await enforce(node);
+        if (pacer.due) await pacer.turn();
+      }
       for await (const event of events as AsyncIterable<StoreEvent>) {
         if (event.kind !== "node" || event.action !== "update") continue;
         const { object: node, old } = event;
         const same = old && old.spec === node.spec && old.description === node.description && old.role === node.role;
         if (!same) await enforce(node);
+        if (pacer.due) await pacer.turn();
       }
     },
   };
@@ -44,11 +49,15 @@ export function createConstraintEnforcer(options: {
     if (node.spec.availability !== NodeSpec_Availability.ACTIVE || node.status.state === NodeStatus_State.DOWN) return;
     const misfits = store.view((tx) => {
       const tasks = tx.tasks.find(byNode(node.id)).filter((task) => isActive(task));
-      const mismatched = tasks.filter((task) => {
+      const matches = (task: Task) => {
         const spec = tx.services.get(task.serviceId)?.spec.task ?? task.spec;
-        return !nodeMatches(parseConstraints(spec.placement?.constraints ?? []), node);
-      });
-      return [...new Set([...mismatched, ...outgrown(node, tasks)])];
+        return nodeMatches(parseConstraints(spec.placement?.constraints ?? []), node);
+      };
+      // What goes for its constraints leaves its room to those that stay.
+      const { matching = [], mismatched = [] } = Object.groupBy(tasks, (each) =>
+        matches(each) ? "matching" : "mismatched",
+      );
+      return [...mismatched, ...outgrown(node, matching)];
     });
     if (misfits.length === 0) return;
     log.info("tasks no longer fit their node", { "node.id": node.id, tasks: misfits.length });
