@@ -1,4 +1,4 @@
-import { type Clock, type Logger, SwarmError } from "@starling/base";
+import { type Clock, type Logger, Pacer, SwarmError } from "@starling/base";
 import type { MemoryStore } from "@starling/store";
 import { Session } from "./session.ts";
 
@@ -40,10 +40,7 @@ async function runSession(options: AllocatorOptions, signal: AbortSignal): Promi
   const session = new Session(options);
   const stop = new AbortController();
   const either = AbortSignal.any([signal, stop.signal]);
-  const { events } = options.store.viewAndWatch((tx) => session.load(tx), {
-    kinds: ["cluster", "network", "node", "service", "task"],
-    signal: either,
-  });
+  const events = await follow(options, session, either);
   let wake: () => void = () => {};
   const reading = (async () => {
     try {
@@ -68,4 +65,12 @@ async function runSession(options: AllocatorOptions, signal: AbortSignal): Promi
     stop.abort();
   }
   await reading;
+}
+
+/** Loads the session; resolves with what is committed after that. */
+async function follow({ store, clock }: AllocatorOptions, session: Session, signal: AbortSignal) {
+  const kinds = ["cluster", "network", "node", "service", "task"] as const;
+  const { value: tx, events } = store.viewAndWatch((tx) => tx, { kinds, signal });
+  await new Pacer(clock).run(session.load(tx));
+  return events;
 }

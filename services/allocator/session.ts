@@ -12,7 +12,7 @@ import {
   TaskState as TaskStates,
   timestampOfMs,
 } from "@starling/api";
-import type { Clock, Logger } from "@starling/base";
+import { type Clock, inSteps, type Logger, type Steps } from "@starling/base";
 import { all, type MemoryStore, type ReadTx, type StoreEvent, type WriteTx } from "@starling/store";
 import { allocateNetwork } from "./allocate-network.ts";
 import { allocateService, isAllocatedService, type Networks, networksOf } from "./allocate-service.ts";
@@ -52,21 +52,21 @@ export class Session {
   }
 
   /** Learns what is given out and what waits. */
-  load(tx: ReadTx): void {
+  *load(tx: ReadTx): Steps<void> {
     for (const cluster of tx.clusters.find(all)) this.#setPools(cluster);
     for (const network of tx.networks.find(all)) this.#noteNetwork(network);
-    for (const node of tx.nodes.find(all)) {
+    yield* inSteps(tx.nodes.each(), (node) => {
       this.#warnDoubled(this.#ledger.claimNode(node), { "node.id": node.id });
       this.#noteNode(node);
-    }
-    for (const service of tx.services.find(all)) {
+    });
+    yield* inSteps(tx.services.each(), (service) => {
       this.#warnDoubled(this.#ledger.claimService(service), { "service.id": service.id });
       this.#due.services.add(service.id);
-    }
-    for (const task of tx.tasks.find(all)) {
+    });
+    yield* inSteps(tx.tasks.each(), (task) => {
       this.#warnDoubled(this.#ledger.claimTask(task), { "task.id": task.id });
       if (isWaitingTask(task)) this.#due.tasks.add(task.id);
-    }
+    });
   }
 
   /** Takes in a committed change. */
