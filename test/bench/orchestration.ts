@@ -129,7 +129,7 @@ class Child {
 
   async line(): Promise<string> {
     const { value, done } = await this.#lines.next();
-    if (done) throw new Error(`orchestration bench: ${this.#name} has ended`);
+    if (done) throw new Error(`orchestration bench: not measured, as ${this.#name} has ended (see above)`);
     return value;
   }
 

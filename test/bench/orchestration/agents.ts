@@ -17,6 +17,7 @@ import { clientCredentials, joinCluster, type NodeIdentity } from "@starling/ca"
 import { nextStep } from "../../../node-agent/src/exec/advance.ts";
 import { Reporter } from "../../../node-agent/src/reporter.ts";
 import { holdSession } from "../../../node-agent/src/session.ts";
+import { failOnErrors } from "./fail.ts";
 
 // Simulated agents of the orchestration bench, all in one process: production's sessions and reports, each over a connection of
 // its own, and containers that are none. Started with a JSON of AgentsConfig; says "ready" when all have registered.
@@ -30,6 +31,7 @@ export interface AgentsConfig {
 
 // It ends with who started it.
 process.stdin.on("end", () => process.exit(0)).resume();
+failOnErrors("the agents");
 const config = JSON.parse(process.argv[2]!) as AgentsConfig;
 const log = createLogger({ level: "error" });
 const clock = systemClock;

@@ -3,6 +3,7 @@ import { Dispatcher, durationMs, HeartbeatRequest, NodeDescription, SessionReque
 import { addForwarded, RpcClient } from "@starling/api/rpc";
 import { createLogger, SwarmError, systemClock } from "@starling/base";
 import { clientCredentials, joinCluster } from "@starling/ca";
+import { failOnErrors } from "./fail.ts";
 
 // Many nodes that do nothing but beat, in one process. They speak through a manager's certificate, which may speak for nodes, as
 // followers relay those that are connected to them. Started with a JSON of BeatsConfig; says "ready" when all have registered.
@@ -24,6 +25,7 @@ const registrationsAtOnce = 50;
 const retryMs = 500;
 // It ends with who started it.
 process.stdin.on("end", () => process.exit(0)).resume();
+failOnErrors("the beating nodes");
 const config = JSON.parse(process.argv[2]!) as BeatsConfig;
 const log = createLogger({ level: "error" });
 const { stateDir, manager, token, prefix, count } = config;

@@ -12,10 +12,11 @@ import {
   TaskSpec,
   TaskState,
 } from "@starling/api";
-import { createLogger, newId, systemClock, systemRandom } from "@starling/base";
+import { createLogger, newId, SwarmError, systemClock, systemRandom } from "@starling/base";
 import { bootstrapIdentity, joinCluster } from "@starling/ca";
 import { Manager } from "@starling/manager";
 import { byTaskState } from "@starling/store";
+import { fail, failOnErrors } from "./fail.ts";
 
 // One manager of the orchestration bench, a process of its own: production's Manager on the loopback. Started with a JSON of
 // ManagerConfig; says "ready", then answers each line of standard input with one line. See `commands` below.
@@ -31,16 +32,14 @@ export interface ManagerConfig {
 // It ends with who started it.
 process.stdin.on("end", () => process.exit(0));
 const config = JSON.parse(process.argv[2]!) as ManagerConfig;
+const who = `manager ${config.addr}`;
+failOnErrors(who);
 const log = createLogger({ level: "error" });
 const say = (line: string) => process.stdout.write(`${line}\n`);
 const { stateDir, join } = config;
 const identity = join
   ? await joinCluster({ addresses: [join.addr], token: join.token, stateDir, clock: systemClock, log })
   : await bootstrapIdentity(stateDir, systemClock);
-const fatal = (why: string) => {
-  process.stderr.write(`orchestration bench: manager ${config.addr} ends: ${why}\n`);
-  process.exit(1);
-};
 const manager = await Manager.start({
   identity,
   stateDir,
@@ -51,8 +50,8 @@ const manager = await Manager.start({
   clock: systemClock,
   random: systemRandom,
   log,
-  onRemoved: () => fatal("removed"),
-  onFatal: ({ message }) => fatal(message),
+  onRemoved: () => fail(who, "removed"),
+  onFatal: (error) => fail(who, error),
 });
 const { store } = manager;
 const delay = monitorEventLoopDelay({ resolution: 1 });
@@ -173,6 +172,11 @@ await until(() => config.join !== undefined || manager.leading);
 say("ready");
 for await (const line of createInterface({ input: process.stdin })) {
   const [name, ...args] = line.split(" ") as [string, ...string[]];
-  say(await commands[name]!(...args));
+  try {
+    say(await commands[name]!(...args));
+  } catch (thrown) {
+    const { message } = SwarmError.from(thrown);
+    fail(who, `cannot ${name}${manager.leading ? "" : ", as it leads no more"}: ${message}`);
+  }
 }
 process.exit(0);
