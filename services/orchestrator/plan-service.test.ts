@@ -28,6 +28,7 @@ import {
   UpdateStatus,
   UpdateStatus_UpdateState,
 } from "@starling/api";
+import { atOnce } from "@starling/base";
 import { describe, expect, it } from "vitest";
 import { planService } from "./plan-service.ts";
 
@@ -91,11 +92,12 @@ function plan(
   options: { nowMs?: number; nodes?: readonly Node[]; runningSince?: Readonly<Record<string, number>> } = {},
 ) {
   const nodes = options.nodes ?? [node("n1"), node("n2")];
-  return planService(s, tasks, nodes, {
+  const observed = {
     nowMs: options.nowMs ?? t0,
-    node: (id) => nodes.find((n) => n.id === id),
-    runningSinceMs: (id) => options.runningSince?.[id],
-  })!;
+    node: (id: string) => nodes.find((n) => n.id === id),
+    runningSinceMs: (id: string) => options.runningSince?.[id],
+  };
+  return atOnce(planService(s, tasks, nodes, observed))!;
 }
 const desire = (taskId: string, state: TaskState) => ({ taskId, state });
 const create = (slot: number | string, desiredState: TaskState) => ({ slot, desiredState });

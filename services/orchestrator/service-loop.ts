@@ -1,9 +1,18 @@
-import { hasStopped, type Service, type Task, TaskState, type UpdateStatus_UpdateState } from "@starling/api";
-import { type Clock, type Logger, newId, Pacer, SwarmError, type Timer } from "@starling/base";
-import { all, byNode, byService, type MemoryStore, type StoreEvent } from "@starling/store";
+import {
+  hasStopped,
+  type Node,
+  type Service,
+  type Task,
+  TaskState,
+  type UpdateStatus_UpdateState,
+} from "@starling/api";
+import { type Clock, inSteps, type Logger, newId, Pacer, type Steps, SwarmError, type Timer } from "@starling/base";
+import { all, byNode, byService, bySlot, type MemoryStore, type ReadTx, type StoreEvent } from "@starling/store";
 import { applyPlan, removeTasks } from "./apply-plan.ts";
+import type { Plan } from "./plan.ts";
 import { planService } from "./plan-service.ts";
-import { stampMs } from "./slot.ts";
+import { isLostNode, isWanted, stampMs } from "./slot.ts";
+import { isUpdating } from "./update/plan.ts";
 
 /**
  * Keeps services and jobs at what their specs ask for: replicas, completions, restarts, updates. One pass a service: plan
@@ -53,16 +62,7 @@ class ServiceLoop {
     const stop = new AbortController();
     const either = AbortSignal.any([signal, stop.signal]);
     either.addEventListener("abort", () => this.#wake());
-    const { events } = this.#store.viewAndWatch(
-      (tx) => {
-        for (const service of tx.services.find(all)) this.#due.add(service.id);
-        for (const task of tx.tasks.find(all)) {
-          if (task.status.state === TaskState.RUNNING) this.#noteRunning(task, stampMs(task.status.appliedAt));
-          if (task.serviceId !== "") this.#due.add(task.serviceId);
-        }
-      },
-      { kinds: ["service", "task", "node"], signal: either },
-    );
+    const events = await this.#follow(either);
     const reading = (async () => {
       for await (const event of events) this.#note(event);
     })().finally(() => stop.abort());
@@ -86,6 +86,19 @@ class ServiceLoop {
     await reading;
   }
 
+  /** Learns what there is; resolves with what is committed after that. */
+  async #follow(signal: AbortSignal) {
+    const kinds = ["service", "task", "node"] as const;
+    const { value: tx, events } = this.#store.viewAndWatch((tx) => tx, { kinds, signal });
+    for (const service of tx.services.find(all)) this.#due.add(service.id);
+    const learn = inSteps(tx.tasks.each(), (task) => {
+      if (task.status.state === TaskState.RUNNING) this.#noteRunning(task, stampMs(task.status.appliedAt));
+      if (task.serviceId !== "") this.#due.add(task.serviceId);
+    });
+    await this.#pacer.run(learn);
+    return events;
+  }
+
   #idle(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       this.#wake = resolve;
@@ -100,38 +113,51 @@ class ServiceLoop {
 
   /** Marks the services that an event may change the plan of; most task events change nothing. */
   #note(event: StoreEvent): void {
-    if (event.kind === "service") {
-      this.#mark(event.object.id);
-      return;
+    switch (event.kind) {
+      case "service":
+        this.#mark(event.object.id);
+        break;
+      case "node":
+        this.#noteNode(event.object, event.action === "update" ? event.old : undefined);
+        break;
+      case "task":
+        this.#noteTask(event.action, event.object, event.old);
     }
-    if (event.kind === "node") {
-      const { object, old } = event;
-      const same =
-        old !== undefined &&
-        event.action === "update" &&
-        old.status.state === object.status.state &&
-        old.spec === object.spec;
-      if (same) return;
-      const affected = this.#store.view((tx) => [
-        ...tx.services.find(all).filter((service) => isOnEveryNode(service)),
-        ...tx.tasks.find(byNode(object.id)),
-      ]);
-      for (const item of affected) this.#mark("serviceId" in item ? item.serviceId : item.id);
-      return;
-    }
-    if (event.kind !== "task") return;
-    const { object: task, old } = event;
-    if (event.action === "remove") this.#runningSince.delete(task.id);
+  }
+
+  #noteNode(node: Node, old: Node | undefined): void {
+    const same = old?.status.state === node.status.state && old.spec === node.spec;
+    if (same) return;
+    const onEveryNode = this.#store.view((tx) => tx.services.find(all).filter(isOnEveryNode));
+    for (const { id } of onEveryNode) this.#mark(id);
+    // Replicas only ask whether their node is lost or drained, and whether it still fits.
+    const asBefore = old?.spec === node.spec && isLostNode(old) === isLostNode(node);
+    if (asBefore) return;
+    for (const { serviceId } of this.#store.view((tx) => tx.tasks.find(byNode(node.id)))) this.#mark(serviceId);
+  }
+
+  #noteTask(action: "create" | "update" | "remove", task: Task, old: Task | undefined): void {
+    if (action === "remove") this.#runningSince.delete(task.id);
     else if (task.status.state === TaskState.RUNNING) this.#noteRunning(task, this.#clock.now());
     if (task.serviceId === "") return;
-    const before = old as Task | undefined;
+    const moves = old?.status.state !== task.status.state;
     const matters =
-      event.action !== "update" ||
-      before === undefined ||
-      before.desiredState !== task.desiredState ||
-      (task.status.state >= TaskState.RUNNING && before.status.state !== task.status.state) ||
-      hasStopped(before) !== hasStopped(task);
+      action !== "update" ||
+      old === undefined ||
+      old.desiredState !== task.desiredState ||
+      hasStopped(old) !== hasStopped(task) ||
+      (moves && task.status.state > TaskState.RUNNING) ||
+      (moves && task.status.state === TaskState.RUNNING && this.#isAwaited(task));
     if (matters) this.#mark(task.serviceId);
+  }
+
+  /** Somebody waits for the task to run: an update, or a task beside it in its slot. */
+  #isAwaited({ id, serviceId, slot, nodeId }: Task): boolean {
+    return this.#store.view((tx) => {
+      if (isUpdating(tx.services.get(serviceId))) return true;
+      const beside = slot > 0 ? tx.tasks.find(bySlot(serviceId, slot)) : tx.tasks.find(byNode(nodeId));
+      return beside.some((other) => other.id !== id && other.serviceId === serviceId && isWanted(other));
+    });
   }
 
   #noteRunning(task: Task, ms: number): void {
@@ -160,30 +186,36 @@ class ServiceLoop {
   }
 
   async #pass(serviceId: string): Promise<void> {
-    const beganMs = this.#clock.monotonic();
-    const { service, tasks, nodes, node } = this.#store.view((tx) => {
-      const found = tx.services.get(serviceId);
-      return {
-        service: found,
-        tasks: tx.tasks.find(byService(serviceId)),
-        nodes: found && isOnEveryNode(found) ? tx.nodes.find(all) : [],
-        node: (id: string) => tx.nodes.get(id),
-      };
-    });
+    const tx = this.#store.view((tx) => tx);
+    const service = tx.services.get(serviceId);
     if (service === undefined) this.#pausedUntil.delete(serviceId);
-    if (service === undefined) return await this.#removeOrphans(serviceId, tasks);
     const nowMs = this.#clock.now();
-    const observed = { nowMs, node, runningSinceMs: (taskId: string) => this.#runningSince.get(taskId) };
-    const plan = planService(service, tasks, nodes, observed);
-    const tookMs = this.#clock.monotonic() - beganMs;
-    if (tookMs > 1) this.#pausedUntil.set(serviceId, beganMs + tookMs * pauseFactor);
+    const { value, workedMs } = await this.#pacer.run(this.#plan(tx, service, serviceId, nowMs));
+    if (service === undefined) return await this.#removeOrphans(serviceId, value.tasks);
+    const { plan } = value;
+    if (workedMs > 1) this.#pausedUntil.set(serviceId, this.#clock.monotonic() + workedMs * (pauseFactor - 1));
     if (plan === undefined) return;
     if (plan.wakeAtMs !== undefined) {
-      this.#wakeIn(serviceId, Math.max(0, plan.wakeAtMs - nowMs));
+      this.#wakeIn(serviceId, Math.max(0, plan.wakeAtMs - this.#clock.now()));
     }
     if (plan.create.length === 0 && plan.desire.length === 0 && plan.service === undefined) return;
     this.#logUpdate(service, plan.service?.updateStatus.state, plan.service?.updateStatus.message);
     await this.#write(serviceId, () => applyPlan(this.#store, service, plan, { newId: this.#newId, nowMs }));
+  }
+
+  *#plan(
+    tx: ReadTx,
+    service: Service | undefined,
+    serviceId: string,
+    nowMs: number,
+  ): Steps<{ readonly tasks: readonly Task[]; readonly plan: Plan | undefined }> {
+    const tasks: Task[] = [];
+    yield* inSteps(tx.tasks.each(byService(serviceId)), (task) => tasks.push(task));
+    if (service === undefined) return { tasks, plan: undefined };
+    const nodes = isOnEveryNode(service) ? tx.nodes.find(all) : [];
+    const node = (id: string) => tx.nodes.get(id);
+    const observed = { nowMs, node, runningSinceMs: (taskId: string) => this.#runningSince.get(taskId) };
+    return { tasks, plan: yield* planService(service, tasks, nodes, observed) };
   }
 
   async #removeOrphans(serviceId: string, tasks: readonly Task[]): Promise<void> {

@@ -11,6 +11,7 @@ import {
   type Timestamp,
   timestampMs,
 } from "@starling/api";
+import { inSteps, type Steps } from "@starling/base";
 
 /**
  * The place of one replica: a slot number of a replicated service, or a node of a global one. `tasks` are all tasks that
@@ -23,6 +24,11 @@ export interface Slot {
 
 /** Slot number of a replicated service (from 1) or job (from 0), node id of a global one. */
 export type SlotKey = number | string;
+
+/** Slot numbers in order, for as long as `goOn` says of the next one. */
+export function* numbers(first: number, goOn: (next: number) => boolean): Generator<number> {
+  for (let number = first; goOn(number); number++) yield number;
+}
 
 /** Milliseconds since the epoch; 0 for a stamp that is not set. */
 export function stampMs(stamp: Timestamp | undefined): number {
@@ -45,6 +51,11 @@ export function goalOf({ spec }: Service): TaskState {
   return isJob(spec) ? TaskState.COMPLETE : TaskState.RUNNING;
 }
 
+/** Not to start yet. */
+export function isHeld(task: Task): boolean {
+  return task.desiredState === TaskState.READY;
+}
+
 /** Has ended, or will never begin: no process of it is left. */
 export function hasEnded(task: Task): boolean {
   return hasStopped(task);
@@ -56,23 +67,26 @@ export function endedByItself({ status: { state } }: Task): boolean {
 }
 
 /** Tasks grouped by slot; tasks with desired state REMOVE are on their way out and belong to no slot. */
-export function groupSlots(tasks: Iterable<Task>, keyOf: (task: Task) => SlotKey): Map<SlotKey, Slot> {
-  const grouped = new Map<SlotKey, Task[]>();
-  for (const task of tasks) {
-    if (task.desiredState >= TaskState.REMOVE) continue;
+export function* groupSlots(tasks: Iterable<Task>, keyOf: (task: Task) => SlotKey): Steps<Map<SlotKey, Slot>> {
+  const slots = new Map<SlotKey, Slot & { readonly tasks: Task[] }>();
+  const several = new Set<Task[]>();
+  yield* inSteps(tasks, (task) => {
+    if (task.desiredState >= TaskState.REMOVE) return;
     const key = keyOf(task);
-    const list = grouped.get(key);
-    if (list) list.push(task);
-    else grouped.set(key, [task]);
-  }
-  const slots = new Map<SlotKey, Slot>();
-  for (const [key, list] of grouped) {
-    list.sort(
-      (a, b) => stampMs(a.meta.createdAt) - stampMs(b.meta.createdAt) || a.meta.version.index - b.meta.version.index,
-    );
-    slots.set(key, { key, tasks: list });
-  }
+    const slot = slots.get(key);
+    if (slot === undefined) slots.set(key, { key, tasks: [task] });
+    else {
+      slot.tasks.push(task);
+      several.add(slot.tasks);
+    }
+  });
+  yield* inSteps(several, (list) => list.sort(byAge));
   return slots;
+}
+
+/** Oldest first: the order of a slot's tasks. */
+export function byAge(a: Task, b: Task): number {
+  return stampMs(a.meta.createdAt) - stampMs(b.meta.createdAt) || a.meta.version.index - b.meta.version.index;
 }
 
 /** A node whose tasks must run elsewhere: gone, DOWN or drained. */

@@ -8,6 +8,7 @@ import {
   type Service,
   TaskState,
 } from "@starling/api";
+import { inSteps, type Steps } from "@starling/base";
 import type { Plan } from "../plan.ts";
 import { shouldRestart } from "../restart/policy.ts";
 import { beginning, endedByItself, isWanted, type Slot, type SlotKey, takesNewTasks } from "../slot.ts";
@@ -16,15 +17,15 @@ import { beginning, endedByItself, isWanted, type Slot, type SlotKey, takesNewTa
  * One task (of a job: one completion) on every node that is up, not drained and matches; a paused node keeps what it has
  * and gets nothing new.
  */
-export function reconcileGlobal(
+export function* reconcileGlobal(
   service: Service,
   nodes: readonly Node[],
   constraints: readonly Constraint[],
   slots: ReadonlyMap<SlotKey, Slot>,
   plan: Plan,
-): void {
+): Steps<void> {
   const known = new Set<SlotKey>();
-  for (const node of nodes) {
+  yield* inSteps(nodes, (node) => {
     known.add(node.id);
     const slot = slots.get(node.id);
     const fits =
@@ -38,8 +39,10 @@ export function reconcileGlobal(
     ) {
       plan.create.push({ slot: node.id, desiredState: beginning(slot, service) });
     }
-  }
-  for (const slot of slots.values()) if (!known.has(slot.key)) giveUp(slot, plan);
+  });
+  yield* inSteps(slots.values(), (slot) => {
+    if (!known.has(slot.key)) giveUp(slot, plan);
+  });
 }
 
 /** The last task ended by itself and its policy lets it rest; else it was ended with its node, which is back. */

@@ -1,7 +1,18 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { isTerminal, type Service, type Task, TaskState } from "@starling/api";
+import { inSteps, type Steps, setInSteps } from "@starling/base";
 import { type Observed, type Plan, wakeAt } from "../plan.ts";
-import { endedByItself, goalOf, hasEnded, isInvalidNode, isLostNode, isWanted, type Slot, stampMs } from "../slot.ts";
+import {
+  endedByItself,
+  goalOf,
+  hasEnded,
+  isHeld,
+  isInvalidNode,
+  isLostNode,
+  isWanted,
+  type Slot,
+  stampMs,
+} from "../slot.ts";
 import { restartDelayMs, shouldRestart } from "./policy.ts";
 
 /** Longest wait for an old task's end before its successor starts all the same. */
@@ -12,31 +23,33 @@ const stopWaitMs = 60_000;
  * never reused. One that broke while it was still held waits out its own delay first: a task that cannot even be
  * prepared is tried once a delay, not as fast as it fails.
  */
-export function planRestarts(service: Service, slots: Iterable<Slot>, observed: Observed, plan: Plan): void {
-  for (const slot of slots) {
-    const wanted = slot.tasks.filter(isWanted);
-    const broken = wanted.filter((task) => needsReplacement(task, observed));
-    const last = broken.at(-1);
-    if (last === undefined) continue;
-    const heldUntilMs = hasEnded(last) && isHeld(last) ? mayStartAtMs(last, slot, service, observed) : undefined;
-    if (heldUntilMs !== undefined && heldUntilMs > observed.nowMs) {
-      wakeAt(plan, heldUntilMs);
-      continue;
-    }
-    for (const task of broken) plan.desire.push({ taskId: task.id, state: TaskState.SHUTDOWN });
-    if (broken.length < wanted.length) continue; // Another wanted task fills the slot already.
-    const moves = !isTerminal(last.status.state);
-    const global = typeof slot.key === "string";
-    if (global && isInvalidNode(observed.node(slot.key as string))) continue;
-    if (!moves && !shouldRestart(last, slot, service)) continue;
-    plan.create.push({ slot: slot.key, desiredState: TaskState.READY });
+export function* planRestarts(service: Service, slots: Iterable<Slot>, observed: Observed, plan: Plan): Steps<void> {
+  yield* inSteps(slots, (slot) => planRestart(service, slot, observed, plan));
+}
+
+function planRestart(service: Service, slot: Slot, observed: Observed, plan: Plan): void {
+  const wanted = slot.tasks.filter(isWanted);
+  const broken = wanted.filter((task) => needsReplacement(task, observed));
+  const last = broken.at(-1);
+  if (last === undefined) return;
+  const heldUntilMs = hasEnded(last) && isHeld(last) ? mayStartAtMs(last, slot, service, observed) : undefined;
+  if (heldUntilMs !== undefined && heldUntilMs > observed.nowMs) {
+    wakeAt(plan, heldUntilMs);
+    return;
   }
+  for (const task of broken) plan.desire.push({ taskId: task.id, state: TaskState.SHUTDOWN });
+  if (broken.length < wanted.length) return; // Another wanted task fills the slot already.
+  const moves = !isTerminal(last.status.state);
+  const global = typeof slot.key === "string";
+  if (global && isInvalidNode(observed.node(slot.key as string))) return;
+  if (!moves && !shouldRestart(last, slot, service)) return;
+  plan.create.push({ slot: slot.key, desiredState: TaskState.READY });
 }
 
 /** Lets tasks held at READY go on when their predecessor has stopped and the delay has passed. */
-export function planStarts(service: Service, slots: Iterable<Slot>, observed: Observed, plan: Plan): void {
-  const leaving = new Set(plan.desire.map((step) => step.taskId));
-  for (const slot of slots) {
+export function* planStarts(service: Service, slots: Iterable<Slot>, observed: Observed, plan: Plan): Steps<void> {
+  const leaving = yield* setInSteps(plan.desire, (step) => step.taskId);
+  yield* inSteps(slots, (slot) => {
     for (const task of slot.tasks) {
       if (!isHeld(task) || hasEnded(task) || leaving.has(task.id)) continue;
       const startMs = mayStartAtMs(task, slot, service, observed);
@@ -44,12 +57,7 @@ export function planStarts(service: Service, slots: Iterable<Slot>, observed: Ob
       else if (startMs > observed.nowMs) wakeAt(plan, startMs);
       else plan.desire.push({ taskId: task.id, state: goalOf(service) });
     }
-  }
-}
-
-/** Not to start yet. */
-function isHeld(task: Task): boolean {
-  return task.desiredState === TaskState.READY;
+  });
 }
 
 /** Undefined while an earlier task of the slot still stops. */

@@ -1,7 +1,7 @@
 import { type Task, TaskState } from "@starling/api";
-import { type Clock, type Logger, SwarmError } from "@starling/base";
-import { all, bySlot, type MemoryStore, type StoreEvent } from "@starling/store";
-import { hasEnded } from "../slot.ts";
+import { type Clock, inSteps, type Logger, Pacer, SwarmError } from "@starling/base";
+import { all, bySlot, type MemoryStore } from "@starling/store";
+import { hasEnded, isHeld } from "../slot.ts";
 import { isDone, surplusHistory } from "./reap.ts";
 
 const delayMs = 100;
@@ -18,22 +18,31 @@ export function createTaskReaper(options: {
 }): { run(signal: AbortSignal): Promise<void> } {
   const { store, clock } = options;
   const log = options.log.with({ station: "task-reaper" });
+  const pacer = new Pacer(clock);
   return {
     async run(signal) {
       const doneIds = new Set<string>();
       const slots = new Map<string, Task>();
       let wake: () => void = () => undefined;
-      const note = (task: Task) => {
-        if (isDone(task)) doneIds.add(task.id);
-        else if (hasEnded(task) && task.serviceId !== "") slots.set(slotName(task), task);
-        else return;
+      const noteSlot = (task: Task) => {
+        if (task.serviceId === "" || isDone(task)) return;
+        slots.set(slotName(task), task);
         wake();
       };
-      const { events } = store.viewAndWatch((tx) => tx.tasks.find(all).forEach(note), { kinds: ["task"], signal });
+      const note = (task: Task) => {
+        if (hasEnded(task)) noteSlot(task);
+        if (!isDone(task)) return;
+        doneIds.add(task.id);
+        wake();
+      };
+      const events = await follow(note, signal);
       signal.addEventListener("abort", () => wake(), { once: true });
       const reading = (async () => {
-        for await (const event of events as AsyncIterable<StoreEvent>) {
-          if (event.kind === "task" && event.action !== "remove") note(event.object);
+        for await (const { action, object, old } of events) {
+          if (action === "remove") continue;
+          note(object);
+          // What it followed is not asked for any more.
+          if (old !== undefined && isHeld(old) && !isHeld(object)) noteSlot(object);
         }
       })();
       while (!signal.aborted) {
@@ -46,11 +55,13 @@ export function createTaskReaper(options: {
         await clock.sleep(delayMs, signal).catch(() => undefined);
         if (signal.aborted) break;
         const ids = [...doneIds];
-        for (const slot of slots.values()) ids.push(...surplusOf(store, slot));
+        const due = [...slots.values()];
         doneIds.clear();
         slots.clear();
+        await pacer.run(inSteps(due, (slot) => ids.push(...surplusOf(store, slot))));
         for (let at = 0; at < ids.length; at += removalsPerTransaction) {
           await remove(ids.slice(at, at + removalsPerTransaction));
+          if (pacer.due) await pacer.turn();
         }
       }
       await reading;
@@ -72,6 +83,13 @@ export function createTaskReaper(options: {
       }
     },
   };
+
+  /** Notes every task; resolves with what is committed after that. */
+  async function follow(note: (task: Task) => void, signal: AbortSignal) {
+    const { value: tx, events } = store.viewAndWatch((tx) => tx, { kinds: ["task"], signal });
+    await pacer.run(inSteps(tx.tasks.each(), note));
+    return events;
+  }
 }
 
 function slotName(task: Task): string {

@@ -8,11 +8,17 @@ import {
   TaskState,
   TaskStatus,
   timestampOfMs,
+  UpdateConfig,
+  UpdateConfig_FailureAction,
+  UpdateStatus,
+  UpdateStatus_UpdateState,
 } from "@starling/api";
 import { describe, expect, it } from "vitest";
 import { isDone, surplusHistory } from "./reap.ts";
 
 const { RUNNING, COMPLETE, SHUTDOWN, FAILED } = TaskState;
+const { PAUSE, CONTINUE } = UpdateConfig_FailureAction;
+const { UPDATING } = UpdateStatus_UpdateState;
 
 /** A task of one slot; `id` also says how old it is: "1" is the oldest. */
 function task(id: string, state: TaskState, desired: TaskState = SHUTDOWN): Task {
@@ -48,6 +54,23 @@ describe("surplus history", () => {
     expect(surplusHistory(past, service, 1)).toEqual([]);
     expect(idsOf(surplusHistory([...past, task("4", FAILED)], service, 1))).toEqual(["1"]);
     expect(idsOf(surplusHistory(past, service, 2)), "a larger limit counts").toEqual([]);
+  });
+
+  it("is not what a held task follows: that says when it may start", () => {
+    const held = task("4", RUNNING, TaskState.READY);
+    expect(idsOf(surplusHistory([...past, held], undefined, 0))).toEqual(["1", "2"]);
+    expect(idsOf(surplusHistory([...past, { ...held, desiredState: RUNNING }], undefined, 0))).toEqual(["1", "2", "3"]);
+  });
+
+  it.each([
+    ["that stops at failures: all that failed are counted", PAUSE, ["2"]],
+    ["that goes on: the newest says when its slot is tried again", CONTINUE, ["1", "2"]],
+  ])("is not what an update asks for %s", (_what, failureAction, gone) => {
+    const spec = ServiceSpec.create({ update: UpdateConfig.create({ failureAction }) });
+    const updating = { updateStatus: UpdateStatus.create({ state: UPDATING }) };
+    const failed = [...past, task("4", RUNNING, RUNNING)];
+    expect(idsOf(surplusHistory(failed, Service.create({ spec, ...updating }), 1))).toEqual(gone);
+    expect(idsOf(surplusHistory(failed, Service.create({ spec }), 1))).toEqual(["1", "2", "3"]);
   });
 
   it("leaves a job's completion", () => {

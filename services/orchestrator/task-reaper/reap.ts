@@ -1,11 +1,13 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { type Service, type Task, TaskState } from "@starling/api";
-import { hasEnded, stampMs } from "../slot.ts";
+import { type Service, type Task, TaskState, UpdateConfig_FailureAction } from "@starling/api";
+import { byAge, hasEnded, isHeld } from "../slot.ts";
+import { isFailedByUpdate, isUpdating, updateConfigOf } from "../update/plan.ts";
 
 /**
  * Tasks of one slot (or node) whose record may go: beyond `historyLimit` (negative keeps all), oldest first, and only
  * those that have ended. A service with limited restarts keeps MaxAttempts + 1, since they are counted from the records.
- * What a slot came to stays whatever the limit: its last record, and the completion of a job.
+ * Whatever the limit, this stays: what a slot came to (its last record, and the completion of a job), and what the planner
+ * still asks for (see `isAskedFor`).
  */
 export function surplusHistory(tasks: readonly Task[], service: Service | undefined, historyLimit: number): Task[] {
   const attempts = service?.spec.task.restart?.maxAttempts ?? 0;
@@ -13,10 +15,23 @@ export function surplusHistory(tasks: readonly Task[], service: Service | undefi
   if (historyLimit < 0) return [];
   const past = tasks
     .filter((task) => hasEnded(task) && task.desiredState > TaskState.RUNNING && !isCompletion(task))
-    .sort((a, b) => stampMs(a.meta.createdAt) - stampMs(b.meta.createdAt));
+    .sort(byAge);
   const current = tasks.length - past.length;
   const keep = current > 0 ? Math.max(0, limit - 1) : Math.max(1, limit);
-  return past.slice(0, Math.max(0, past.length - keep));
+  const beyond = past.slice(0, Math.max(0, past.length - keep));
+  return beyond.filter((task) => !isAskedFor(task, tasks, service));
+}
+
+/**
+ * The task that a held one follows says when that may start. While an update goes on, its failures are counted, and the newest one
+ * says when its slot is tried again.
+ */
+function isAskedFor(task: Task, tasks: readonly Task[], service: Service | undefined): boolean {
+  const later = tasks.filter((other) => byAge(task, other) < 0);
+  if (later.some(isHeld) && later.every((other) => isHeld(other) || !hasEnded(other))) return true;
+  if (service === undefined || !isUpdating(service) || !isFailedByUpdate(task, service)) return false;
+  const counted = updateConfigOf(service).failureAction !== UpdateConfig_FailureAction.CONTINUE;
+  return counted || !later.some((other) => isFailedByUpdate(other, service));
 }
 
 function isCompletion({ desiredState, status }: Task): boolean {

@@ -14,10 +14,10 @@ import {
   updateDeadlineLabel,
   updateDeadlineMs,
 } from "@starling/api";
-
+import { filterInSteps, inSteps, type Steps, setInSteps } from "@starling/base";
 import { type Observed, type Plan, wakeAt } from "../plan.ts";
 import { restartDelayMs } from "../restart/policy.ts";
-import { hasEnded, isWanted, type Slot, stampMs } from "../slot.ts";
+import { endedByItself, hasEnded, isWanted, type Slot, stampMs } from "../slot.ts";
 
 const defaultMonitorMs = 5_000;
 /** The last slot is watched for so long beyond a delay that is longer than the monitored period. */
@@ -31,47 +31,56 @@ const defaultConfig = UpdateConfig.create({ parallelism: 1 });
  * spec are dirty (slots that this plan refills already are not); a slot is being worked on until its new task runs and the delay after that has passed. So a new leader
  * goes on where the old one stopped.
  */
-export function planUpdate(stored: Service, slots: readonly Slot[], observed: Observed, plan: Plan): void {
-  const replaced = new Set(plan.create.map((step) => step.slot));
+export function* planUpdate(stored: Service, slots: readonly Slot[], observed: Observed, plan: Plan): Steps<void> {
   if (isPaused(stored.updateStatus?.state)) return;
+  const replaced = yield* setInSteps(plan.create, (step) => step.slot);
   const begun = isActive(stored.updateStatus?.state);
   const service = begun ? stored : { ...stored, updateStatus: started(observed.nowMs) };
   const rollingBack = service.updateStatus?.state === State.ROLLBACK_STARTED;
-  const config = configOf(service);
-  const views = slots
-    .filter((slot) => !replaced.has(slot.key))
-    .map((slot) => viewSlot(service, slot, config, observed));
-  for (const view of views) endOldBeside(view, plan);
-  const dirty = views.filter((view) => view.dirty);
+  const config = updateConfigOf(service);
+  const views: SlotView[] = [];
+  yield* inSteps(slots, (slot) => {
+    if (replaced.has(slot.key)) return;
+    const view = viewSlot(service, slot, config, observed);
+    endOldBeside(view, plan);
+    views.push(view);
+  });
+  const dirty = yield* filterInSteps(views, (view) => view.dirty);
   if (!begun) {
     if (dirty.length === 0) return;
     plan.service = { updateStatus: started(observed.nowMs) };
   }
-  const failed = findFailure(service, slots, config, observed);
+  const failed = yield* findFailure(service, slots, config, observed);
   if (failed && config.failureAction !== Action.CONTINUE) {
     const reason = `due to failure or early termination of task ${failed.id}`;
     plan.service = onFailure(service, reason, config, rollingBack, observed.nowMs);
     return;
   }
-  const late = whyLate(service, views, observed, plan);
+  const late = yield* whyLate(service, views, observed, plan);
   if (late !== undefined) {
     plan.service = onFailure(service, late, config, rollingBack, observed.nowMs);
     return;
   }
-  const busy = views.filter((view) => view.busyUntilMs > observed.nowMs);
-  for (const view of busy) if (Number.isFinite(view.busyUntilMs)) wakeAt(plan, view.busyUntilMs);
+  const isBusy = (view: SlotView) => view.busyUntilMs > observed.nowMs;
+  const busy = yield* filterInSteps(views, isBusy);
+  yield* inSteps(busy, (view) => {
+    if (Number.isFinite(view.busyUntilMs)) wakeAt(plan, view.busyUntilMs);
+  });
   const free = config.parallelism === 0 ? dirty.length : Math.max(0, config.parallelism - busy.length);
-  const waiting = dirty.filter((view) => !busy.includes(view) && view.retryAtMs > observed.nowMs);
-  for (const view of waiting) wakeAt(plan, view.retryAtMs);
-  const next = dirty
-    .filter((view) => !busy.includes(view) && !waiting.includes(view))
-    .sort((a, b) => a.retryAtMs - b.retryAtMs)
-    .slice(0, free);
-  for (const view of next) replace(view, config, plan);
+  const untried: SlotView[] = [];
+  const tried: SlotView[] = [];
+  yield* inSteps(dirty, (view) => {
+    if (isBusy(view)) return;
+    if (view.retryAtMs > observed.nowMs) wakeAt(plan, view.retryAtMs);
+    else (view.retryAtMs === 0 ? untried : tried).push(view);
+  });
+  const next = [...untried, ...tried.sort((a, b) => a.retryAtMs - b.retryAtMs)].slice(0, free);
+  yield* inSteps(next, (view) => replace(view, config, plan));
   if (dirty.length === 0 && busy.length === 0) complete(service, views, config, rollingBack, observed, plan);
 }
 
-function configOf(service: Service): UpdateConfig {
+/** The config that its update, or its roll-back, goes by. */
+export function updateConfigOf(service: Service): UpdateConfig {
   const rollingBack = service.updateStatus?.state === State.ROLLBACK_STARTED;
   return (rollingBack ? service.spec.rollback : service.spec.update) ?? defaultConfig;
 }
@@ -101,9 +110,7 @@ function viewSlot(service: Service, slot: Slot, config: UpdateConfig, observed: 
   const fresh = current.filter((task) => stampMs(task.meta.createdAt) >= begun);
   const newest = fresh.at(-1);
   const since = newest && newest.status.state >= TaskState.RUNNING ? runningSince(newest, observed) : undefined;
-  const failed = slot.tasks.findLast(
-    (task) => hasEnded(task) && !isWanted(task) && isOfUpdate(task, service) && isFailure(task.status.state),
-  );
+  const failed = slot.tasks.findLast((task) => hasEnded(task) && !isWanted(task) && isFailedByUpdate(task, service));
   // Restarts of what failed in the old one's place go on beside the update; a new try beside the old one is work of its own.
   const restarts = failed !== undefined && old.length === 0;
   const endedMs = stampMs(failed?.status.appliedAt ?? failed?.status.timestamp);
@@ -166,24 +173,24 @@ function complete(
 }
 
 /** The task whose early end makes the share of failed slots exceed what the config allows. */
-function findFailure(
+function* findFailure(
   service: Service,
   slots: readonly Slot[],
   config: UpdateConfig,
   observed: Observed,
-): Task | undefined {
+): Steps<Task | undefined> {
   const monitorMs = durationMs(config.monitor, defaultMonitorMs);
   const failed: Task[] = [];
-  for (const slot of slots) {
+  yield* inSteps(slots, (slot) => {
     const task = slot.tasks.find((candidate) => {
-      if (!isOfUpdate(candidate, service) || !isFailure(candidate.status.state)) return false;
+      if (!isFailedByUpdate(candidate, service)) return false;
       const since = observed.runningSinceMs(candidate.id);
       return (
         since === undefined || stampMs(candidate.status.appliedAt ?? candidate.status.timestamp) <= since + monitorMs
       );
     });
     if (task) failed.push(task);
-  }
+  });
   if (failed.length === 0) return undefined;
   return failed.length / Math.max(1, slots.length) > config.maxFailureRatio ? failed.at(-1) : undefined;
 }
@@ -192,10 +199,15 @@ function findFailure(
  * Why the update is too late by the service's deadline, if it has one; else it is looked at again then. Tasks that all run are in
  * time: what is left, delay and monitoring, ends by itself.
  */
-function whyLate(service: Service, views: readonly SlotView[], observed: Observed, plan: Plan): string | undefined {
+function* whyLate(
+  service: Service,
+  views: readonly SlotView[],
+  observed: Observed,
+  plan: Plan,
+): Steps<string | undefined> {
   const deadlineMs = updateDeadlineMs(service.spec.annotations.labels);
   if (deadlineMs === undefined) return undefined;
-  const missing = views.filter((view) => view.dirty || view.busyUntilMs === Number.POSITIVE_INFINITY);
+  const missing = yield* filterInSteps(views, (view) => view.dirty || view.busyUntilMs === Number.POSITIVE_INFINITY);
   if (missing.length === 0) return undefined;
   const until = stampMs(service.updateStatus?.startedAt) + deadlineMs;
   if (observed.nowMs < until) {
@@ -244,20 +256,22 @@ function isActive(state: State | undefined): boolean {
   return state === State.UPDATING || state === State.ROLLBACK_STARTED;
 }
 
+/** An update or a roll-back goes on. */
+export function isUpdating(service: Service | undefined): boolean {
+  return isActive(service?.updateStatus?.state);
+}
+
 function isPaused(state: State | undefined): boolean {
   return state === State.PAUSED || state === State.ROLLBACK_PAUSED;
 }
 
-/** Created by the update in progress: of the current spec version and not older than its start. */
-function isOfUpdate(task: Task, service: Service): boolean {
+/** Created by the update in progress (of the current spec version and not older than its start), and ended by itself. */
+export function isFailedByUpdate(task: Task, service: Service): boolean {
   return (
     task.specVersion?.index === service.specVersion?.index &&
-    stampMs(task.meta.createdAt) >= stampMs(service.updateStatus?.startedAt)
+    stampMs(task.meta.createdAt) >= stampMs(service.updateStatus?.startedAt) &&
+    endedByItself(task)
   );
-}
-
-function isFailure(state: TaskState): boolean {
-  return state === TaskState.FAILED || state === TaskState.REJECTED || state === TaskState.COMPLETE;
 }
 
 function runningSince(task: Task, observed: Observed): number {
