@@ -99,6 +99,12 @@ function plan(
   };
   return atOnce(planService(s, tasks, nodes, observed))!;
 }
+const failedStatus = TaskStatus.create({ state: FAILED, appliedAt: timestampOfMs(t0) });
+
+function jobOf(totalCompletions: number): Service {
+  const spec = ServiceSpec.create({ replicatedJob: ReplicatedJob.create({ totalCompletions }) });
+  return Service.create({ id: "s", spec, jobStatus: JobStatus.create({ jobIteration: { index: 2 } }) });
+}
 const desire = (taskId: string, state: TaskState) => ({ taskId, state });
 const create = (slot: number | string, desiredState: TaskState) => ({ slot, desiredState });
 
@@ -627,5 +633,46 @@ describe("jobs", () => {
     const s = Service.create({ id: "s", spec, specVersion: { index: 1 }, jobStatus });
     const done = run("a", 0, { node: "n1", state: COMPLETE });
     expect(plan(s, [done], { nodes: [node("n1"), node("n2")] }).create).toEqual([create("n2", COMPLETE)]);
+  });
+});
+
+describe("a pass over very many tasks", () => {
+  const many = 3_000;
+  /** Reads of a task between two steps: a step is of 128 of them, and few reads each. */
+  const readsMax = 128 * 30;
+  const spread = Array.from({ length: many }, (_, i) => task(`t${i}`, { slot: i + 1, node: `n${i % 7}` }));
+  const updating = {
+    update: UpdateConfig.create({ parallelism: 0 }),
+    version: 2,
+    task: TaskSpec.create({ forceUpdate: 1 }),
+  };
+
+  it.each([
+    ["nothing to do", service({ replicas: many }), spread],
+    ["some to give up", service({ replicas: many / 2 }), spread],
+    ["all to update", service({ replicas: many, ...updating }), spread],
+    ["all to restart", service({ replicas: many }), spread.map((each) => ({ ...each, status: failedStatus }))],
+    ["all held", service({ replicas: many }), spread.map((each) => ({ ...each, desiredState: READY }))],
+    ["a job", jobOf(many), spread.map((each) => ({ ...each, desiredState: COMPLETE, jobIteration: { index: 1 } }))],
+  ])("is made in short steps, with %s", (_what, s, tasks) => {
+    let reads = 0;
+    const counted = tasks.map(
+      (each) =>
+        new Proxy(each, {
+          get(target, key) {
+            reads++;
+            return Reflect.get(target, key);
+          },
+        }),
+    );
+    const observed = { nowMs: t0 + 120_000, node: () => node("n1"), runningSinceMs: () => undefined };
+    const steps = planService(s, counted, [], observed);
+    let most = 0;
+    for (let step = steps.next(); !step.done; step = steps.next()) {
+      most = Math.max(most, reads);
+      reads = 0;
+    }
+    expect(Math.max(most, reads)).toBeLessThanOrEqual(readsMax);
+    expect(most).toBeGreaterThan(0);
   });
 });
