@@ -12,6 +12,7 @@ import {
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { bundleLoader, bundleProgram } from "./distribution/bundle.ts";
+import { lean } from "./distribution/lean.ts";
 
 const root = join(import.meta.dirname, "..");
 const dist = resolve(process.argv[2] ?? join(root, "dist"));
@@ -50,16 +51,6 @@ async function main(): Promise<void> {
     rmSync(unfinished, { recursive: true, force: true });
   }
 }
-
-/**
- * A daemon that waits most of the time: a young generation of 2 MiB a half instead of 16 (a worker takes 13 MiB less
- * under load), few malloc arenas though many short-lived threads allocate, and freed memory goes back to the kernel. More
- * threads for files than Node's four, so that raft's log does not queue behind those of containers.
- */
-const lean = {
-  flags: ["--max-semi-space-size=2"],
-  env: { MALLOC_ARENA_MAX: "2", MALLOC_TRIM_THRESHOLD_: "262144", UV_THREADPOOL_SIZE: "8" },
-};
 
 /**
  * Runs both programs, each time with the caches of the run before: what they hold is kept. In namespaces of their own, so

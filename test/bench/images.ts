@@ -1,16 +1,15 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import type { AddressInfo } from "node:net";
-import { createServer } from "node:net";
+import type { ChildProcess } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { unpackLayer } from "@starling/native";
-import { exec, mustExec, until } from "../cluster/index.ts";
+import { mustExec } from "../cluster/index.ts";
 import { type BenchLayer, packLayers, writeLayout } from "./images/content.ts";
+import { memory } from "./images/memory.ts";
+import { push, startRegistry } from "./images/registry.ts";
 import { type BenchOptions, type BenchRow, rowOf } from "./types.ts";
 
 const fixture = join(import.meta.dirname, "../images/pull.fixture.ts");
-const mebibyte = 2 ** 20;
 
 /**
  * An image of 500 MB of files of this machine's /usr in ten gzip layers: unpacked, layer after layer, against GNU tar and
@@ -155,55 +154,4 @@ async function pulling(folder: string, address: string, rounds: number): Promise
   const row = rowOf({ ...base, case: "pull and unpack 500 MB, skopeo and umoci" }, theirs);
   const other = { name: "skopeo, umoci", value: row.value };
   return [rowOf({ ...base, case: "pull and unpack 500 MB", target: row.value, other }, ours), row];
-}
-
-/** How much the resident memory of a process that pulls ten images at once grows at most. */
-async function memory(folder: string, address: string, images: number): Promise<BenchRow> {
-  const references = Array.from({ length: images }, (_, i) => `${address}/${i}:1`);
-  const store = join(folder, "memory");
-  const child = spawn(process.execPath, [fixture, store, ...references], { stdio: ["ignore", "pipe", "inherit"] });
-  const lines: string[] = [];
-  const ended = new Promise((resolve) => child.once("close", resolve));
-  await new Promise<void>((resolve) => child.stdout.setEncoding("utf8").once("data", () => resolve()));
-  const atBegin = kibibytes(child.pid!, "VmRSS");
-  let peak = atBegin;
-  child.stdout.on("data", (text: string) => lines.push(text));
-  while (child.exitCode === null && child.signalCode === null) {
-    peak = Math.max(peak, kibibytes(child.pid!, "VmHWM"));
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  await ended;
-  if (!lines.join("").includes("KiB")) throw new Error("bench images: the process that pulls failed");
-  const base = { bench: "images", unit: "MiB", better: "lower" } as const;
-  return rowOf({ ...base, case: "memory of ten pulls at once, growth", target: 30 }, [
-    ((peak - atBegin) * 1024) / mebibyte,
-  ]);
-}
-
-function kibibytes(pid: number, name: "VmRSS" | "VmHWM"): number {
-  try {
-    return Number(new RegExp(`${name}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0);
-  } catch {
-    return 0;
-  }
-}
-
-/** Debian's registry on a free port of loopback. */
-async function startRegistry(folder: string): Promise<{ readonly address: string; readonly process: ChildProcess }> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, "127.0.0.1", resolve));
-  const address = `127.0.0.1:${(probe.address() as AddressInfo).port}`;
-  await new Promise((resolve) => probe.close(resolve));
-  const config = join(folder, "registry.yml");
-  const storage = { filesystem: { rootdirectory: join(folder, "registry") } };
-  writeFileSync(config, JSON.stringify({ version: 0.1, log: { level: "error" }, storage, http: { addr: address } }));
-  const child = spawn("docker-registry", ["serve", config], { stdio: "ignore" });
-  await until("the registry answers", async () => (await exec(["curl", "-sf", `http://${address}/v2/`])).code === 0);
-  return { address, process: child };
-}
-
-async function push(address: string, layout: string, tag: string, layers: readonly BenchLayer[]): Promise<void> {
-  const to = `docker://${address}/${tag}:1`;
-  const copy = ["skopeo", "--insecure-policy", "copy", "-q", "--dest-tls-verify=false", `oci:${layout}:${tag}`, to];
-  await mustExec(copy, { timeoutMs: 60_000 * layers.length });
 }
