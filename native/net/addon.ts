@@ -4,7 +4,15 @@ import { fileURLToPath } from "node:url";
 import { encodeRequests, type Request } from "./netlink.ts";
 
 /** Errno values that callers tell apart. */
-export const Errno = { ENOENT: 2, ESRCH: 3, EINTR: 4, EEXIST: 17, ENODEV: 19, EADDRNOTAVAIL: 99 } as const;
+export const Errno = {
+  ENOENT: 2,
+  ESRCH: 3,
+  EINTR: 4,
+  EEXIST: 17,
+  ENODEV: 19,
+  EADDRNOTAVAIL: 99,
+  EOPNOTSUPP: 95,
+} as const;
 
 /** What the C++ side (binding.cc) takes and gives. */
 type NativeStep =

@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { ipBytes, macBytes, parsePrefix } from "./address.ts";
-import { type Attribute, be16, Flag, type Request, text, u8, u32 } from "./netlink.ts";
+import { type Attribute, be16, Flag, type Request, text, u8, u16, u32 } from "./netlink.ts";
 
 /** NETLINK_ROUTE (linux/rtnetlink.h): requests that make, change and list links, addresses, routes, neighbours and rules. */
 export const routeProtocol = 0;
@@ -90,6 +90,28 @@ export function createBridge(link: LinkOptions): Request {
     { type: 5, value: u32(0) },
     { type: 23, value: u8(0) },
   ]);
+}
+
+const macvlanModes: Readonly<Record<string, number>> = { private: 1, vepa: 2, bridge: 4, passthru: 8 };
+const ipvlanModes: Readonly<Record<string, number>> = { l2: 0, l3: 1, l3s: 2 };
+
+/** A device with an address of its own on the network of `parent` (an index); a kernel without answers EOPNOTSUPP. */
+export function createMacvlan(link: LinkOptions, options: { readonly parent: number; readonly mode: string }): Request {
+  return onParent(createLink(link, "macvlan", [{ type: 1, value: u32(macvlanModes[options.mode] ?? 0) }]), options);
+}
+
+/** As a macvlan device, under the parent's own MAC. */
+export function createIpvlan(link: LinkOptions, options: { readonly parent: number; readonly mode: string }): Request {
+  return onParent(createLink(link, "ipvlan", [{ type: 1, value: u16(ipvlanModes[options.mode] ?? 0) }]), options);
+}
+
+/** What `parent` (an index) brings with the VLAN's tag, without it. */
+export function createVlan(link: LinkOptions, options: { readonly parent: number; readonly vlan: number }): Request {
+  return onParent(createLink(link, "vlan", [{ type: 1, value: u16(options.vlan) }]), options);
+}
+
+function onParent(request: Request, { parent }: { readonly parent: number }): Request {
+  return { ...request, attributes: [...(request.attributes ?? []), { type: 5, value: u32(parent) }] };
 }
 
 export function createDummy(link: LinkOptions): Request {
@@ -345,6 +367,26 @@ export interface RuleOptions {
   readonly mark: number;
   readonly mask: number;
   readonly table: number;
+}
+
+/** Packets from the address look up `table`. Answers EEXIST when the same rule is there. */
+export function addSourceRule(options: {
+  readonly source: string;
+  readonly priority: number;
+  readonly table: number;
+}): Request {
+  const source = ipBytes(options.source);
+  const header = new Uint8Array(12);
+  header[0] = familyOf(source);
+  header[2] = source.length * 8;
+  header[7] = 1;
+  const attributes: Attribute[] = [
+    { type: 2, value: source },
+    { type: 6, value: u32(options.priority) },
+    { type: 15, value: u32(options.table) },
+    { type: 21, value: u8(ourRouteProtocol) },
+  ];
+  return { type: Rtm.newRule, flags: Flag.Create | Flag.Exclusive, header, attributes };
 }
 
 function rule(type: number, flags: number, options: RuleOptions): Request {

@@ -9,15 +9,22 @@ export class AddressSpace {
   readonly subnet: Subnet;
   readonly #range: Subnet;
   readonly #used = new Set<bigint>();
+  readonly #isBarred: (address: bigint) => boolean;
   #next: bigint;
 
   /**
    * `range` bounds what `take` gives; `reserved` (gateway, …) is never given. Neither are the network's own address and
-   * the last one (broadcast).
+   * the last one (broadcast), nor those that `isBarred` when they are asked for.
    */
-  constructor(subnet: Subnet, range: Subnet, reserved: readonly Address[]) {
+  constructor(
+    subnet: Subnet,
+    range: Subnet,
+    reserved: readonly Address[],
+    isBarred: (address: bigint) => boolean = () => false,
+  ) {
     this.subnet = subnet;
     this.#range = range;
+    this.#isBarred = isBarred;
     this.#next = range.first;
     for (const address of [subnet.first, lastOf(subnet)]) this.#used.add(address);
     for (const address of reserved) if (contains(subnet, address)) this.#used.add(address.value);
@@ -30,7 +37,7 @@ export class AddressSpace {
     for (let tried = first; tried <= last; tried++) {
       const address = this.#next;
       this.#next = address === last ? first : address + 1n;
-      if (this.#used.has(address)) continue;
+      if (this.#used.has(address) || this.#isBarred(address)) continue;
       this.#used.add(address);
       return this.#text(address);
     }
@@ -39,7 +46,8 @@ export class AddressSpace {
 
   /** This very address, when it is free and in the subnet; undefined otherwise. */
   takeExactly(address: Address): string | undefined {
-    if (!contains(this.subnet, address) || this.#used.has(address.value)) return undefined;
+    const { value } = address;
+    if (!contains(this.subnet, address) || this.#used.has(value) || this.#isBarred(value)) return undefined;
     this.#used.add(address.value);
     return this.#text(address.value);
   }

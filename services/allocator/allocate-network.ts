@@ -6,6 +6,7 @@ import {
   IPAMOptions,
   isIngressNetwork,
   type Network,
+  parentNetwork,
   subnetSize6,
 } from "@starling/api";
 import type { Ledger, Refusal } from "./ledger.ts";
@@ -25,7 +26,7 @@ import {
 const ingressPrefix = 16;
 
 /**
- * The network with its VXLAN id, subnets and gateways, noted in the ledger. Subnets that the user gave must not overlap
+ * The network with its VXLAN id (of an overlay), subnets and gateways, noted in the ledger. Subnets that the user gave must not overlap
  * another network's; others come from the cluster's pools, around the addresses in `avoid` (the nodes' own).
  */
 export function allocateNetwork(network: Network, ledger: Ledger, avoid: readonly Address[]): Network | Refusal {
@@ -38,14 +39,11 @@ export function allocateNetwork(network: Network, ledger: Ledger, avoid: readonl
     const family = allocated.bits === 32 ? IPAMConfig_AddressFamily.IPV4 : IPAMConfig_AddressFamily.IPV6;
     configs.push(withGateway({ ...config, family, subnet: subnetText(allocated) }, allocated));
   }
-  const vni = takeVni(network, ledger);
-  if (typeof vni !== "number") return vni;
+  const driverState = allocateDriver(network, ledger);
+  if ("refused" in driverState) return driverState;
   const allocated: Network = {
     ...network,
-    driverState: Driver.create({
-      name: "overlay",
-      options: { ...network.spec.driverConfig?.options, [vniOption]: String(vni) },
-    }),
+    driverState,
     ipam: IPAMOptions.create({ driver: Driver.create({ name: "default" }), configs }),
   };
   ledger.addNetwork(allocated);
@@ -95,7 +93,20 @@ function fromPool(
   );
 }
 
-/** The first address of the subnet unless the user chose one. Nothing answers there; Swarm's workers expect the field. */
+/** Networks on the hosts' own one need no VXLAN id. */
+function allocateDriver(network: Network, ledger: Ledger): Driver | Refusal {
+  const options = network.spec.driverConfig?.options;
+  const onParent = parentNetwork(network);
+  if (onParent !== undefined) return Driver.create({ name: onParent.driver, options: { ...options } });
+  const vni = takeVni(network, ledger);
+  if (typeof vni !== "number") return vni;
+  return Driver.create({ name: "overlay", options: { ...options, [vniOption]: String(vni) } });
+}
+
+/**
+ * The first address of the subnet unless the user chose one. On overlay networks nothing answers there; Swarm's workers expect
+ * the field.
+ */
 function withGateway(config: IPAMConfig, subnet: Subnet): IPAMConfig {
   if (config.gateway !== "" && parseAddressNumber(config.gateway) !== undefined) return config;
   return { ...config, gateway: addressText(subnet.bits, subnet.first + 1n) };

@@ -153,6 +153,33 @@ describe("networks", () => {
     expect(networkOf(store, "pool").ipam?.configs[0]?.subnet).toBe("10.0.3.0/24");
   });
 
+  it("on the hosts' own one have no VXLAN id, and give the nodes' own addresses to nobody", async () => {
+    const node = (id: string, addr: string) => {
+      const made = Node.create({ id });
+      return { ...made, status: { ...made.status, addr } };
+    };
+    const lan = network("lan", { subnet: "192.168.7.0/29" });
+    const driverConfig = Driver.create({ name: "macvlan", options: { parent: "eth0" } });
+    const wide = service("wide", { networks: ["lan"], dnsrr: true });
+    const store = await storeWith({
+      networks: [{ ...lan, spec: { ...lan.spec, driverConfig } }, network("after")],
+      nodes: [node("n1", "192.168.7.2")],
+      services: [wide],
+      tasks: [task("t1", wide)],
+    });
+    start(store);
+    await settle();
+    expect(networkOf(store, "lan")).toMatchObject({
+      driverState: { name: "macvlan", options: { parent: "eth0" } },
+      ipam: { configs: [{ subnet: "192.168.7.0/29", gateway: "192.168.7.1" }] },
+    });
+    expect(vniOf(networkOf(store, "after"))).toBe(4096);
+    await store.update((tx) => tx.nodes.create(node("n2", "192.168.7.4")));
+    await store.update((tx) => tx.tasks.create(task("t2", wide)));
+    await settle();
+    expect(["t1", "t2"].flatMap((id) => addressesOf(store, id))).toEqual(["192.168.7.3/29", "192.168.7.5/29"]);
+  });
+
   it("that overlap another are refused, which their tasks say, until the other goes", async () => {
     const store = await storeWith({ networks: [network("first", { subnet: "10.9.0.0/16" })] });
     start(store);

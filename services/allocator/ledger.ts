@@ -36,6 +36,7 @@ export class Ledger {
   /** Of both families. */
   pools: readonly Subnet[] = defaultAddressPools.flatMap((pool) => parseSubnet(pool) ?? []);
   subnetSize = defaultSubnetSize;
+  readonly #hosts = new Set<string>();
 
   /** Ports of the routing mesh, by protocol. */
   ports(protocol: number): NumberSpace {
@@ -45,6 +46,12 @@ export class Ledger {
       this.#ports.set(protocol, space);
     }
     return space;
+  }
+
+  /** The nodes' own addresses, which a network on the hosts' own one may have in its subnet: given to nobody. */
+  set hostAddresses(addresses: readonly Address[]) {
+    this.#hosts.clear();
+    for (const { bits, value } of addresses) this.#hosts.add(`${bits}/${value}`);
   }
 
   /** Subnets of all networks. */
@@ -63,7 +70,8 @@ export class Ledger {
       const subnet = parseSubnet(config.subnet);
       if (subnet === undefined) return [];
       const reserved = [config.gateway, ...Object.values(config.reserved)].flatMap((a) => parseAddressNumber(a) ?? []);
-      return [new AddressSpace(subnet, parseSubnet(config.range) ?? subnet, reserved)];
+      const isHosts = (value: bigint) => this.#hosts.has(`${subnet.bits}/${value}`);
+      return [new AddressSpace(subnet, parseSubnet(config.range) ?? subnet, reserved, isHosts)];
     });
     this.#networks.set(network.id, spaces);
     const vni = vniOf(network);
@@ -179,7 +187,7 @@ function firstOf<T, R>(items: readonly T[], find: (item: T) => R | undefined): R
 export const familiesOf = (network: Network): number =>
   new Set((network.ipam?.configs ?? []).flatMap(({ subnet }) => parseSubnet(subnet)?.bits ?? [])).size;
 
-/** Whether the network has a VXLAN id and subnets. */
+/** Whether the network has what its driver needs, and subnets. */
 export function isAllocatedNetwork(network: Network): boolean {
   return network.driverState !== undefined && (network.ipam?.configs.length ?? 0) > 0;
 }

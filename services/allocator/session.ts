@@ -5,6 +5,7 @@ import {
   type Network,
   NetworkAttachment,
   type Node,
+  parentNetwork,
   poolSubnetSize,
   type Service,
   type Task,
@@ -115,7 +116,7 @@ export class Session {
     const avoid = [...this.#nodeAddresses.values()].flat();
     for (const id of ids) {
       const network = tx.networks.get(id);
-      if (network === undefined || isAllocatedNetwork(network) || !isOverlay(network)) continue;
+      if (network === undefined || isAllocatedNetwork(network) || !isShared(network)) continue;
       const allocated = allocateNetwork(network, this.#ledger, avoid);
       if (isRefusal(allocated)) {
         this.#refuse("networks", id, allocated.refused);
@@ -207,7 +208,7 @@ export class Session {
 
   #noteNetwork(network: Network): void {
     this.#ledger.addNetwork(network);
-    if (!isAllocatedNetwork(network) && isOverlay(network)) this.#due.networks.add(network.id);
+    if (!isAllocatedNetwork(network) && isShared(network)) this.#due.networks.add(network.id);
     else if (isIngressNetwork(network)) this.#allNodesDue();
   }
 
@@ -217,6 +218,7 @@ export class Session {
       node.id,
       addresses.flatMap((address) => parseAddressNumber(address) ?? []),
     );
+    this.#ledger.hostAddresses = [...this.#nodeAddresses.values()].flat();
     if (node.attachments.length === 0) this.#due.nodes.add(node.id);
   }
 
@@ -240,6 +242,7 @@ export class Session {
 
   #forgetNode(node: Node): void {
     this.#nodeAddresses.delete(node.id);
+    this.#ledger.hostAddresses = [...this.#nodeAddresses.values()].flat();
     this.#ledger.freeNode(node);
     this.#retryStuck();
   }
@@ -276,7 +279,9 @@ function take(ids: Set<string>): readonly string[] {
   return taken;
 }
 
-const isOverlay = (network: Network): boolean => ["", "overlay"].includes(network.spec.driverConfig?.name ?? "");
+/** Whether the network is the allocator's to give addresses of. */
+const isShared = (network: Network): boolean =>
+  ["", "overlay"].includes(network.spec.driverConfig?.name ?? "") || parentNetwork(network) !== undefined;
 
 /** The networks of a transaction; the ingress one is looked for when it is first asked for. */
 function networksIn(tx: ReadTx | WriteTx): Networks {

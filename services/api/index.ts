@@ -62,6 +62,7 @@ export {
 } from "./node-patience.ts";
 export { publishesNotReady, publishNotReadyLabel } from "./not-ready.ts";
 export { isForeignNode, needsOwnNode, ownNodePlugin } from "./own-nodes.ts";
+export { type ParentNetwork, parentNetwork } from "./parent-network.ts";
 export {
   isHostNetwork,
   isPredefinedNetwork,

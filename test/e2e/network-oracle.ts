@@ -12,7 +12,7 @@ interface StoredTask {
       readonly spec: {
         readonly annotations: { readonly name: string };
         readonly ingress?: boolean;
-        readonly driverConfig?: { readonly options?: Readonly<Record<string, string>> };
+        readonly driverConfig?: { readonly name?: string; readonly options?: Readonly<Record<string, string>> };
       };
     };
     readonly addresses: readonly string[];
@@ -43,6 +43,8 @@ interface Place {
   readonly networkId: string;
   readonly networkName: string;
   readonly ingress: boolean;
+  /** Whether VXLAN carries it between hosts. */
+  readonly tunnelled: boolean;
   /** Of the mesh, too, when the task is on an encrypted network. */
   readonly encrypted: boolean;
   readonly address: string;
@@ -78,6 +80,10 @@ const macOf = (address: string): string =>
 export class NetworkOracle {
   readonly #swarm: Swarm;
   readonly #underlay: ReadonlyMap<string, string>;
+  /** What the store said of tasks and services when it was last asked, when that was, and when it was still something else. */
+  #stored = "";
+  #askedAt = 0;
+  #changedAfter = 0;
 
   /** `underlay` has the data-path addresses, by hostname, of hosts where they are not the host's address. */
   constructor(swarm: Swarm, underlay: ReadonlyMap<string, string> = new Map()) {
@@ -85,9 +91,13 @@ export class NetworkOracle {
     this.#underlay = underlay;
   }
 
-  /** Resolves when every host agrees with the store, with the time that it took, in milliseconds. */
+  /**
+   * Resolves when every host agrees with the store. The milliseconds: at most so long the kernels were behind after the last
+   * change of a task or service, the looks' own time included.
+   */
   async agrees(options: { readonly timeoutMs?: number } = {}): Promise<number> {
-    const from = performance.now();
+    this.#askedAt = performance.now();
+    this.#changedAfter = this.#askedAt;
     let faults: readonly string[] = [];
     await until(
       "kernels agree with the store",
@@ -99,11 +109,12 @@ export class NetworkOracle {
     ).catch((error: unknown) => {
       throw new Error(`${(error as Error).message}:\n${faults.slice(0, 20).join("\n")}`, { cause: error });
     });
-    return performance.now() - from;
+    return performance.now() - this.#changedAfter;
   }
 
   /** A sentence for each difference. */
   async faults(): Promise<readonly string[]> {
+    const asked = performance.now();
     const [tasks, services, nodes, stored] = await Promise.all([
       this.#inspectAll<StoredTask>("task"),
       this.#inspectAll<StoredService>("service"),
@@ -112,6 +123,10 @@ export class NetworkOracle {
     ]);
     const keys = new Map(stored.map((node) => [node.id, keysOf(node)]));
     const places = tasks.flatMap(placesOf);
+    const said = JSON.stringify([places, services]);
+    if (said !== this.#stored) this.#changedAfter = this.#askedAt;
+    this.#stored = said;
+    this.#askedAt = asked;
     const underlay = new Map(
       nodes.map(({ id, hostname }) => [id, this.#underlay.get(hostname) ?? this.#swarm.cluster.host(hostname).address]),
     );
@@ -159,12 +174,15 @@ function placesOf(task: StoredTask): readonly Place[] {
   if (!onNode.has(task.status.state) || task.nodeId === "") return [];
   const serving = task.status.state === "RUNNING" && wanted.has(task.desiredState);
   const secret = (task.networks ?? []).some(isEncrypted);
-  return (task.networks ?? []).map(({ network, addresses }, i) => ({
+  // Hosts have some networks by themselves: tasks have no addresses there.
+  const shared = (task.networks ?? []).filter(({ addresses }) => (addresses ?? []).length > 0);
+  return shared.map(({ network, addresses }) => ({
     task,
     networkId: network.id,
     networkName: network.spec.annotations.name,
     ingress: network.spec.ingress === true,
-    encrypted: network.spec.ingress === true ? secret : isEncrypted(task.networks![i]!),
+    tunnelled: (network.spec.driverConfig?.name ?? "overlay") === "overlay",
+    encrypted: network.spec.ingress === true ? secret : isEncrypted({ network, addresses }),
     address: addresses[0]!.split("/")[0]!,
     address6: addresses[1]?.split("/")[0],
     serving,
@@ -199,7 +217,9 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
   type Route = { readonly dst: string; readonly dev: string };
   const local = places.filter(({ task }) => task.nodeId === nodeId);
   const remote = places.filter(({ task }) => task.nodeId !== nodeId);
-  const overlays = new Set(local.filter(({ ingress }) => !ingress).map(({ networkId }) => networkId));
+  const overlays = new Set(
+    local.filter(({ ingress, tunnelled }) => !ingress && tunnelled).map(({ networkId }) => networkId),
+  );
   const devices = new Map([...overlays].map((id) => [id, `sx-${id.slice(0, 12)}`]));
   const there = remote.filter(({ networkId }) => overlays.has(networkId));
   expectSame(

@@ -25,7 +25,7 @@ function unameArchitecture(): string {
 
 const plugins: readonly (readonly [type: string, name: string])[] = [
   ...logDrivers.map((name) => ["Log", name] as const),
-  ...["bridge", "host", "overlay"].map((name) => ["Network", name] as const),
+  ...["bridge", "host", "ipvlan", "macvlan", "overlay"].map((name) => ["Network", name] as const),
   ["Volume", "local"],
 ];
 

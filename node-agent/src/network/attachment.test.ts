@@ -1,6 +1,9 @@
 import {
   Annotations,
+  Driver,
   Endpoint,
+  IPAMConfig,
+  IPAMOptions,
   Network,
   NetworkAttachment,
   NetworkSpec,
@@ -36,6 +39,33 @@ it("a task of internal networks alone has no way out, unless it publishes", () =
   expect(planned([internal], [hostPort]).wayOut).toBe(true);
   expect(planned([ingress, internal])).toMatchObject({ wayOut: true, ingressAddress: "10.255.0.5" });
   expect(planned([]).wayOut).toBe(true);
+});
+
+it("a task on the hosts' own network has its way out by that network's gateway", () => {
+  const lan = (spec: Partial<NetworkSpec> = {}) => {
+    const made = on("lan", spec, ["192.168.7.5/24", "fd07::5/64"]);
+    const options = { parent: "eth0,ens3", macvlan_mode: "private", "com.docker.network.driver.mtu": "1400" };
+    const driverConfig = Driver.create({ name: "macvlan", options });
+    const configs = ["192.168.7.1", "fd07::1"].map((gateway) => IPAMConfig.create({ gateway }));
+    const network = { ...made.network!, ipam: IPAMOptions.create({ configs }) };
+    return { ...made, network: { ...network, spec: { ...network.spec, driverConfig } } };
+  };
+  expect(planned([lan()])).toMatchObject({
+    wayOut: false,
+    overlays: [
+      {
+        parent: {
+          driver: "macvlan",
+          parents: ["eth0", "ens3"],
+          mode: "private",
+          gateways: ["192.168.7.1", "fd07::1"],
+          mtu: 1400,
+        },
+      },
+    ],
+  });
+  expect(planned([lan({ internal: true })]).overlays[0]?.parent?.gateways).toEqual([]);
+  expect(planned([lan(), open]).wayOut).toBe(true);
 });
 
 it("interfaces come in the order of the networks, with the addresses and aliases there", () => {

@@ -2,10 +2,13 @@
 import {
   isEncryptedNetwork,
   isPredefinedNetwork,
+  type Network,
   type NetworkAttachment,
+  type ParentNetwork,
   type PortConfig,
   PortConfig_Protocol,
   PortConfig_PublishMode,
+  parentNetwork,
   publishOn,
   type Task,
 } from "@starling/api";
@@ -13,7 +16,7 @@ import { isV6, type LocalTask } from "./desired.ts";
 
 /** What a task asks of the network. */
 export interface Attachment {
-  /** Overlay networks, in the order of the interfaces eth1, eth2, … */
+  /** Networks of the cluster, in the order of the interfaces eth1, eth2, … */
   readonly overlays: readonly {
     readonly networkId: string;
     readonly networkName: string;
@@ -22,6 +25,8 @@ export interface Attachment {
     /** Its IPv6 address likewise; undefined on networks without IPv6. */
     readonly cidr6: string | undefined;
     readonly names: readonly string[];
+    /** Of a network on the hosts' own one; undefined: an overlay. */
+    readonly parent?: ParentAttachment;
   }[];
   /** The task's address on the ingress network; undefined: it publishes nothing there. */
   readonly ingressAddress: string | undefined;
@@ -33,6 +38,13 @@ export interface Attachment {
 }
 
 export type HostPort = LocalTask["hostPorts"][number];
+
+export interface ParentAttachment extends ParentNetwork {
+  /** Of the hosts' network, by which the task's packets leave it; of each family one at most. */
+  readonly gateways: readonly string[];
+  /** In bytes; 0: the parent's. */
+  readonly mtu: number;
+}
 
 const overlayLimit = 10;
 
@@ -58,8 +70,17 @@ export function planAttachment(task: Task): { readonly attachment: Attachment } 
     }
     const refused = refusal(network);
     if (refused !== undefined) return { refused: `network ${name}: ${refused}` };
-    if (!network.spec.internal) internalOnly = false;
-    overlays.push({ networkId: network.id, networkName: name, cidr, cidr6: addresses.find(isV6), names: aliases });
+    const parent = parentOf(network);
+    // A network on the hosts' own one is a way out by itself.
+    if (!network.spec.internal && parent === undefined) internalOnly = false;
+    overlays.push({
+      networkId: network.id,
+      networkName: name,
+      cidr,
+      cidr6: addresses.find(isV6),
+      names: aliases,
+      ...(parent === undefined ? {} : { parent }),
+    });
   }
   if (overlays.length > overlayLimit) return { refused: `more than ${overlayLimit} networks for one task` };
   const hostPorts = hostPortsOf(task);
@@ -83,9 +104,21 @@ export function needOfManagers({ overlays, ingressAddress }: Attachment): string
 
 function refusal(network: NonNullable<NetworkAttachment["network"]>): string | undefined {
   const driver = network.driverState?.name || network.spec.driverConfig?.name || "overlay";
-  if (driver !== "overlay") return `driver "${driver}" is not supported; use overlay`;
+  if (driver !== "overlay" && parentNetwork(network) === undefined)
+    return `driver "${driver}" is not supported; use overlay, macvlan or ipvlan`;
   return undefined;
 }
+
+function parentOf(network: Network): ParentAttachment | undefined {
+  const parent = parentNetwork(network);
+  if (parent === undefined) return undefined;
+  const gateways = network.spec.internal ? [] : (network.ipam?.configs ?? []).map(({ gateway }) => gateway);
+  const given = gateways.filter((gateway) => gateway !== "");
+  const perFamily = [given.find((gateway) => !isV6(gateway)) ?? [], given.find(isV6) ?? []].flat();
+  return { ...parent, gateways: perFamily, mtu: Number(network.spec.driverConfig?.options[mtuOption] ?? 0) || 0 };
+}
+
+const mtuOption = "com.docker.network.driver.mtu";
 
 const firstDynamicPort = 49153;
 const dynamicPorts = 65535 - firstDynamicPort;

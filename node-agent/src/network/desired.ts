@@ -24,7 +24,7 @@ import { backendsByService, ingressOf, type NetworkView } from "./state.ts";
 export interface LocalTask {
   readonly taskId: string;
   readonly serviceId: string;
-  /** Its overlay networks, in the order of its interfaces. */
+  /** Its networks of the cluster, in the order of its interfaces. */
   readonly overlays: readonly {
     readonly networkId: string;
     readonly address: string;
@@ -121,7 +121,7 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
   for (const endpoint of view.endpoints.values()) if (endpoint.nodeId === nodeId) used.add(endpoint.networkId);
   for (const networkId of used) {
     const network = view.networks.get(networkId);
-    if (network === undefined || network.ingress || self === undefined) continue;
+    if (network === undefined || network.ingress || network.parents.length > 0 || self === undefined) continue;
     if (network.encrypted && tunnels === undefined) continue;
     const mtu = overlayMtu(network, underlay);
     const clear = { vni: network.vni, local: self.underlayAddress, port: vxlanPortOf(self), proxy: true };

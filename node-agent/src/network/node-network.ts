@@ -40,10 +40,12 @@ import { LocalAddresses } from "./local-addresses.ts";
 import { Managers } from "./managers.ts";
 import { bridgeOf, portOf, routedOf, routedPrefix } from "./names.ts";
 import type { Observation } from "./observe.ts";
+import { idleVlans } from "./parent-device.ts";
+import { hostParent } from "./parents.ts";
 import { checkPaths } from "./path-check.ts";
 import { ingressOf } from "./state.ts";
 import { interfacesOf } from "./task-interfaces.ts";
-import { InterfacesMissing, type NameServerSockets, TaskNetwork } from "./task-network.ts";
+import { InterfacesMissing, type NameServerSockets, ParentRefused, TaskNetwork } from "./task-network.ts";
 import { Turn } from "./turn.ts";
 import { ViewHolder } from "./view-holder.ts";
 
@@ -321,6 +323,8 @@ export class NodeNetwork implements NetworkAttacher {
       if (made || error instanceof InterfacesMissing) await this.#removeDevices(task.id);
       this.#release(task.id);
       network?.close();
+      if (error instanceof FatalTaskError) throw error;
+      if (error instanceof ParentRefused) throw new FatalTaskError(`network: ${error.message}`, { cause: error });
       throw new TemporaryError(`network: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
     } finally {
       this.#attaching.delete(task.id);
@@ -373,6 +377,7 @@ export class NodeNetwork implements NetworkAttacher {
   async #open(task: Task, attachment: Attachment, netns: NetnsRef): Promise<TaskNetwork> {
     const routed = attachment.wayOut ? (attachment.ingressAddress ?? (await this.#localAddress(task.id))) : undefined;
     const underlay = this.#underlay(await this.#applier.observation());
+    const parents = await this.#parents(attachment);
     const local: LocalTask = {
       taskId: task.id,
       serviceId: task.serviceId,
@@ -389,6 +394,7 @@ export class NodeNetwork implements NetworkAttacher {
       routed,
       routedMtu: underlay.mtu,
       overlayMtu: (networkId) => overlayMtu(this.#state.view.networks.get(networkId)!, underlay),
+      parents,
     });
     return new TaskNetwork({
       netnsPath: netns.path,
@@ -398,6 +404,18 @@ export class NodeNetwork implements NetworkAttacher {
       attachment,
       interfaces,
     });
+  }
+
+  /** The host's devices that the task's networks have as parents, by network; VLANs are made. Throws FatalTaskError. */
+  async #parents({ overlays }: Attachment): Promise<ReadonlyMap<string, { index: number; mtu: number }>> {
+    const found = new Map<string, { index: number; mtu: number }>();
+    for (const { networkId, networkName, parent } of overlays) {
+      if (parent === undefined) continue;
+      const choice = await hostParent(parent.parents, this.#netns);
+      if (choice.kind === "missing") throw new FatalTaskError(`network ${networkName}: ${choice.reason}`);
+      found.set(networkId, choice);
+    }
+    return found;
   }
 
   /** The address that the task had before a restart, or a new one. */
@@ -504,6 +522,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#flushDue = [];
     try {
       const changed = await this.#applier.apply(inputs);
+      await this.#removeVlans(idleVlans(observation.vlans, inputs));
       const tasks = [...this.#attached.values()].map(({ network }) => this.#applyTask(inputs, network, flush));
       tasks.push(this.#flush(this.#netns, hostFlush(inputs, flush)));
       if ((await Promise.all(tasks)).every((done) => done)) applied();
@@ -512,6 +531,12 @@ export class NodeNetwork implements NetworkAttacher {
       this.#flushDue = joinDue(this.#flushDue, flush);
       throw error;
     }
+  }
+
+  async #removeVlans(names: readonly string[]): Promise<void> {
+    if (names.length === 0) return;
+    await converse(names.map(rtnetlink.deleteLink), this.#netns);
+    this.#applier.forget();
   }
 
   /** Whether every node has applied that the task takes no new connections. */

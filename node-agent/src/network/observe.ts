@@ -13,11 +13,14 @@ import {
 import { isTunnelDevice } from "./encryption/addresses.ts";
 import { type HostLink, type HostNetwork, type HostRoute, pair, routeKey } from "./host-network.ts";
 import { isOurs, markMask, meshes } from "./names.ts";
+import { vlanAlias } from "./parent-device.ts";
 
 /** The host's network as the kernel has it: what is ours of it, the indexes of all devices, and the underlays' MTUs. */
 export interface Observation {
   readonly network: HostNetwork;
   readonly indexes: ReadonlyMap<string, number>;
+  /** Names of VLAN devices that we made. */
+  readonly vlans: readonly string[];
   /** MTU in bytes of the device that has the address, by address. */
   readonly mtus: ReadonlyMap<string, number>;
 }
@@ -94,6 +97,7 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
   return {
     network,
     indexes: new Map(devices.map((link) => [link.name, link.index])),
+    vlans: devices.filter(({ kind, alias }) => kind === "vlan" && alias === vlanAlias).map(({ name }) => name),
     mtus: new Map(allAddresses.map(({ index, address }) => [address.split("/")[0]!, mtuByIndex.get(index) ?? 1500])),
   };
 }

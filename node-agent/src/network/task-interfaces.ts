@@ -1,18 +1,34 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { type Request, rtnetlink, type Sysctl } from "@starling/native/net";
-import type { Attachment } from "./attachment.ts";
+import type { Attachment, ParentAttachment } from "./attachment.ts";
+import { isV6 } from "./desired.ts";
 import { macOf, portOf, routedGateway, routedMac, routedOf } from "./names.ts";
 
-/** One pair of devices: the host's end and the task's. */
+/** A device of the task's, and of a pair the host's end. */
 export interface TaskInterface {
+  /** The host's end; of a device on the host's own network, which has none, the name that it is made by. */
   readonly hostDevice: string;
-  /** eth0: the default route; eth1 and on: overlay networks. */
+  /** eth0: the way out by this host; eth1 and on: networks of the cluster. */
   readonly device: string;
   readonly cidr: string;
   readonly cidr6?: string | undefined;
   readonly mtu: number;
+  /** Whether it is the way out by this host. */
   readonly defaultRoute: boolean;
+  readonly parent?: TaskParent;
 }
+
+/** What a device on the host's own network is made on. */
+export interface TaskParent {
+  readonly driver: ParentAttachment["driver"];
+  readonly mode: string;
+  /** Its index. */
+  readonly device: number;
+  readonly gateways: readonly string[];
+}
+
+/** By which a task with a way out by the hosts' network answers what came to its eth0. */
+const returnTable = 100;
 
 /** The interfaces of a task. `routed` is the address of its way out. */
 export function interfacesOf(
@@ -22,6 +38,8 @@ export function interfacesOf(
     readonly routed: string | undefined;
     readonly routedMtu: number;
     readonly overlayMtu: (networkId: string) => number;
+    /** Index and MTU of the devices that networks have here as parents, by network. */
+    readonly parents: ReadonlyMap<string, { readonly index: number; readonly mtu: number }>;
   },
 ): readonly TaskInterface[] {
   const interfaces: TaskInterface[] = [];
@@ -35,16 +53,30 @@ export function interfacesOf(
     });
   }
   attachment.overlays.forEach((overlay, position) => {
+    const { parent } = overlay;
+    const on = options.parents.get(overlay.networkId);
     interfaces.push({
       hostDevice: portOf(taskId, position),
       device: `eth${position + 1}`,
       cidr: overlay.cidr,
       cidr6: overlay.cidr6,
-      mtu: options.overlayMtu(overlay.networkId),
+      mtu: parent === undefined ? options.overlayMtu(overlay.networkId) : parent.mtu || (on?.mtu ?? 0),
       defaultRoute: false,
+      ...(parent === undefined ? {} : { parent: { ...parent, device: on?.index ?? 0 } }),
     });
   });
   return interfaces;
+}
+
+/**
+ * Makes the device on the host's own network, in the namespace of `netnsFd`. Kernels before 6.15 refuse a name there that some
+ * device of the host has: so it gets its own only there.
+ */
+export function createOnParent({ hostDevice, cidr, mtu }: TaskInterface, parent: TaskParent, netnsFd: number): Request {
+  const link = { name: hostDevice, mtu, netnsFd };
+  const on = { parent: parent.device, mode: parent.mode };
+  if (parent.driver === "ipvlan") return rtnetlink.createIpvlan(link, on);
+  return rtnetlink.createMacvlan({ ...link, mac: macOf(cidr.split("/")[0]!) }, on);
 }
 
 /** Makes the pair, the task's end in the namespace of `netnsFd`; the host's end becomes a port of `master` if given. */
@@ -82,25 +114,50 @@ export function configureRequests(
   indexes: ReadonlyMap<string, number>,
 ): readonly Request[] {
   const requests: Request[] = [];
-  for (const { device, cidr, cidr6, defaultRoute } of interfaces) {
+  const waysOut = new Set<"4" | "6">();
+  for (const { device, cidr, cidr6, parent } of interfaces) {
     const index = indexes.get(device) ?? 0;
     requests.push(rtnetlink.addAddress(index, cidr), rtnetlink.setLink({ index, up: true }));
     if (cidr6 !== undefined) requests.push(rtnetlink.addAddress(index, cidr6));
+    for (const gateway of parent?.gateways ?? []) {
+      const family = isV6(gateway) ? "6" : "4";
+      if (waysOut.has(family)) continue;
+      waysOut.add(family);
+      const destination = family === "6" ? "::/0" : "0.0.0.0/0";
+      // Beyond layer 2 nobody is asked for a gateway's MAC.
+      const by = parent!.driver === "ipvlan" && parent!.mode !== "l2" ? {} : { gateway, onlink: true };
+      requests.push(rtnetlink.addRoute({ destination, index, ...by }));
+    }
+  }
+  for (const { device, cidr, defaultRoute } of interfaces) {
     if (!defaultRoute) continue;
-    requests.push(
-      rtnetlink.addNeighbour({ index, address: routedGateway, mac: routedMac }),
-      rtnetlink.addRoute({ destination: "0.0.0.0/0", index, gateway: routedGateway, onlink: true }),
-    );
+    const index = indexes.get(device) ?? 0;
+    const route = { destination: "0.0.0.0/0", index, gateway: routedGateway, onlink: true };
+    requests.push(rtnetlink.addNeighbour({ index, address: routedGateway, mac: routedMac }));
+    if (waysOut.has("4")) {
+      requests.push(
+        rtnetlink.addRoute({ ...route, table: returnTable }),
+        rtnetlink.addSourceRule({ source: cidr.split("/")[0]!, priority: returnTable, table: returnTable }),
+      );
+    } else requests.push(rtnetlink.addRoute(route));
   }
   return requests;
 }
 
 /** Before the interfaces come up: IPv6 only on those that have an address of it, and no other than that. */
 export function taskSysctls(interfaces: readonly TaskInterface[]): readonly Sysctl[] {
-  return interfaces.flatMap(({ device, cidr6 }) => {
+  return interfaces.flatMap(({ device, cidr6, parent }) => {
     const of = (file: string, value: string) => ({ path: `net/ipv6/conf/${device}/${file}`, value });
-    if (cidr6 === undefined) return [{ ...of("disable_ipv6", "1"), optional: true }];
-    return [of("disable_ipv6", "0"), of("accept_ra", "0"), of("accept_dad", "0")];
+    // The hosts' network learns at once where an address is now.
+    const notify =
+      parent === undefined
+        ? []
+        : [
+            { path: `net/ipv4/conf/${device}/arp_notify`, value: "1" },
+            { ...of("ndisc_notify", "1"), optional: true },
+          ];
+    if (cidr6 === undefined) return [...notify, { ...of("disable_ipv6", "1"), optional: true }];
+    return [...notify, of("disable_ipv6", "0"), of("accept_ra", "0"), of("accept_dad", "0")];
   });
 }
 

@@ -1,12 +1,20 @@
 import { randomUUID } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
-import { closeNftSession, decodeLinks, decodeReplies, rtnetlink, runSteps } from "@starling/native/net";
+import { closeNftSession, decodeLinks, decodeReplies, Errno, rtnetlink, runSteps } from "@starling/native/net";
 import type { Attachment } from "./attachment.ts";
 import type { LocalTask } from "./desired.ts";
 import { checkAnswers, converse, loadRules } from "./host-applier.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
 import { type NameServerPorts, nameServerAddress, type Reachable, taskTables } from "./nft-task.ts";
-import { configureRequests, createRequests, hostSysctls, type TaskInterface, taskSysctls } from "./task-interfaces.ts";
+import {
+  configureRequests,
+  createOnParent,
+  createRequests,
+  hostSysctls,
+  type TaskInterface,
+  type TaskParent,
+  taskSysctls,
+} from "./task-interfaces.ts";
 
 /** Descriptors of a shim (native/shim/name_sockets.h). */
 const shimSockets = { udp: 250, tcp: 251 } as const;
@@ -20,6 +28,22 @@ export interface NameServerSockets {
 /** The host's ends of the task's devices are there, but their other ends are not in the task's namespace. */
 export class InterfacesMissing extends Error {
   override readonly name = "InterfacesMissing";
+}
+
+/** The kernel won't have the task's device on the host's own: it won't another time. */
+export class ParentRefused extends Error {
+  override readonly name = "ParentRefused";
+  constructor(
+    { device }: TaskInterface,
+    { driver }: TaskParent,
+    { error, explanation }: { readonly error: number; readonly explanation: string },
+  ) {
+    super(
+      error === Errno.EOPNOTSUPP
+        ? `this host's kernel has no ${driver}`
+        : `${device} could not be made by ${driver}: errno ${error} ${explanation}`.trim(),
+    );
+  }
 }
 
 /**
@@ -68,8 +92,9 @@ export class TaskNetwork {
     existing: ReadonlySet<string>,
     masterOf: (task: TaskInterface) => number | undefined,
   ): Promise<boolean> {
-    const missing = this.interfaces.filter((task) => !existing.has(task.hostDevice));
-    if (missing.length === 0) return false;
+    const madeOnParents = await this.#createOnParents();
+    const missing = this.interfaces.filter((task) => task.parent === undefined && !existing.has(task.hostDevice));
+    if (missing.length === 0) return madeOnParents;
     const requests = missing.flatMap((task) =>
       createRequests(task, { taskId: this.local.taskId, netnsFd: this.#netnsFd, master: masterOf(task) }),
     );
@@ -81,6 +106,37 @@ export class TaskNetwork {
     const error = sysctl.errors.find((text) => text !== "");
     if (error !== undefined) throw new Error(error);
     return true;
+  }
+
+  /** Makes those of the devices on the host's own network that the namespace lacks, and gives them their names there. */
+  async #createOnParents(): Promise<boolean> {
+    const wanted = this.interfaces.flatMap((task) =>
+      task.parent === undefined ? [] : [{ task, parent: task.parent }],
+    );
+    if (wanted.length === 0) return false;
+    const before = await this.#devices();
+    const missing = wanted.filter(({ task }) => !before.has(task.device) && !before.has(task.hostDevice));
+    for (const { task, parent } of missing) {
+      const requests = [createOnParent(task, parent, this.#netnsFd)];
+      const step = { type: "netlink", protocol: rtnetlink.routeProtocol, requests } as const;
+      const [{ answers }] = await runSteps(this.#hostNetns, [step]);
+      const { error = 0, explanation = "" } = answers[0] ?? {};
+      if (error !== 0) throw new ParentRefused(task, parent, { error, explanation });
+    }
+    const after = await this.#devices();
+    const renames = wanted.flatMap(({ task: { hostDevice, device } }) => {
+      const index = after.get(hostDevice);
+      return index === undefined ? [] : [rtnetlink.setLink({ index, name: device })];
+    });
+    await converse(renames, this.netnsPath);
+    return missing.length > 0;
+  }
+
+  /** Indexes of the devices inside by name. */
+  async #devices(): Promise<ReadonlyMap<string, number>> {
+    const step = { type: "netlink", protocol: rtnetlink.routeProtocol, requests: [rtnetlink.getLinks()] } as const;
+    const [links] = await runSteps(this.netnsPath, [step]);
+    return new Map(decodeLinks(decodeReplies(links.replies)).map((link) => [link.name, link.index]));
   }
 
   /** Addresses, routes and rules inside, and the name server's sockets. */

@@ -1,8 +1,9 @@
 /** Pure: no clock, no I/O, no randomness. */
 
 import { SwarmError } from "@starling/base/errors";
-import type { Driver, IPAMConfig, NetworkSpec } from "../gen/messages.js";
+import type { IPAMConfig, NetworkSpec } from "../gen/messages.js";
 import { type Cidr, cidrContains, cidrOverlaps, parseAddress, parseCidr } from "../ip.ts";
+import { parentNetworkFault } from "../parent-network.ts";
 import { predefinedNetworkLabel } from "../predefined-network.ts";
 import { validateAnnotations } from "./annotations.ts";
 import { refuse, required } from "./refuse.ts";
@@ -20,9 +21,12 @@ export function validateNetworkSpec(spec: NetworkSpec | undefined): NetworkSpec 
       `label ${predefinedNetworkLabel} is for internally created predefined networks and cannot be applied by users`,
     );
   }
-  validateDriver(network.driverConfig);
+  validateDriver(network);
   if (network.network !== undefined) {
-    throw new SwarmError("Unimplemented", "network: config-from is for node-local networks, which are not offered");
+    throw new SwarmError(
+      "Unimplemented",
+      "network: config-from names a network of each node's own, which swarmd doesn't keep: use --driver macvlan --opt parent=DEVICE,…",
+    );
   }
   const driver = network.ipam?.driver?.name ?? "";
   if (driver !== "" && driver !== "default") {
@@ -39,9 +43,13 @@ export function validateNetworkSpec(spec: NetworkSpec | undefined): NetworkSpec 
   return network;
 }
 
-function validateDriver(driver: Driver | undefined): void {
+function validateDriver({ driverConfig: driver, ingress }: NetworkSpec): void {
   const name = driver?.name ?? "";
-  if (name !== "" && name !== "overlay") refuse(`network driver "${name}" is unknown: use "overlay"`);
+  if (!["", "overlay", "macvlan", "ipvlan"].includes(name))
+    refuse(`network driver "${name}" is unknown: use "overlay", "macvlan" or "ipvlan"`);
+  const fault = parentNetworkFault(driver);
+  if (fault !== undefined) refuse(fault);
+  if (ingress && name !== "" && name !== "overlay") refuse(`the ingress network is an overlay: ${name} can't be it`);
   const encrypted = driver?.options["encrypted"];
   if (encrypted !== undefined && !["", "true", "false"].includes(encrypted)) {
     refuse(`network option encrypted "${encrypted}" is neither true nor false: write --opt encrypted, or leave it out`);

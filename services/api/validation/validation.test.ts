@@ -197,7 +197,33 @@ describe("validateNetworkSpec", () => {
   const driver = (name: string, options = {}) => network({ driverConfig: Driver.create({ name, options }) });
 
   it.each<[string, NetworkSpec, string]>([
-    ["a foreign driver", driver("macvlan"), 'InvalidArgument: network driver "macvlan" is unknown: use "overlay"'],
+    [
+      "a foreign driver",
+      driver("weave"),
+      'InvalidArgument: network driver "weave" is unknown: use "overlay", "macvlan"',
+    ],
+    ["macvlan without a parent", driver("macvlan"), "a macvlan network needs the hosts' device that it is on"],
+    ["a parent that is no name", driver("macvlan", { parent: "eth0,/dev/x" }), 'parent: "/dev/x" is no device\'s name'],
+    [
+      "an unknown mode",
+      driver("ipvlan", { parent: "eth0", ipvlan_mode: "bridge" }),
+      'network option ipvlan_mode "bridge" is unknown: use one of l2, l3, l3s',
+    ],
+    [
+      "encryption of macvlan",
+      driver("macvlan", { parent: "eth0", encrypted: "" }),
+      "only overlay networks are encrypted",
+    ],
+    [
+      "an ingress network of macvlan",
+      network({ ingress: true, driverConfig: Driver.create({ name: "macvlan", options: { parent: "eth0" } }) }),
+      "the ingress network is an overlay",
+    ],
+    [
+      "a configuration of each node's own",
+      network({ network: { configFrom: "here" } as unknown as NonNullable<NetworkSpec["network"]> }),
+      "Unimplemented: network: config-from names a network of each node's own",
+    ],
     [
       "half encryption",
       driver("overlay", { encrypted: "no" }),
@@ -218,6 +244,13 @@ describe("validateNetworkSpec", () => {
     ],
   ])("refuses %s", (_what, spec, message) => {
     expect(refusal(() => validateNetworkSpec(spec))).toContain(message);
+  });
+
+  it("accepts macvlan and ipvlan on one of several devices", () => {
+    const options = { parent: "eth0,ens3.50", macvlan_mode: "private" };
+    for (const spec of [driver("macvlan", options), driver("ipvlan", { parent: "eth0", ipvlan_mode: "l3" })]) {
+      expect(validateNetworkSpec(spec)).toBe(spec);
+    }
   });
 
   it("accepts a subnet with gateway and range", () => {

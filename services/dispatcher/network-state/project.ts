@@ -17,6 +17,7 @@ import {
   type Node,
   networkKeysLabel,
   PortConfig_PublishMode,
+  parentNetwork,
   parseAddress,
   parseNetworkKeys,
   prefersLocal,
@@ -38,7 +39,8 @@ const withoutPrefix = (cidr: string): string => cidr.split("/")[0] ?? "";
 /** The network as nodes need it; undefined before it is allocated. */
 export function projectNetwork(network: Network): NetworkStateNetwork | undefined {
   const options = { ...network.spec.driverConfig?.options, ...network.driverState?.options };
-  const vni = Number(options[vniOption]?.split(",")[0] ?? Number.NaN);
+  const parents = parentNetwork(network)?.parents ?? [];
+  const vni = parents.length > 0 ? 0 : Number(options[vniOption]?.split(",")[0] ?? Number.NaN);
   const subnets = (network.ipam?.configs ?? []).map((config) => config.subnet).filter((subnet) => subnet !== "");
   if (network.driverState === undefined || !Number.isInteger(vni) || subnets.length === 0) return undefined;
   const mtu = Number(options[mtuOption] ?? 0);
@@ -51,6 +53,7 @@ export function projectNetwork(network: Network): NetworkStateNetwork | undefine
     encrypted: isEncryptedNetwork(network),
     ingress: isIngressNetwork(network),
     internal: network.spec.internal,
+    parents,
   });
 }
 

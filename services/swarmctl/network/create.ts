@@ -36,13 +36,18 @@ export interface CreateFlags {
   readonly ingress?: boolean;
   readonly ipv6?: boolean;
   readonly scope?: string;
+  readonly configOnly?: boolean;
+  readonly configFrom?: string;
 }
 
 export const create: Command<CreateFlags> = {
   arguments: "[network]",
   flags: [
     { flags: "--name <name>", help: "Network name, instead of the argument", hidden: true },
-    { flags: "-d, --driver <driver>", help: "Network driver (overlay)" },
+    {
+      flags: "-d, --driver <driver>",
+      help: "Network driver: overlay, or macvlan or ipvlan on a device of each host (--opt parent=DEVICE,…)",
+    },
     { flags: "--ipam-driver <driver>", help: "IPAM driver (default)" },
     { flags: "--ipam-opt <key=value>", help: "IPAM driver option", list: true },
     { flags: "--subnet <cidr>", help: "Subnet of the network", parse: splitCommas, list: true },
@@ -61,6 +66,8 @@ export const create: Command<CreateFlags> = {
     { flags: "--internal", help: "No way out of the network" },
     { flags: "--ingress", help: "The network of the routing mesh" },
     { flags: "--ipv6", help: "Give IPv6 addresses too" },
+    { flags: "--config-only", help: "Not offered: see --driver", hidden: true },
+    { flags: "--config-from <network>", help: "Not offered: see --driver", hidden: true },
     { flags: "--scope <scope>", help: "swarm, the only scope there is", hidden: true },
   ],
   async run(context, args, flags) {
@@ -85,6 +92,11 @@ export function networkSpec(argument: string | undefined, flags: CreateFlags): N
   if (name === undefined) throw new UsageError("network create needs a name: swarmctl network create NETWORK");
   if (flags.scope !== undefined && flags.scope !== "swarm") {
     throw new UsageError(`--scope "${flags.scope}" is not offered: networks are swarm-wide`);
+  }
+  if (flags.configOnly || flags.configFrom !== undefined) {
+    throw new UsageError(
+      "--config-only and --config-from are not offered: nodes keep no networks of their own; name the devices of all hosts in one network: --driver macvlan --subnet CIDR --gateway ADDRESS --opt parent=eth0,ens3",
+    );
   }
   const options = [...(flags.opt ?? []), ...(flags.opts ?? [])];
   return NetworkSpec.create({
