@@ -22,7 +22,12 @@ describe(`networks after ${moves} moves of tasks`, () => {
     const quick = ["--stop-signal", "SIGKILL", "--update-monitor", "100ms"];
     const sleep = [stage.image("tools"), "sleep", "infinity"] as const;
     await stage.create("a", ["--network", "front", "-p", "8080:80", "--replicas", "2", ...quick], ...sleep);
-    await stage.create("b", ["--network", "front", "--network", "back", "--replicas", "2", ...quick], ...sleep);
+    const sticky = ["--balance", "source", "-p", "8081:81"];
+    await stage.create(
+      "b",
+      ["--network", "front", "--network", "back", "--replicas", "2", ...sticky, ...quick],
+      ...sleep,
+    );
     await stage.create("c", ["--network", "back", "--endpoint-mode", "dnsrr", "--replicas", "2", ...quick], ...sleep);
   });
   afterAll(() => stage?.close());

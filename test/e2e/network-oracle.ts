@@ -26,7 +26,9 @@ interface StoredNode {
 
 interface StoredService {
   readonly id: string;
-  readonly spec: { readonly annotations: { readonly name: string } };
+  readonly spec: {
+    readonly annotations: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
+  };
   readonly endpoint?: {
     readonly virtualIps?: readonly { readonly networkId: string; readonly addr: string }[];
     readonly ports?: readonly {
@@ -349,8 +351,11 @@ async function taskFaults(host: Host, task: StoredTask, { places, services }: St
       .sort()
       .join(" ");
     const where = `${host.name}: in task ${task.id}`;
+    // This client's one task, any that serves.
+    const sticks = service.spec.annotations.labels?.["io.starling.balance"] === "source";
+    const isBalanced = balanced === should || (sticks && should.split(" ").includes(balanced) && balanced !== "");
     return [
-      ...(balanced === should ? [] : [`${where}: ${virtualIp} should lead to [${should}], leads to [${balanced}]`]),
+      ...(isBalanced ? [] : [`${where}: ${virtualIp} should lead to [${should}], leads to [${balanced}]`]),
       ...(named === should ? [] : [`${where}: ${name} should be [${should}], is [${named}]`]),
     ];
   });
@@ -383,6 +388,7 @@ function backendsOf(listing: string): ReadonlyMap<string, readonly string[]> {
     if (position < (drawn.get(virtualIp) ?? 0))
       found.set(virtualIp, [...(found.get(virtualIp) ?? []), String(address)]);
   }
+  for (const [virtualIp, address] of elements("sticky")) found.set(String(virtualIp), [String(address)]);
   return found;
 }
 

@@ -4,11 +4,14 @@ import {
   NetworkStateNode,
   NetworkStatePort,
   NetworkStateService,
+  NetworkStateService_Balance,
   NetworkStateServiceNetwork,
 } from "@starling/api";
 import { describe, expect, it } from "vitest";
 import { desiredHostRules, type LocalTask, type NodeInputs, reachable } from "./desired.ts";
 import { hostTable } from "./nft-host.ts";
+import type { NftTable } from "./nft-table.ts";
+import { taskTables } from "./nft-task.ts";
 
 /** One service on networks `front` and ingress; `tasks` are `node` or, not serving, `node-`. Seen from node a. */
 function inputs(tasks: readonly string[], preferLocal: boolean): NodeInputs {
@@ -55,6 +58,28 @@ describe("new connections go to", () => {
     expect(port!.backends.map(({ address }) => address)).toEqual(expected.map((n) => `10.255.0.${n}`));
     const [service] = reachable(given, client).services;
     expect(service!.backends).toEqual(expected.map((n) => `10.1.0.${n}`));
+  });
+
+  it("one task for each client where that is asked for", () => {
+    const given = inputs(["a", "b", "b"], false);
+    const web = { ...given.view.services.get("web")!, balance: NetworkStateService_Balance.SOURCE };
+    const sticky = { ...given, view: { ...given.view, services: new Map([["web", web]]) } };
+    const of = (tables: readonly NftTable[], name: string) => [
+      ...tables[0]!.sets.find((set) => set.name === name)!.elements,
+    ];
+    const chosen = [50, 51, 52, 53, 54, 55].map((n) => {
+      const address = `10.1.0.${n}`;
+      const tables = taskTables(reachable(sticky, client), undefined, [{ networkId: "front", address }]);
+      expect(of(tables, "virtual")).toEqual([]);
+      const [[virtualIp, task] = ["", ""]] = of(tables, "sticky");
+      expect(virtualIp).toBe("10.1.0.100");
+      return task;
+    });
+    expect(new Set(chosen)).toEqual(new Set(["10.1.0.1", "10.1.0.2", "10.1.0.3"]));
+    const { chains } = hostTable(desiredHostRules(sticky));
+    const [rule = ""] = chains.find(({ name }) => name === "port_tcp_8080")!.rules;
+    expect(rule).toContain("jhash ip saddr mod 256 seed");
+    expect(new Set(rule.match(/10\.255\.0\.\d+ \. 80/g))).toEqual(new Set([1, 2, 3].map((n) => `10.255.0.${n} . 80`)));
   });
 
   it("ports on the addresses that the service names, of the mesh and of this host alone", () => {

@@ -1,5 +1,11 @@
 /** Pure: no clock, no I/O, no randomness. */
-import type { NetworkStateEndpoint, NetworkStateNetwork, NetworkStateNode, NetworkStateService } from "@starling/api";
+import {
+  type NetworkStateEndpoint,
+  type NetworkStateNetwork,
+  type NetworkStateNode,
+  type NetworkStateService,
+  NetworkStateService_Balance,
+} from "@starling/api";
 import { safeMtu, safeNetwork, secretTasks, tunnelledVxlan } from "./encryption/safe-mesh.ts";
 import type { TunnelPaths } from "./encryption/tunnels.ts";
 import { type HostNetwork, type HostRoute, pair, routeKey } from "./host-network.ts";
@@ -210,7 +216,8 @@ export function desiredHostRules(inputs: NodeInputs): HostRules {
       const protocol = protocols[port.protocol];
       if (protocol === undefined) continue;
       const behind = serving.map((endpoint) => ({ address: endpoint.address, port: port.targetPort }));
-      published.push({ protocol, port: port.publishedPort, backends: behind, on: service.publishOn });
+      const sticky = service.balance === NetworkStateService_Balance.SOURCE;
+      published.push({ protocol, port: port.publishedPort, backends: behind, on: service.publishOn, sticky });
     }
   }
   const tasks: RoutedTask[] = [...inputs.recovered];
@@ -313,9 +320,11 @@ function virtualServices(inputs: NodeInputs, on: ReadonlySet<string>): readonly 
     for (const { networkId, virtualIp, virtualIp6 } of service.networks) {
       if (!on.has(networkId)) continue;
       const serving = preferred(service, backends.get(`${networkId}/${service.id}`) ?? [], inputs.nodeId);
-      if (virtualIp !== "") services.push({ virtualIp, backends: serving.map((endpoint) => endpoint.address) });
+      const sticky = service.balance === NetworkStateService_Balance.SOURCE;
+      const one = { networkId, sticky };
+      if (virtualIp !== "") services.push({ ...one, virtualIp, backends: serving.map(({ address }) => address) });
       if (virtualIp6 === "") continue;
-      services.push({ virtualIp: virtualIp6, backends: serving.flatMap(({ address6 }) => address6 || []) });
+      services.push({ ...one, virtualIp: virtualIp6, backends: serving.flatMap(({ address6 }) => address6 || []) });
     }
   }
   return services;

@@ -14,6 +14,7 @@ import {
   NetworkStatePort,
   type NetworkStateReport,
   NetworkStateService,
+  NetworkStateService_Balance,
   NetworkStateServiceNetwork,
   PortConfig,
   PortConfig_PublishMode,
@@ -258,6 +259,35 @@ describe("changes", () => {
     expect(asked("client", "192.168.77.1", 8080).servers).toEqual(["c1", "c2"]);
     expect(asked("c1", "10.0.1.2", 80).servers).toEqual(["c1", "c2"]);
     expect(await hosts.resolve("c1", "tasks.web")).toEqual([1, 2].map(overlayAddress));
+  });
+
+  it("sends each client to one task where that is asked for, and moves only those whose task is gone", async () => {
+    const clients = Array.from({ length: 24 }, (_, i) => `172.31.9.${100 + i}`);
+    hosts.run("client", clients.map((address) => `ip addr add ${address}/24 dev eth0`).join("\n"));
+    const service = complete().changes.find((change) => change.service !== undefined)!;
+    const tell = (balance: NetworkStateService_Balance, serving: boolean) => {
+      const changes = [
+        { ...service, service: { ...service.service!, balance } },
+        endpoint(3, net, overlayAddress(3), serving),
+        endpoint(3, ingress, ingressAddress(3), serving),
+      ];
+      const message = NetworkStateMessage.create({ type: NetworkStateMessage_Type.INCREMENTAL, sequence: 2, changes });
+      return Promise.all(nodes.map((node) => node.receive(message)));
+    };
+    const through = (n: number) => clients.map((from) => hosts.ask("client", `192.168.77.${n}`, 8080, from));
+    const inside = () => [1, 2].map((n) => asked(`c${n}`, "10.0.1.2", 80, 8).servers);
+    await tell(NetworkStateService_Balance.SOURCE, true);
+    const before = through(1);
+    expect(new Set(before.map((answer) => answer.split(" ")[0]))).toEqual(new Set(["c1", "c2", "c3"]));
+    expect(through(2)).toEqual(before);
+    expect(inside()).toEqual([[expect.any(String)], [expect.any(String)]]);
+    await tell(NetworkStateService_Balance.SOURCE, false);
+    const after = through(3);
+    expect(before.filter((answer, i) => !answer.startsWith("c3") && answer !== after[i])).toEqual([]);
+    expect(after.filter((answer) => answer.startsWith("c3"))).toEqual([]);
+    expect(await nodes[0]!.audit()).toEqual([]);
+    await tell(NetworkStateService_Balance.RANDOM, false);
+    expect(asked("c1", "10.0.1.2", 80).servers).toEqual(["c1", "c2"]);
   });
 
   it("tells the managers when what they asked about is in the kernel", async () => {

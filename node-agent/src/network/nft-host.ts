@@ -13,6 +13,7 @@ import {
   safeMesh,
 } from "./names.ts";
 import type { NftChain, NftSet, NftTable } from "./nft-table.ts";
+import { stickyParting } from "./sticky.ts";
 
 /** A port that every address of this host answers, and who is behind it. */
 export interface PublishedPort {
@@ -22,6 +23,8 @@ export interface PublishedPort {
   readonly backends: readonly { readonly address: string; readonly port: number }[];
   /** Addresses and prefixes on which it answers; none: all. */
   readonly on: readonly string[];
+  /** A client's connections go to the same task. */
+  readonly sticky?: boolean;
 }
 
 /** A task here with an address of its own behind a routed interface. */
@@ -125,10 +128,13 @@ const openPorts = (tasks: readonly RoutedTask[]): ReadonlyMap<string, string> =>
 
 const chainOf = (port: PublishedPort): string => `port_${port.protocol}_${port.port}`;
 
-/** The choice hashes the client's address and port with one seed, so that every node makes the same one. */
+/** The choice hashes the client's address (and port) with one seed, so that every node makes the same one. */
 function portChain(port: PublishedPort): NftChain {
-  const choices = port.backends.map((backend, i) => `${i} : ${backend.address} . ${backend.port}`).join(", ");
-  const choice = `jhash ip saddr . th sport mod ${port.backends.length} seed 0x5eed map { ${choices} }`;
+  const targets = port.backends.map(({ address, port: target }) => `${address} . ${target}`);
+  const places = port.sticky ? stickyParting(targets) : targets;
+  const choices = places.map((target, place) => `${place} : ${target}`).join(", ");
+  const client = port.sticky ? "ip saddr" : "ip saddr . th sport";
+  const choice = `jhash ${client} mod ${places.length} seed 0x5eed map { ${choices} }`;
   const rule =
     port.backends.length === 1
       ? `meta nfproto ipv4 meta l4proto ${port.protocol} dnat ip to ${port.backends[0]!.address}:${port.backends[0]!.port}`

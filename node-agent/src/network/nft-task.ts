@@ -1,11 +1,21 @@
 /** Pure: no clock, no I/O, no randomness. */
 import type { NftChain, NftSet, NftTable } from "./nft-table.ts";
+import { stickyTask } from "./sticky.ts";
 
 /** A service as a task reaches it. */
 export interface VirtualService {
   readonly virtualIp: string;
+  readonly networkId: string;
   /** Addresses of the tasks that take connections, on the same network. */
   readonly backends: readonly string[];
+  /** All connections of a client go to the same task. */
+  readonly sticky: boolean;
+}
+
+/** An address of the task that the tables are for. */
+export interface OwnAddress {
+  readonly networkId: string;
+  readonly address: string;
 }
 
 /** What lies on a task's networks. */
@@ -24,16 +34,16 @@ export interface NameServerPorts {
 export const nameServerAddress = "127.0.0.11";
 
 /**
- * The tables of a task's network namespace; the one for IPv6 only where the task has IPv6 addresses (`ipv6`). Sets are the
+ * The tables of a task's network namespace; the one for IPv6 only where the task has IPv6 addresses among its `own`. Sets are the
  * same objects for the same `reachable`, so that tasks of the same networks share the work of making and comparing them.
  */
 export function taskTables(
   reachable: Reachable,
   nameServer: NameServerPorts | undefined,
-  ipv6: boolean,
+  own: readonly OwnAddress[],
 ): readonly NftTable[] {
-  const tables = [taskTable(4, reachable, nameServer)];
-  return ipv6 ? [...tables, taskTable(6, reachable, undefined)] : tables;
+  const tables = [taskTable(4, reachable, nameServer, own)];
+  return own.some(({ address }) => isOf(6, address)) ? [...tables, taskTable(6, reachable, undefined, own)] : tables;
 }
 
 /**
@@ -43,11 +53,17 @@ export function taskTables(
  * task wants 53 for itself.
  *
  * All services with as many tasks share a chain, which draws a number and looks up the virtual IP and the number: a change
- * of a task changes elements only, and costs the same whatever else there is.
+ * of a task changes elements only, and costs the same whatever else there is. A sticky service has one of its tasks, since
+ * the task whose table it is is the only client here.
  */
-function taskTable(family: 4 | 6, reachable: Reachable, nameServer: NameServerPorts | undefined): NftTable {
+function taskTable(
+  family: 4 | 6,
+  reachable: Reachable,
+  nameServer: NameServerPorts | undefined,
+  own: readonly OwnAddress[],
+): NftTable {
   const ip = family === 4 ? "ip" : "ip6";
-  const { sets, counts } = partsOf(family, reachable);
+  const { sets, counts, sticky } = partsOf(family, reachable);
   const names =
     nameServer === undefined
       ? []
@@ -61,13 +77,13 @@ function taskTable(family: 4 | 6, reachable: Reachable, nameServer: NameServerPo
   });
   return {
     name: `${ip} starling`,
-    sets,
+    sets: [...sets, sticky.length === 0 ? noSticky[family] : stickySet(family, sticky, own)],
     chains: [
       ...counts.map(spread),
       {
         name: "nat_output",
         hook: "type nat hook output priority -100",
-        rules: [...names, `${ip} daddr vmap @virtual`],
+        rules: [...names, `${ip} daddr vmap @virtual`, `dnat to ${ip} daddr map @sticky`],
       },
       {
         name: "filter_output",
@@ -82,12 +98,28 @@ function taskTable(family: 4 | 6, reachable: Reachable, nameServer: NameServerPo
   };
 }
 
+const typeOf = (family: 4 | 6): string => (family === 4 ? "ipv4_addr" : "ipv6_addr");
+const isOf = (family: 4 | 6, address: string): boolean => address.includes(":") === (family === 6);
+
+function stickySet(family: 4 | 6, services: readonly VirtualService[], own: readonly OwnAddress[]): NftSet {
+  const elements = services.flatMap(({ virtualIp, networkId, backends }) => {
+    const client = own.find((one) => one.networkId === networkId && isOf(family, one.address));
+    const task = client && stickyTask(client.address, backends);
+    return task === undefined ? [] : [[virtualIp, task] as const];
+  });
+  const type = typeOf(family);
+  return { name: "sticky", type, value: type, elements: new Map(elements) };
+}
+
+const noSticky = { 4: stickySet(4, [], []), 6: stickySet(6, [], []) };
+
 const chainOf = (count: number): string => `spread_${count}`;
 
-/** What a table has of `reachable`: sets, and how many tasks services have. */
+/** What a table has of `reachable`: sets, how many tasks services have, and those services that are sticky. */
 interface Parts {
   readonly sets: readonly NftSet[];
   readonly counts: readonly number[];
+  readonly sticky: readonly VirtualService[];
 }
 
 const parts = { 4: new WeakMap<Reachable, Parts>(), 6: new WeakMap<Reachable, Parts>() };
@@ -101,17 +133,22 @@ function partsOf(family: 4 | 6, reachable: Reachable): Parts {
 }
 
 function makeParts(family: 4 | 6, { services, dead }: Reachable): Parts {
-  const [ip, type] = family === 4 ? ["ip", "ipv4_addr"] : ["ip6", "ipv6_addr"];
-  const ofFamily = (address: string) => address.includes(":") === (family === 6);
+  const ip = family === 4 ? "ip" : "ip6";
+  const type = typeOf(family);
   const virtual = new Map<string, string>();
   const backends = new Map<string, string>();
   const empty = new Map<string, string>();
   const counts = new Set<number>();
+  const sticky: VirtualService[] = [];
   for (const service of services) {
     const { virtualIp } = service;
-    if (!ofFamily(virtualIp)) continue;
+    if (!isOf(family, virtualIp)) continue;
     if (service.backends.length === 0) {
       empty.set(virtualIp, "");
+      continue;
+    }
+    if (service.sticky) {
+      sticky.push(service);
       continue;
     }
     counts.add(service.backends.length);
@@ -130,8 +167,13 @@ function makeParts(family: 4 | 6, { services, dead }: Reachable): Parts {
         elements: backends,
       },
       { name: "empty", type, elements: empty },
-      { name: "dead", type, elements: new Map(dead.filter(ofFamily).map((address) => [address, ""])) },
+      {
+        name: "dead",
+        type,
+        elements: new Map(dead.filter((address) => isOf(family, address)).map((address) => [address, ""])),
+      },
     ],
+    sticky,
     counts: [...counts].sort((a, b) => a - b),
   };
 }

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
 import { closeNftSession, decodeLinks, decodeReplies, Errno, rtnetlink, runSteps } from "@starling/native/net";
 import type { Attachment } from "./attachment.ts";
-import type { LocalTask } from "./desired.ts";
+import { addressesOf, type LocalTask } from "./desired.ts";
 import { checkAnswers, converse, loadRules } from "./host-applier.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
 import { type NameServerPorts, nameServerAddress, type Reachable, taskTables } from "./nft-task.ts";
@@ -209,8 +209,10 @@ export class TaskNetwork {
   /** What the task reaches from now on. Returns whether anything changed. */
   async setReachable(reachable: Reachable): Promise<boolean> {
     if (this.#closed || this.#nameServer === undefined) return false;
-    const ipv6 = this.interfaces.some(({ cidr6 }) => cidr6 !== undefined);
-    const next = taskTables(reachable, this.#nameServer, ipv6);
+    const own = this.local.overlays.flatMap((overlay) =>
+      addressesOf(overlay).map((address) => ({ networkId: overlay.networkId, address })),
+    );
+    const next = taskTables(reachable, this.#nameServer, own);
     const script = next
       .map((table) =>
         planTable(

@@ -67,8 +67,14 @@ export class TestHosts {
     await once(child.stdout!, "data");
   }
 
-  /** What a server answers to a TCP connection from `namespace`: `name address`. */
-  ask(namespace: string, address: string, port: number): string {
+  /** What a server answers to a TCP connection from `namespace` (from its address `from`): `name address`. */
+  ask(namespace: string, address: string, port: number, from?: string): string {
+    if (from !== undefined) {
+      return this.run(
+        namespace,
+        `curl -s --http0.9 -m 3 --interface ${from} http://${address}:${port}/ || true`,
+      ).trim();
+    }
     return this.run(namespace, `exec 3<>/dev/tcp/${address}/${port}; timeout 3 cat <&3`).trim();
   }
 

@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 
+import { balanceLabel, balanceNames } from "../balance.ts";
 import { durationMs } from "../duration.ts";
 import {
   type EndpointSpec,
@@ -27,6 +28,7 @@ export function validateServiceSpec(spec: ServiceSpec | undefined): ServiceSpec 
   validateMode(service);
   checkUpdateDeadline(service);
   checkPreferLocal(service);
+  checkBalance(service);
   checkPublishOn(service);
   if (isJob(service)) {
     if (service.update) refuse("Jobs may not have an update config");
@@ -52,6 +54,12 @@ function checkPreferLocal({ annotations }: ServiceSpec): void {
   const text = annotations.labels[preferLocalLabel] ?? "false";
   if (text !== "true" && text !== "false")
     refuse(`ServiceSpec: label ${preferLocalLabel} "${text}" must be true or false`);
+}
+
+function checkBalance({ annotations }: ServiceSpec): void {
+  const text = annotations.labels[balanceLabel];
+  if (text !== undefined && !balanceNames.includes(text))
+    refuse(`ServiceSpec: label ${balanceLabel} "${text}" must be one of ${balanceNames.join(", ")}`);
 }
 
 function checkPublishOn({ annotations }: ServiceSpec): void {

@@ -157,6 +157,11 @@ describe("validateServiceSpec", () => {
       service({ annotations: Annotations.create({ name: "n", labels: { "io.starling.prefer-local": "yes" } }) }),
       'label io.starling.prefer-local "yes" must be true or false',
     ],
+    [
+      "an unknown way to balance",
+      service({ annotations: Annotations.create({ name: "n", labels: { "io.starling.balance": "fair" } }) }),
+      'label io.starling.balance "fair" must be one of random, source',
+    ],
     ["a rollback into the past", service({ rollback: UpdateConfig.create({ delay: negative }) }), "rollback-delay"],
     ["no target port", endpoint(port({ targetPort: 0 })), "target port 0 must be between 1 and 65535"],
     ["a port beyond", endpoint(port({ publishedPort: 70000 })), "published port 70000"],

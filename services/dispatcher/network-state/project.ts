@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
+  balanceOf,
   dataPathLabel,
   formatAddress,
   isEncryptedNetwork,
@@ -121,6 +122,7 @@ export function projectService(
     ports,
     preferLocal: prefersLocal(service.spec.annotations.labels),
     publishOn: publishOn(service.spec.annotations.labels),
+    balance: balanceOf(service.spec.annotations.labels),
   });
 }
 

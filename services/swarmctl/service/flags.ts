@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { ContainerSpec_Ulimit, Duration, GenericResource, Mount, NetworkAttachmentConfig } from "@starling/api";
 import {
+  balanceNames,
   ContainerSpec_Isolation,
   EndpointSpec_ResolutionMode,
   Mount_Type,
@@ -113,6 +114,7 @@ export interface ServiceFlags extends RuntimeFlags {
   readonly updateOnFailure?: UpdateConfig_FailureAction;
   readonly updateDeadline?: string;
   readonly preferLocal?: boolean;
+  readonly balance?: string;
   readonly publishOn?: readonly string[];
   readonly updateOrder?: UpdateConfig_UpdateOrder;
   readonly rollbackParallelism?: number;
@@ -317,6 +319,11 @@ export const serviceFlags: readonly FlagDefinition[] = [
     parse: durationText,
   },
   ...updateFlags("rollback"),
+  {
+    flags: "--balance <way>",
+    help: "Task of a new connection: random; source: same client, same task",
+    parse: choose(Object.fromEntries(balanceNames.map((name) => [name, name]))),
+  },
   { flags: "--prefer-local", help: "A node sends connections to its own tasks while it has some" },
   { flags: "--no-prefer-local", help: "Connections go to all tasks alike", hidden: true },
   {

@@ -313,6 +313,7 @@ describe("service create", () => {
       ["--update-deadline", "5m"],
       { annotations: { labels: { "io.starling.update-deadline": "5m" } } },
     ],
+    ["--balance", ["--balance", "source"], { annotations: { labels: { "io.starling.balance": "source" } } }],
     ["--prefer-local", ["--prefer-local"], { annotations: { labels: { "io.starling.prefer-local": "true" } } }],
     [
       "--publish-on",

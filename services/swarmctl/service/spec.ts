@@ -2,6 +2,7 @@
 
 import {
   Annotations,
+  balanceLabel,
   ConfigReference,
   type ContainerSpec,
   Driver,
@@ -57,12 +58,16 @@ function withOwnLabels(
   labels: Readonly<Record<string, string>>,
   flags: ServiceFlags,
 ): Readonly<Record<string, string>> {
-  const { preferLocal, publishOn } = flags;
-  return withLabel(
-    withLabel(withUpdateDeadline(labels, flags), preferLocalLabel, preferLocal && "true", preferLocal !== undefined),
-    publishOnLabel,
-    publishOn?.filter((address) => address !== "").join(" ") || undefined,
-    publishOn !== undefined,
+  const { preferLocal, publishOn, balance } = flags;
+  const publishedOn = publishOn?.filter((address) => address !== "").join(" ");
+  const own: readonly (readonly [label: string, value: string | false | undefined, isGiven: boolean])[] = [
+    [preferLocalLabel, preferLocal && "true", preferLocal !== undefined],
+    [balanceLabel, balance !== "random" && balance, balance !== undefined],
+    [publishOnLabel, publishedOn, publishOn !== undefined],
+  ];
+  return own.reduce(
+    (changed, [label, value, isGiven]) => withLabel(changed, label, value, isGiven),
+    withUpdateDeadline(labels, flags),
   );
 }
 
