@@ -1,4 +1,4 @@
-import { chmodSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { nativeTool } from "@starling/native";
 import { exec, mustExec } from "../../cluster/index.ts";
@@ -11,13 +11,25 @@ const v1Only = ["unshare", "--mount", "sh", "-c", 'umount -l /sys/fs/cgroup/unif
 const v2Only = ["unshare", "--mount", "sh", "-c", 'mount -t cgroup2 none /sys/fs/cgroup && exec "$@"', "sh"];
 const timer = join(import.meta.dirname, "timer.ts");
 
-/** Start to exit of `true` by `run` of each runtime, in turns, from one bundle, each with its state in memory below /run. */
-export async function oneAfterTheOther(folder: string, { quick }: BenchOptions): Promise<readonly BenchRow[]> {
+/** Start to exit of `true` by `run` of each runtime, in turns, from one bundle, each with its state in memory, as /run is. */
+export async function oneAfterTheOther(folder: string, options: BenchOptions): Promise<readonly BenchRow[]> {
+  const state = mkdtempSync("/dev/shm/starling-bench-runtime-");
+  try {
+    return await inTurns(folder, state, options);
+  } finally {
+    rmSync(state, { recursive: true, force: true });
+  }
+}
+
+async function inTurns(folder: string, state: string, { quick }: BenchOptions): Promise<readonly BenchRow[]> {
   const bundle = await makeBundle(folder);
   const id = `bench-${process.pid}`;
   const crun = `crun ${/crun version (\S+)/.exec((await exec(["crun", "--version"])).stdout)?.[1] ?? ""}`;
   const runc = await runcPath();
-  const run = (program: string, ...options: string[]) => [program, ...options, "run", "--bundle", bundle, id];
+  const run = (program: string, ...options: string[]) => [
+    ...[program, "--root", join(state, program), ...options],
+    ...["run", "--bundle", bundle, id],
+  ];
   const sides = [
     { name: "starling-run", around: [], command: run(nativeTool("starling-run")) },
     { name: `${crun}, no cgroup`, around: v2Only, command: run("/usr/bin/crun", "--cgroup-manager=disabled") },
