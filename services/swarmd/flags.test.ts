@@ -31,6 +31,8 @@ describe("swarmd's flags", () => {
       /--generic-node-resources: .*incorrect term gpu.*write kind=count or kind=name/,
     ],
     [["--generic-node-resources", "gpu="], /incorrect term gpu=/],
+    [["--label", "=ssd"], /--label "=ssd": begin with a name, e.g. disk=ssd/],
+    [["--label", "disk=ssd", "--label", "disk=hdd"], /--label "disk=hdd": disk has a value already/],
     [["--generic-node-resources", "gpu=1,gpu=a"], /mixed discrete and named resources/],
     [["--generic-node-resources", "gpu=a,gpu=a"], /--generic-node-resources: gpu=a is named twice: name each once/],
     [["--nonsense"], /Unknown option '--nonsense' \(see swarmd --help\)/],
@@ -62,6 +64,12 @@ describe("swarmd's flags", () => {
       },
     });
     expect(parseCommand([])).toMatchObject({ options: { genericResources: [] } });
+  });
+
+  it("takes engine labels as dockerd does", () => {
+    const args = ["--label", "disk=ssd", "--label", "rack=a=b", "--label", "spare"];
+    expect(parseCommand(args)).toMatchObject({ options: { labels: { disk: "ssd", rack: "a=b", spare: "" } } });
+    expect(parseCommand([])).toMatchObject({ options: { labels: {} } });
   });
 
   it("splits addresses of both families", () => {

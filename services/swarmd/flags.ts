@@ -48,6 +48,8 @@ export interface NodeOptions {
   readonly logLevel: LogLevel;
   /** What this node offers to tasks beyond CPUs and memory. */
   readonly genericResources: readonly GenericResource[];
+  /** What constraints see as `engine.labels.NAME`. */
+  readonly labels: Readonly<Record<string, string>>;
   /** JSON; undefined: the default place, where it need not be. */
   readonly configFile: string | undefined;
   readonly insecureRegistries: readonly string[];
@@ -94,6 +96,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --listen-images HOST:PORT          address on which other nodes get images from this one, or off (default 0.0.0.0:4243)
       --listen-metrics HOST:PORT         address that serves Prometheus metrics at /metrics
       --listen-remote-api HOST:PORT      address that managers listen on (default 0.0.0.0:4242)
+      --label NAME[=VALUE]               label of this node, for constraints engine.labels.NAME==VALUE (repeatable)
   -l, --log-level LEVEL                  debug, info, warn, error or fatal (default info)
       --run-dir DIR                      sockets and secrets of containers, on a tmpfs (default /run/starling)
   -d, --state-dir DIR                    where the node keeps its state (default /var/lib/swarmd)
@@ -167,6 +170,7 @@ export function parseCommand(args: readonly string[]): Command {
       joinToken,
       forceNewCluster: values["force-new-cluster"],
       genericResources: genericResources("generic-node-resources", values["generic-node-resources"]),
+      labels: labels("label", values.label),
       autolock: values.autolock,
       unlockKey: unlockKey(values["unlock-key"]),
       heartbeatTick: ticks("heartbeat-tick", values["heartbeat-tick"]),
@@ -209,6 +213,7 @@ function parseFlags(args: readonly string[]) {
         "insecure-registry": { type: "string", multiple: true, default: [] },
         "join-addr": { type: "string" },
         "join-token": { type: "string" },
+        label: { type: "string", multiple: true, default: [] },
         "listen-control-api": { type: "string", default: "/var/run/swarmd.sock" },
         "listen-images": { type: "string", default: "0.0.0.0:4243" },
         "listen-metrics": { type: "string" },
@@ -247,6 +252,19 @@ function genericResources(flag: string, texts: readonly string[]): readonly Gene
   } catch (cause) {
     throw new SwarmError("InvalidArgument", `--${flag}: ${(cause as Error).message}`, { cause });
   }
+}
+
+/** A label without a value has an empty one, as dockerd's. */
+function labels(flag: string, texts: readonly string[]): Readonly<Record<string, string>> {
+  const pairs = texts.map((text): readonly [string, string] => {
+    const [name = ""] = text.split("=", 1);
+    if (name.trim() === "") throw invalid(flag, text, "begin with a name, e.g. disk=ssd");
+    return [name, text.slice(name.length + 1)];
+  });
+  const twice = pairs.find(([name], i) => pairs.findIndex(([other]) => other === name) !== i);
+  if (twice !== undefined)
+    throw invalid(flag, twice.join("="), `${twice[0]} has a value already: name each label once`);
+  return Object.fromEntries(pairs);
 }
 
 /** `host:port` or `[v6]:port` in its parts; undefined for anything else. */

@@ -94,7 +94,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
     sharing: options.listenImages === undefined ? undefined : { address: { host, port }, tls: peerTls(identity) },
     genericResources: options.genericResources,
     cgroupParent: options.cgroupParent,
-    labels: options.dataPathAddr === undefined ? {} : { [dataPathLabel]: options.dataPathAddr },
+    labels: { ...options.labels, ...(options.dataPathAddr && { [dataPathLabel]: options.dataPathAddr }) },
     userNamespace,
     imageCollection: { ageMs: options.imageGcAgeMs, freeShare: options.imageGcFreeShare },
     ...surroundings,

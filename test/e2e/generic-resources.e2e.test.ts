@@ -2,7 +2,10 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { until } from "../cluster/index.ts";
 import { Stage } from "./stage.ts";
 
-/** What a node offers beyond CPUs and memory: claimed by tasks, each part by one, and free again when they end. */
+/**
+ * What a node offers beyond CPUs and memory: claimed by tasks, each part by one, and free again when they end. Its label is
+ * what their service asks for.
+ */
 describe("generic resources", () => {
   let stage: Stage;
 
@@ -15,7 +18,7 @@ describe("generic resources", () => {
   async function restartWith(...flags: string[]): Promise<void> {
     const host = stage.host("m1");
     await stage.swarm.endNode(host, "TERM");
-    await stage.swarm.startNode(host, undefined, undefined, flags);
+    await stage.swarm.startNode(host, undefined, undefined, ["--label", "disk=ssd", ...flags]);
     await stage.swarm.ready([host]);
   }
 
@@ -30,7 +33,7 @@ describe("generic resources", () => {
   it("are told by the node, claimed by tasks, and handed to those that got them", async () => {
     await stage.create(
       "claims",
-      ["--generic-resource", "gpu=1", "--generic-resource", "slots=2"],
+      ["--generic-resource", "gpu=1", "--generic-resource", "slots=2", "--constraint", "engine.labels.disk==ssd"],
       stage.image("tools"),
       "sleep",
       "1000",
