@@ -15,6 +15,13 @@ import type { Millis } from "@starling/base";
 export const FAILURES_MAX = 5;
 export const FAILURES_WINDOW_MS: Millis = 5 * 60_000;
 
+export interface NodeInfoListener {
+  /** `activeTasks` has changed, and from what. */
+  activeChanged(info: NodeInfo, before: number): void;
+  /** Tasks may fit now that did not before. */
+  freed(info: NodeInfo): void;
+}
+
 /**
  * One node as the scheduler sees it: its object, and what the tasks on it use up. Tasks hold their reservations until
  * they end, also while they are being shut down; counts are of wanted tasks only.
@@ -34,12 +41,11 @@ export class NodeInfo {
   /** Times of failures, oldest first, by service and spec version. */
   readonly #failures = new Map<string, Millis[]>();
 
-  readonly #onActive: (info: NodeInfo, before: number) => void;
+  readonly #listener: NodeInfoListener | undefined;
 
-  /** `onActive` is told when `activeTasks` has changed, and from what. */
-  constructor(id: string, onActive: (info: NodeInfo, before: number) => void = () => {}) {
+  constructor(id: string, listener?: NodeInfoListener) {
     this.id = id;
-    this.#onActive = onActive;
+    this.#listener = listener;
   }
 
   get taskCount(): number {
@@ -62,6 +68,7 @@ export class NodeInfo {
       this.memoryBytesLeft -= task.spec.resources?.reservations?.memoryBytes ?? 0;
     }
     this.#countGeneric();
+    this.#listener?.freed(this);
   }
 
   /** The generic resources that a task with this spec would be assigned here. */
@@ -90,6 +97,7 @@ export class NodeInfo {
     this.#tasks.delete(taskId);
     this.#countActive(task.serviceId, -Number(!isStopRequested(task)));
     this.#book(task, -1);
+    this.#listener?.freed(this);
     return true;
   }
 
@@ -129,7 +137,8 @@ export class NodeInfo {
   #countActive(serviceId: string, by: number): void {
     if (by === 0) return;
     this.activeTasks += by;
-    this.#onActive(this, this.activeTasks - by);
+    this.#listener?.activeChanged(this, this.activeTasks - by);
+    if (by < 0) this.#listener?.freed(this);
     if (serviceId === "") return;
     const left = this.activeTasksOf(serviceId) + by;
     if (left > 0) this.#activeByService.set(serviceId, left);

@@ -1,11 +1,20 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { NodeInfo } from "./node-info.ts";
+import { NodeInfo, type NodeInfoListener } from "./node-info.ts";
 
 /** All nodes, by id and in order of their active tasks. */
 export class NodeSet {
   readonly #byId = new Map<string, NodeInfo>();
   /** `#byActive[n]`: nodes with n active tasks, in the order in which they came to have that many. */
   readonly #byActive: Set<NodeInfo>[] = [];
+
+  readonly #listener: NodeInfoListener = {
+    activeChanged: (info, before) => {
+      this.#byActive[before]?.delete(info);
+      this.#bucket(info.activeTasks).add(info);
+    },
+    freed: (info) => this.#freed.add(info),
+  };
+  #freed = new Set<NodeInfo>();
 
   get size(): number {
     return this.#byId.size;
@@ -19,7 +28,7 @@ export class NodeSet {
   ensure(id: string): NodeInfo {
     let info = this.#byId.get(id);
     if (info === undefined) {
-      info = new NodeInfo(id, (node, before) => this.#move(node, before));
+      info = new NodeInfo(id, this.#listener);
       this.#byId.set(id, info);
       this.#bucket(0).add(info);
     }
@@ -28,6 +37,7 @@ export class NodeSet {
 
   delete(info: NodeInfo): void {
     this.#byId.delete(info.id);
+    this.#freed.delete(info);
     this.#byActive[info.activeTasks]?.delete(info);
   }
 
@@ -40,9 +50,11 @@ export class NodeSet {
     for (const bucket of this.#byActive) yield* bucket;
   }
 
-  #move(info: NodeInfo, before: number): void {
-    this.#byActive[before]?.delete(info);
-    this.#bucket(info.activeTasks).add(info);
+  /** Nodes that something was freed on since the last call: what fitted nowhere then fits on none but these. */
+  takeFreed(): ReadonlySet<NodeInfo> {
+    const freed = this.#freed;
+    this.#freed = new Set();
+    return freed;
   }
 
   #bucket(activeTasks: number): Set<NodeInfo> {

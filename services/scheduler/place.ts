@@ -46,15 +46,20 @@ const NODES_PER_STEP = 512;
  * Places tasks that share service and spec: evenly over the values of each spread preference, then to the node with
  * the fewest tasks of the service, then the fewest tasks; nodes on which the service keeps failing come last. Books
  * each placement on its node at once. Yields placements, and undefined now and then so that the caller can pause.
+ * `freed` are the only nodes that may have become fit since tasks of the group were left over; undefined if none were.
  */
 export function* placeGroup(
   group: readonly Task[],
   nodes: NodeSet,
   now: Millis,
+  freed?: ReadonlySet<NodeInfo>,
 ): Generator<Placement | undefined, Unplaced> {
   const [model] = group;
   if (model === undefined) return { tasks: [], explanation: "" };
   const pipeline = new Pipeline(model);
+  if (freed !== undefined && !(yield* someFits(freed, pipeline))) {
+    return { tasks: group, explanation: yield* explain(pipeline, nodes) };
+  }
   const root = newBranch();
   if (!gatherFresh(root, model, nodes, pipeline, group.length, now)) {
     let seen = 0;
@@ -70,6 +75,16 @@ export function* placeGroup(
     yield placement;
   }
   return { tasks: [], explanation: "" };
+}
+
+/** With pauses. */
+function* someFits(nodes: Iterable<NodeInfo>, pipeline: Pipeline): Generator<undefined, boolean> {
+  let seen = 0;
+  for (const info of nodes) {
+    if (pipeline.fits(info)) return true;
+    if (++seen % NODES_PER_STEP === 0) yield undefined;
+  }
+  return false;
 }
 
 /** Why no node fits; with pauses. */

@@ -48,6 +48,8 @@ class Scheduler {
   readonly #waitingTasks;
   readonly #view = new ClusterView();
   readonly #pacer: Pacer;
+  /** Groups of which the last pass left tasks over. */
+  #stuck = new Set<string>();
 
   constructor({ store, clock, log, metrics = processMetrics }: SchedulerOptions) {
     this.#store = store;
@@ -151,8 +153,12 @@ class Scheduler {
       if (decision !== undefined) yield decision;
       if (this.#pacer.due) await this.#pacer.turn();
     }
-    for (const group of await this.#groupBySpec()) {
-      const placing = placeGroup(group, this.#view.nodes, this.#clock.now());
+    const freed = this.#view.nodes.takeFreed();
+    const stuckBefore = this.#stuck;
+    this.#stuck = new Set();
+    for (const [key, group] of await this.#groupBySpec()) {
+      const since = stuckBefore.has(key) ? freed : undefined;
+      const placing = placeGroup(group, this.#view.nodes, this.#clock.now(), since);
       let step = placing.next();
       for (; !step.done; step = placing.next()) {
         if (step.value !== undefined) {
@@ -163,6 +169,7 @@ class Scheduler {
         if (this.#pacer.due) await this.#pacer.turn();
       }
       const { tasks, explanation } = step.value;
+      if (tasks.length > 0) this.#stuck.add(key);
       const err = explanation === "" ? "no suitable node" : `no suitable node (${explanation})`;
       for (const task of tasks) {
         if (this.#mayExplain(task, err)) yield { t: "explain", task, err };
@@ -173,7 +180,7 @@ class Scheduler {
   }
 
   /** Tasks of one service and spec version share a filter run; tasks without a version are on their own. */
-  async #groupBySpec(): Promise<Iterable<readonly Task[]>> {
+  async #groupBySpec(): Promise<ReadonlyMap<string, readonly Task[]>> {
     const groups = new Map<string, Task[]>();
     for (const task of this.#view.waiting.values()) {
       if (this.#view.homes.of(task) !== undefined) continue;
@@ -183,7 +190,7 @@ class Scheduler {
       else group.push(task);
       if (this.#pacer.due) await this.#pacer.turn();
     }
-    return groups.values();
+    return groups;
   }
 
   #decidePreassigned(task: Task): Decision | undefined {
