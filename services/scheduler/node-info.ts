@@ -18,8 +18,10 @@ export const FAILURES_WINDOW_MS: Millis = 5 * 60_000;
 export interface NodeInfoListener {
   /** `activeTasks` has changed, and from what. */
   activeChanged(info: NodeInfo, before: number): void;
-  /** Tasks may fit now that did not before. */
+  /** Something of it is free that was not. */
   freed(info: NodeInfo): void;
+  /** Its object is another one, or gone. */
+  nodeChanged(info: NodeInfo): void;
 }
 
 /**
@@ -68,7 +70,7 @@ export class NodeInfo {
       this.memoryBytesLeft -= task.spec.resources?.reservations?.memoryBytes ?? 0;
     }
     this.#countGeneric();
-    this.#listener?.freed(this);
+    this.#listener?.nodeChanged(this);
   }
 
   /** The generic resources that a task with this spec would be assigned here. */

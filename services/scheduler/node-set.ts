@@ -1,6 +1,13 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { NodeInfo, type NodeInfoListener } from "./node-info.ts";
 
+/** What fitted nowhere before fits now on none but `nodes`. */
+export interface Freed {
+  readonly nodes: ReadonlySet<NodeInfo>;
+  /** Not only tasks went: the object of one of them is another. */
+  readonly anyChanged: boolean;
+}
+
 /** All nodes, by id and in order of their active tasks. */
 export class NodeSet {
   readonly #byId = new Map<string, NodeInfo>();
@@ -13,8 +20,13 @@ export class NodeSet {
       this.#bucket(info.activeTasks).add(info);
     },
     freed: (info) => this.#freed.add(info),
+    nodeChanged: (info) => {
+      this.#freed.add(info);
+      this.#anyChanged = true;
+    },
   };
   #freed = new Set<NodeInfo>();
+  #anyChanged = false;
 
   get size(): number {
     return this.#byId.size;
@@ -50,10 +62,11 @@ export class NodeSet {
     for (const bucket of this.#byActive) yield* bucket;
   }
 
-  /** Nodes that something was freed on since the last call: what fitted nowhere then fits on none but these. */
-  takeFreed(): ReadonlySet<NodeInfo> {
-    const freed = this.#freed;
+  /** What has changed for the better since the last call. */
+  takeFreed(): Freed {
+    const freed = { nodes: this.#freed, anyChanged: this.#anyChanged };
     this.#freed = new Set();
+    this.#anyChanged = false;
     return freed;
   }
 

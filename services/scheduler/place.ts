@@ -2,7 +2,7 @@
 import { labelOf, type PlacementPreference, type Task } from "@starling/api";
 import { Heap, type Millis } from "@starling/base";
 import type { NodeInfo } from "./node-info.ts";
-import type { NodeSet } from "./node-set.ts";
+import type { Freed, NodeSet } from "./node-set.ts";
 import { Pipeline, Refusals } from "./pipeline.ts";
 
 /** A task and the node that is to run it; the node's books hold `task` already. */
@@ -16,6 +16,12 @@ export interface Placement {
 export interface Unplaced {
   readonly tasks: readonly Task[];
   readonly explanation: string;
+}
+
+/** What was said when tasks of a group found no node, and what was freed since. */
+export interface Leftover {
+  readonly explanation: string;
+  readonly freed: Freed;
 }
 
 /** A node in the running for a group. Lower is better: failures, then tasks of the service, then tasks. */
@@ -46,19 +52,20 @@ const NODES_PER_STEP = 512;
  * Places tasks that share service and spec: evenly over the values of each spread preference, then to the node with
  * the fewest tasks of the service, then the fewest tasks; nodes on which the service keeps failing come last. Books
  * each placement on its node at once. Yields placements, and undefined now and then so that the caller can pause.
- * `freed` are the only nodes that may have become fit since tasks of the group were left over; undefined if none were.
+ * `last` tells of the time when tasks of the group were left over; undefined when none were.
  */
 export function* placeGroup(
   group: readonly Task[],
   nodes: NodeSet,
   now: Millis,
-  freed?: ReadonlySet<NodeInfo>,
+  last?: Leftover,
 ): Generator<Placement | undefined, Unplaced> {
   const [model] = group;
   if (model === undefined) return { tasks: [], explanation: "" };
   const pipeline = new Pipeline(model);
-  if (freed !== undefined && !(yield* someFits(freed, pipeline))) {
-    return { tasks: group, explanation: yield* explain(pipeline, nodes) };
+  if (last !== undefined && !(yield* someFits(last.freed.nodes, pipeline))) {
+    const explanation = last.freed.anyChanged ? yield* explain(pipeline, nodes) : last.explanation;
+    return { tasks: group, explanation };
   }
   const root = newBranch();
   if (!gatherFresh(root, model, nodes, pipeline, group.length, now)) {

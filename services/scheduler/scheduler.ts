@@ -48,8 +48,8 @@ class Scheduler {
   readonly #waitingTasks;
   readonly #view = new ClusterView();
   readonly #pacer: Pacer;
-  /** Groups of which the last pass left tasks over. */
-  #stuck = new Set<string>();
+  /** Groups of which the last pass left tasks over, and why. */
+  #stuck: Map<string, string> = new Map();
 
   constructor({ store, clock, log, metrics = processMetrics }: SchedulerOptions) {
     this.#store = store;
@@ -155,10 +155,11 @@ class Scheduler {
     }
     const freed = this.#view.nodes.takeFreed();
     const stuckBefore = this.#stuck;
-    this.#stuck = new Set();
+    this.#stuck = new Map();
     for (const [key, group] of await this.#groupBySpec()) {
-      const since = stuckBefore.has(key) ? freed : undefined;
-      const placing = placeGroup(group, this.#view.nodes, this.#clock.now(), since);
+      const before = stuckBefore.get(key);
+      const last = before === undefined ? undefined : { explanation: before, freed };
+      const placing = placeGroup(group, this.#view.nodes, this.#clock.now(), last);
       let step = placing.next();
       for (; !step.done; step = placing.next()) {
         if (step.value !== undefined) {
@@ -169,7 +170,7 @@ class Scheduler {
         if (this.#pacer.due) await this.#pacer.turn();
       }
       const { tasks, explanation } = step.value;
-      if (tasks.length > 0) this.#stuck.add(key);
+      if (tasks.length > 0) this.#stuck.set(key, explanation);
       const err = explanation === "" ? "no suitable node" : `no suitable node (${explanation})`;
       for (const task of tasks) {
         if (this.#mayExplain(task, err)) yield { t: "explain", task, err };
