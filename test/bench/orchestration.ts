@@ -68,7 +68,8 @@ async function measure(
   await leader.ask("voters 3");
   const managers = [0, 1, 2].map((i) => configOf(i).addr);
   const agentsConfig: AgentsConfig = { folder, managers, token: tokens.worker, count: agents };
-  await start("agents", agentsConfig).line();
+  const fleet = start("agents", agentsConfig);
+  await fleet.line();
   await leader.ask(`nodes-ready ${agents}`);
 
   const before = await leader.figures();
@@ -76,6 +77,7 @@ async function measure(
   await leader.ask("reset");
   const seconds = Number(await leader.ask(`run ${services} ${replicas}`)) / 1000;
   const after = await leader.figures();
+  const sessionsEnded = Number(await fleet.ask("sessions-ended"));
   const same = before.term === after.term && after.leads;
 
   await leader.ask(`heartbeat-period ${periodSeconds}`);
@@ -107,6 +109,7 @@ async function measure(
     rowOf({ ...row, case: `${what}: changes of leader`, unit: "", target: 0 }, [
       same ? 0 : Math.max(1, after.term - before.term),
     ]),
+    rowOf({ ...row, case: `${what}: agents' sessions lost`, unit: "", target: 0 }, [sessionsEnded]),
     rowOf({ ...row, case: `${beatsOf}: leader's CPU`, unit: "cores", target: 0.33 }, [beating.cores]),
     rowOf({ ...row, case: `${beatsOf}: event loop delay at most`, unit: "ms", target: 50 }, [beating.delayMaxMs]),
   ];

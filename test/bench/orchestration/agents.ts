@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import {
   AssignmentChange_AssignmentAction,
   type AssignmentsMessage,
@@ -20,7 +21,8 @@ import { holdSession } from "../../../node-agent/src/session.ts";
 import { failOnErrors } from "./fail.ts";
 
 // Simulated agents of the orchestration bench, all in one process: production's sessions and reports, each over a connection of
-// its own, and containers that are none. Started with a JSON of AgentsConfig; says "ready" when all have registered.
+// its own, and containers that are none. Started with a JSON of AgentsConfig; says "ready" when all have registered, then answers
+// each line of standard input with the number of sessions that have ended.
 
 export interface AgentsConfig {
   readonly folder: string;
@@ -40,6 +42,8 @@ const stepMs = 50;
 /** Joins that are under way at once. */
 const joinsMax = 8;
 const joinAttempts = 5;
+
+let sessionsEnded = 0;
 
 /** A node whose containers exist in its reports only. */
 class BenchAgent {
@@ -75,7 +79,7 @@ class BenchAgent {
         onAssignments: (message) => this.#take(message),
         leaving: async () => undefined,
       }).catch((error: unknown) => {
-        process.stderr.write(`orchestration bench: a session of ${this.#identity.nodeId} ends: ${error}\n`);
+        if (sessionsEnded++ === 0) process.stderr.write(`orchestration bench: the first session ends: ${error}\n`);
       });
       detach();
       await clock.sleep(200);
@@ -163,3 +167,5 @@ const joining = async () => {
 await Promise.all(Array.from({ length: joinsMax }, joining));
 await all.promise;
 process.stdout.write("ready\n");
+for await (const _ of createInterface({ input: process.stdin })) process.stdout.write(`${sessionsEnded}\n`);
+process.exit(0);
