@@ -5,8 +5,8 @@ import {
   type NetworkStateQuestion,
   type NetworkStateReport,
 } from "@starling/api";
-import { type Logger, newId, SwarmError } from "@starling/base";
-import { all } from "@starling/store";
+import { type Clock, inSteps, type Logger, newId, Pacer, SwarmError } from "@starling/base";
+import type { MemoryStore, ObjectEvent, StoreObject } from "@starling/store";
 import { ClusterState, type ItemKey } from "./cluster-state.ts";
 import type { NetworkStateOptions } from "./handlers.ts";
 import { NodeView } from "./node-view.ts";
@@ -41,20 +41,25 @@ export class SharedState {
   readonly #asking = new Map<string, (nodeId: string, inspection: NetworkInspection) => void>();
   ended = false;
 
+  /** Resolves when the state is what the store has. */
+  readonly #ready: Promise<void>;
+
   constructor({ store, log, clock }: NetworkStateOptions) {
     this.#log = log;
-    const { events } = store.viewAndWatch(
-      (tx) => {
-        const ignored = new Set<ItemKey>();
-        for (const object of tx.networks.find(all))
-          this.#state.note({ kind: "network", action: "create", object }, ignored);
-        for (const object of tx.nodes.find(all)) this.#state.note({ kind: "node", action: "create", object }, ignored);
-        for (const object of tx.services.find(all))
-          this.#state.note({ kind: "service", action: "create", object }, ignored);
-        for (const object of tx.tasks.find(all)) this.#state.note({ kind: "task", action: "create", object }, ignored);
-      },
-      { kinds: ["network", "node", "service", "task", "commit"], signal: this.#stop.signal },
-    );
+    this.#ready = this.#load(store, clock);
+  }
+
+  async #load(store: MemoryStore, clock: Clock): Promise<void> {
+    const kinds = ["network", "node", "service", "task", "commit"] as const;
+    const { value: tx, events } = store.viewAndWatch((tx) => tx, { kinds, signal: this.#stop.signal });
+    const ignored = new Set<ItemKey>();
+    const note = <K extends "network" | "node" | "service" | "task">(kind: K) =>
+      inSteps(tx[`${kind}s`].each() as Iterable<StoreObject>, (object) => {
+        this.#state.note({ kind, action: "create", object } as ObjectEvent, ignored);
+        ignored.clear();
+      });
+    const pacer = new Pacer(clock);
+    for (const kind of ["network", "node", "service", "task"] as const) await pacer.run(note(kind));
     for (const key of this.#state.takeStopping()) this.#settling.wait(key, "gathering");
     const timer = clock.setTimer(gatheringMs, () => this.#drained(this.#settling.forget("gathering")));
     this.#stop.signal.addEventListener("abort", () => timer.cancel(), { once: true });
@@ -62,6 +67,7 @@ export class SharedState {
   }
 
   async *stream(nodeId: string, signal: AbortSignal): AsyncGenerator<NetworkStateMessage> {
+    await this.#ready;
     const stream: Stream = {
       id: newId(),
       view: new NodeView(this.#state, nodeId, (key) => this.#settling.isDrained(key)),
