@@ -9,6 +9,7 @@ import {
 import { type Clock, inSteps, type Logger, newId, Pacer, type Steps, SwarmError, type Timer } from "@starling/base";
 import { all, byNode, byService, bySlot, type MemoryStore, type ReadTx, type StoreEvent } from "@starling/store";
 import { applyPlan, removeTasks } from "./apply-plan.ts";
+import { Passes } from "./passes.ts";
 import type { Plan } from "./plan.ts";
 import { planService } from "./plan-service.ts";
 import { isLostNode, isWanted, stampMs } from "./slot.ts";
@@ -62,6 +63,18 @@ class ServiceLoop {
     const stop = new AbortController();
     const either = AbortSignal.any([signal, stop.signal]);
     either.addEventListener("abort", () => this.#wake());
+    const passes = new Passes({
+      // One that fails ends the loop, which then throws its error.
+      pass: async (serviceId) => {
+        try {
+          await this.#paced(serviceId);
+        } catch (error) {
+          stop.abort();
+          throw error;
+        }
+      },
+      repeat: (serviceId) => this.#mark(serviceId),
+    });
     const events = await this.#follow(either);
     const reading = (async () => {
       for await (const event of events) this.#note(event);
@@ -75,10 +88,11 @@ class ServiceLoop {
         this.#due.clear();
         for (const serviceId of due) {
           if (either.aborted) break;
-          await this.#paced(serviceId);
+          await passes.begin(serviceId);
           if (this.#pacer.due) await this.#pacer.turn();
         }
       }
+      await passes.ended();
     } finally {
       stop.abort();
       for (const timer of this.#timers.values()) timer.cancel();
