@@ -146,8 +146,9 @@ function checkReplicas(service: Service, tasks: readonly Task[], eligible: reado
     const { replicas } = spec.replicated;
     return filled.length === replicas ? [] : [`${filled.length} of ${replicas} slots are filled`];
   }
-  const missing = eligible.filter(({ id }) => !filled.includes(id)).map(({ id }) => id);
-  const surplus = filled.filter((id) => !eligible.some((node) => node.id === id) && !mayRest(service, tasks));
+  const [filledIds, eligibleIds] = [new Set(filled), new Set(eligible.map(({ id }) => id))];
+  const missing = [...eligibleIds].filter((id) => !filledIds.has(id));
+  const surplus = filled.filter((id) => !eligibleIds.has(id) && !mayRest(service, tasks));
   return missing.length + surplus.length === 0 ? [] : [`missing on ${missing}; surplus on ${surplus}`];
 }
 
@@ -161,7 +162,8 @@ function checkJob({ spec, jobStatus }: Service, tasks: readonly Task[], eligible
     ? Array.from({ length: spec.replicatedJob.totalCompletions }, (_, i) => String(i))
     : eligible.map(({ id }) => id);
   const missing = expected.filter((place) => !places.has(place));
-  const surplus = spec.replicatedJob ? [...places].filter((place) => !expected.includes(place)) : [];
+  const known = new Set(expected);
+  const surplus = spec.replicatedJob ? [...places].filter((place) => !known.has(place)) : [];
   if (surplus.length > 0) return [`completed beyond what was asked: ${surplus}`];
   return missing.length === 0 || waits ? [] : [`not completed: ${missing}`];
 }
@@ -214,7 +216,7 @@ function checkGivenOnce(tx: ReadTx): string[] {
 /** Placement alone replaces nothing, as long as the node still fits. */
 function sameSpec(task: Task, { spec }: Service): boolean {
   const placeless = { placement: undefined };
-  const same = sameValue({ ...task.spec, ...placeless }, { ...spec.task, ...placeless });
+  const same = task.spec === spec.task || sameValue({ ...task.spec, ...placeless }, { ...spec.task, ...placeless });
   return same && sameValue(task.endpoint?.spec, spec.endpoint);
 }
 
