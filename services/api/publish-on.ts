@@ -2,8 +2,8 @@
 import { cidrContains, parseAddress, parseCidr } from "./ip.ts";
 
 /**
- * Service label: the hosts' addresses on which the service's published ports answer, IPv4 addresses and prefixes ("10.0.0.5
- * 192.168.0.0/16"). Default: all of them.
+ * Service label: the hosts' addresses on which the service's published ports answer, addresses and prefixes of either family
+ * ("10.0.0.5 192.168.0.0/16 fd00:1::/64"). Default: all of them.
  */
 export const publishOnLabel = "io.starling.publish-on";
 
@@ -12,10 +12,10 @@ export function publishOn(serviceLabels: Readonly<Record<string, string>>): read
   return (serviceLabels[publishOnLabel] ?? "").split(/[ ,]+/).filter((text) => text !== "" && isPublishAddress(text));
 }
 
-/** An IPv4 address, or a prefix without bits beyond its length. */
+/** An address, or a prefix without bits beyond its length. */
 export function isPublishAddress(text: string): boolean {
   const [address = "", length] = text.split("/");
-  if (length === undefined) return parseAddress(text)?.bits === 32;
+  if (length === undefined) return parseAddress(text) !== undefined;
   const [prefix, first] = [parseCidr(text), parseAddress(address)];
-  return prefix?.bits === 32 && first !== undefined && first.value === prefix.value && cidrContains(prefix, first);
+  return prefix !== undefined && first !== undefined && first.value === prefix.value && cidrContains(prefix, first);
 }

@@ -67,7 +67,9 @@ function checkPublishOn({ annotations }: ServiceSpec): void {
   if (text === undefined) return;
   const wrong = text.split(/[ ,]+/).find((part) => !isPublishAddress(part));
   if (wrong !== undefined) {
-    refuse(`ServiceSpec: label ${publishOnLabel}: "${wrong}" is no IPv4 address or prefix, as 10.0.0.5 or 10.0.0.0/24`);
+    refuse(
+      `ServiceSpec: label ${publishOnLabel}: "${wrong}" is no address or prefix, as 10.0.0.5, 10.0.0.0/24 or fd00::/64`,
+    );
   }
 }
 

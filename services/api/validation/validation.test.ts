@@ -150,7 +150,14 @@ describe("validateServiceSpec", () => {
     [
       "no address to publish on",
       service({ annotations: Annotations.create({ name: "n", labels: { "io.starling.publish-on": "10.0.0.0/33" } }) }),
-      '"10.0.0.0/33" is no IPv4 address or prefix',
+      '"10.0.0.0/33" is no address or prefix',
+    ],
+    [
+      "bits beyond the prefix to publish on",
+      service({
+        annotations: Annotations.create({ name: "n", labels: { "io.starling.publish-on": "fd00::1 fd00::1/64" } }),
+      }),
+      '"fd00::1/64" is no address or prefix',
     ],
     [
       "half a preference",

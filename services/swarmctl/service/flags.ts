@@ -334,7 +334,7 @@ export const serviceFlags: readonly FlagDefinition[] = [
   },
   {
     flags: "--publish-on <address>",
-    help: "Hosts' address or prefix on which published ports answer (all)",
+    help: "Hosts' IPv4 or IPv6 address or prefix on which ports answer (all)",
     parse: (text: string) => text,
     list: true,
   },
