@@ -14,6 +14,8 @@ export interface Link {
   /** Index of the bridge; 0 for none. */
   readonly master: number;
   readonly alias: string;
+  /** Of its IPv6 settings (sysctl net.ipv6.conf): absent without IPv6. */
+  readonly ipv6?: { readonly forwarding: number; readonly acceptRa: number };
   readonly vxlan?: { readonly vni: number; readonly local: string; readonly port: number; readonly learning: boolean };
 }
 
@@ -21,6 +23,8 @@ export interface Address {
   readonly index: number;
   /** `"10.0.0.1/24"`. */
   readonly address: string;
+  /** Not of the host or a link alone. */
+  readonly isGlobal: boolean;
 }
 
 export interface Route {
@@ -81,9 +85,12 @@ function decodeLink({ body }: Reply): Link {
     master: readU32(attributes.get(10)) ?? 0,
     alias: readText(attributes.get(20)) ?? "",
   };
-  if (kind !== "vxlan") return link;
+  const ipv6 = ipv6Settings(attributes.get(26));
+  const settings = ipv6 === undefined ? {} : { ipv6 };
+  if (kind !== "vxlan") return { ...link, ...settings };
   return {
     ...link,
+    ...settings,
     vxlan: {
       vni: readU32(data.get(1)) ?? 0,
       local: maybe(data.get(4) ?? data.get(17), ipText, ""),
@@ -93,13 +100,22 @@ function decodeLink({ body }: Reply): Link {
   };
 }
 
+/** From IFLA_AF_SPEC: IFLA_INET6_CONF of AF_INET6, an array of 32-bit numbers (DEVCONF_FORWARDING 0, DEVCONF_ACCEPT_RA 3). */
+function ipv6Settings(families: Uint8Array | undefined): Link["ipv6"] {
+  const family = families && decodeAttributes(families).get(Family.inet6);
+  const settings = family && decodeAttributes(family).get(2);
+  if (settings === undefined || settings.length < 16) return undefined;
+  const view = viewOf(settings);
+  return { forwarding: view.getInt32(0, true), acceptRa: view.getInt32(12, true) };
+}
+
 export function decodeAddresses(replies: readonly Reply[]): readonly Address[] {
   return replies
     .filter((reply) => reply.type === Rtm.newAddress && isInternet(reply))
     .map(({ body }) => {
       const attributes = decodeAttributes(body, 8);
       const address = maybe(attributes.get(2) ?? attributes.get(1), ipText, "");
-      return { index: viewOf(body).getUint32(4, true), address: `${address}/${body[1]}` };
+      return { index: viewOf(body).getUint32(4, true), address: `${address}/${body[1]}`, isGlobal: body[3] === 0 };
     });
 }
 

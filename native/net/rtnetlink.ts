@@ -233,9 +233,11 @@ export interface RouteOptions {
   readonly onlink?: boolean;
   readonly source?: string;
   readonly table?: number;
-  /** `throw` ends the look-up in this table. */
-  readonly kind?: "unicast" | "throw";
+  /** `throw` ends the look-up in this table; `local`: an address of this host, on that device. */
+  readonly kind?: RouteKind;
 }
+export type RouteKind = "unicast" | "throw" | "local";
+export const routeTypes: Readonly<Record<RouteKind, number>> = { unicast: 1, local: 2, throw: 9 };
 
 function route(type: number, flags: number, options: RouteOptions): Request {
   const destination = parsePrefix(options.destination);
@@ -250,7 +252,7 @@ function route(type: number, flags: number, options: RouteOptions): Request {
     table < 256 ? table : 0,
     ourRouteProtocol,
     linkScope ? 253 : 0,
-    options.kind === "throw" ? 9 : 1,
+    routeTypes[options.kind ?? "unicast"],
   ]);
   if (options.onlink) header[8] = 4;
   const attributes: Attribute[] = [{ type: 15, value: u32(table) }];
@@ -261,7 +263,9 @@ function route(type: number, flags: number, options: RouteOptions): Request {
   return { type, flags, header, attributes };
 }
 
-export const addRoute = (options: RouteOptions): Request => route(Rtm.newRoute, replace, options);
+/** Replaces the one to the same destination in that table; a local one stands beside those on other devices. */
+export const addRoute = (options: RouteOptions): Request =>
+  route(Rtm.newRoute, options.kind === "local" ? Flag.Create : replace, options);
 export const deleteRoute = (options: RouteOptions): Request => route(Rtm.delRoute, 0, options);
 
 /** All routes of both families; filter by `protocol` in the decoded ones. */

@@ -38,6 +38,7 @@ export {
   parseGenericResources,
   selectGeneric,
 } from "./generic-resource.ts";
+export { formatHostAddresses, hostAddressesLabel, parseHostAddresses } from "./host-addresses.ts";
 export { type ImageReference, isPinned, parseImageReference, pinnedReference } from "./image-reference.ts";
 export { isIngressNetwork, isJob, needsIngressNetwork } from "./ingress.ts";
 export {

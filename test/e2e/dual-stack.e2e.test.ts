@@ -29,10 +29,7 @@ describe("networks of both families over an IPv6 underlay", () => {
     await stage.ctl(["network", "create", "--ipv6", "dual"]);
     const serve = "mkdir /w; hostname > /w/index.html; exec busybox httpd -f -p 80 -h /w";
     const flags = [
-      "--network",
-      "dual",
-      "--replicas",
-      "2",
+      ...["--network", "dual", "--replicas", "2", "-p", "8080:80"],
       "--stop-signal",
       "SIGKILL",
       "--hostname",
@@ -58,6 +55,19 @@ describe("networks of both families over an IPv6 underlay", () => {
       const answers = await inTask("sh", "-c", `for i in 1 2 3 4 5 6 7 8 9 10 11 12; do curl -s -m 5 ${url}; done`);
       expect(new Set(answers.trim().split("\n")), url).toEqual(new Set(["m1", "w1"]));
     }
+  });
+
+  it("publish ports on every host over IPv6, from outside and from the host itself", async () => {
+    const client = stage.host("reg");
+    await client.mustExec(["ip", "-6", "addr", "add", "fd99::9/64", "dev", "eth0", "nodad"]);
+    const answers = async (name: string, address: string) => {
+      const ask = `for i in 1 2 3 4 5 6 7 8 9 10 11 12; do curl -sg -m 5 'http://[${address}]:8080/' || exit; done`;
+      return new Set((await stage.host(name).mustExec(["sh", "-c", ask])).trim().split("\n"));
+    };
+    const both = new Set(["m1", "w1"]);
+    for (const address of ["fd99::1", "fd99::2"]) expect(await answers("reg", address), address).toEqual(both);
+    for (const host of both) expect(await answers(host, "::1"), host).toEqual(both);
+    for (const host of both) expect(await answers(host, "fd99::1"), host).toEqual(both);
   });
 
   it("are in every kernel as the store says, and no packet goes by another port", async () => {

@@ -84,6 +84,15 @@ describe("an encrypted network", () => {
       answer: expect.stringContaining(client),
       isClear: false,
     });
+    await stage.host("w2").mustExec(["ip", "-6", "addr", "add", "fd99::2/64", "dev", "eth0", "nodad"]);
+    await stage.host("reg").mustExec(["ip", "-6", "addr", "add", "fd99::9/64", "dev", "eth0", "nodad"]);
+    const six = await captured("w1", () =>
+      stage.host("reg").mustExec(["curl", "-sSg", "--max-time", "10", "http://[fd99::2]:8080/"]),
+    );
+    expect({ answer: six.result, isClear: six.bytes.includes(marker) }).toMatchObject({
+      answer: expect.stringContaining("client=fd99::9"),
+      isClear: false,
+    });
   });
 
   it("has the peers and routes that the store asks for, on every host, through a restart of swarmd", async () => {

@@ -35,6 +35,7 @@ interface StoredService {
       readonly publishedPort?: number;
       readonly targetPort?: number;
       readonly publishMode?: string;
+      readonly protocol?: string;
     }[];
   };
 }
@@ -67,6 +68,13 @@ const wanted = new Set([
   "RUNNING",
   "COMPLETE",
 ]);
+
+/** IPv6 address in the mesh of a task or node that has this IPv4 one, in full. */
+const meshAddress6 = (address: string): string =>
+  `fd537461726d${"0".repeat(12)}${address
+    .split(".")
+    .map((part) => Number(part).toString(16).padStart(2, "0"))
+    .join("")}`;
 
 const macOf = (address: string): string =>
   `02:42:${address
@@ -208,10 +216,11 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
     const [left, right] = [[...new Set(should)].sort().join(" "), [...new Set(is)].sort().join(" ")];
     if (left !== right) faults.push(`${host.name}: ${what}: should be [${left}], is [${right}]`);
   };
-  const [fdb, neighbours, routes, rules] = await Promise.all([
+  const [fdb, neighbours, routes, routes6, rules] = await Promise.all([
     host.mustExec(["bridge", "-j", "fdb", "show"]),
     host.mustExec(["ip", "-j", "neigh", "show", "nud", "permanent"]),
     host.mustExec(["ip", "-j", "-4", "route", "show", "proto", "83"]),
+    host.mustExec(["ip", "-j", "-6", "route", "show", "proto", "83"]),
     host.mustExec(["nft", "-j", "list", "table", "inet", "starling"]),
   ]);
   type Fdb = { readonly mac: string; readonly ifname: string; readonly dst?: string };
@@ -265,16 +274,24 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
       `${host.name}: ${meshRoutes.length} routes of the mesh for ${published.length} tasks and ${nodeRoutes} nodes`,
     );
   }
+  const by = (list: string, device: string) => (JSON.parse(list) as Route[]).filter((r) => r.dev === device);
+  for (const device of ["starling-mesh", "starling-safe"]) {
+    expectSame(
+      `IPv6 routes by ${device}`,
+      by(routes, device).map(({ dst }) => meshAddress6(dst)),
+      by(routes6, device).map(({ dst }) => expanded(dst)),
+    );
+  }
   const chains = chainTargets(rules);
   for (const service of services) {
     for (const port of service.endpoint?.ports ?? []) {
       if (port.publishMode === "HOST" || !port.publishedPort) continue;
       const behind = places.filter((p) => p.ingress && p.serving && p.task.serviceId === service.id);
-      const chain = chains.get(`port_tcp_${port.publishedPort}`) ?? [];
+      const chain = chains.get(`port_${(port.protocol ?? "TCP").toLowerCase()}_${port.publishedPort}`) ?? [];
       expectSame(
         `port ${port.publishedPort}`,
-        behind.map(({ address }) => address),
-        chain,
+        behind.flatMap(({ address }) => [address, meshAddress6(address)]),
+        chain.map(expanded),
       );
     }
   }
@@ -392,7 +409,7 @@ function backendsOf(listing: string): ReadonlyMap<string, readonly string[]> {
   return found;
 }
 
-/** IPv4 addresses that a chain's rules send to, by chain. */
+/** Addresses that a chain's rules send to, by chain. */
 function chainTargets(listing: string): ReadonlyMap<string, readonly string[]> {
   const { nftables } = JSON.parse(listing) as {
     nftables: readonly {
@@ -403,10 +420,8 @@ function chainTargets(listing: string): ReadonlyMap<string, readonly string[]> {
   for (const { rule } of nftables) {
     const dnat = rule?.expr.find((part) => part.dnat !== undefined);
     if (rule === undefined || dnat === undefined) continue;
-    targets.set(
-      rule.chain,
-      [...JSON.stringify(dnat).matchAll(/"(\d+\.\d+\.\d+\.\d+)"/g)].map(([, address]) => address!),
-    );
+    const addresses = [...JSON.stringify(dnat).matchAll(/"(\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f:]+)"/g)];
+    targets.set(rule.chain, [...(targets.get(rule.chain) ?? []), ...addresses.map(([, address]) => address!)]);
   }
   return targets;
 }

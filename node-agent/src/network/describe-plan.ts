@@ -40,9 +40,9 @@ function describeEntry(entry: Entry, what: string): Finding {
       return { subject, detail: `${entry.mac}${to} on ${entry.device} ${what}` };
     }
     case "rule":
-      return { subject, detail: `routing rule of replies to table ${entry.table} ${what}` };
+      return { subject, detail: `routing rule of IPv${entry.family} replies to table ${entry.table} ${what}` };
   }
 }
 
-const routeText = ({ destination, device, gateway, table }: HostRoute): string =>
-  `${destination}${gateway === undefined ? "" : ` via ${gateway}`}${device === undefined ? "" : ` on ${device}`}${table === undefined ? "" : ` in table ${table}`}`;
+const routeText = ({ destination, device, gateway, table, local }: HostRoute): string =>
+  `${local ? "local " : ""}${destination}${gateway === undefined ? "" : ` via ${gateway}`}${device === undefined ? "" : ` on ${device}`}${table === undefined ? "" : ` in table ${table}`}`;

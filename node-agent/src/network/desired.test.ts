@@ -38,7 +38,7 @@ function inputs(tasks: readonly string[], preferLocal: boolean): NodeInputs {
       services: new Map([["web", service]]),
       endpoints: new Map(endpoints.map((endpoint) => [`${endpoint.networkId}/${endpoint.taskId}`, endpoint])),
     },
-    ...{ tasks: [], leaving: new Set(), dead: [], underlayMtu: 1500, recovered: [], tunnels: undefined },
+    ...{ tasks: [], leaving: new Set(), dead: [], underlayMtu: 1500, recovered: [], tunnels: undefined, ipv6: false },
   };
 }
 
@@ -97,6 +97,24 @@ describe("new connections go to", () => {
     expect(rulesOf("port_udp_53")).toEqual([
       "ip daddr 10.8.0.1 meta nfproto ipv4 meta l4proto udp dnat ip to 100.64.0.2:5353",
     ]);
+  });
+
+  it("ports of both families alike, each by the addresses of it that the service names", () => {
+    const given = { ...inputs(["a", "b"], false), ipv6: true };
+    const web = given.view.services.get("web")!;
+    const rulesWith = (publishOn: readonly string[]) => {
+      const view = { ...given.view, services: new Map([["web", { ...web, publishOn }]]) };
+      const { chains } = hostTable(desiredHostRules({ ...given, view }));
+      return chains.find(({ name }) => name === "port_tcp_8080")!.rules;
+    };
+    expect(rulesWith([])).toEqual([
+      expect.stringMatching(/^meta nfproto ipv4 .* dnat ip addr . port to jhash ip saddr .*0 : 10.255.0.1 . 80/),
+      expect.stringMatching(
+        /^meta nfproto ipv6 .* dnat ip6 addr . port to jhash ip6 saddr .*: fd53:7461:726d::aff:1 . 80/,
+      ),
+    ]);
+    expect(rulesWith(["fd00:1::/64"])).toEqual([expect.stringMatching(/^ip6 daddr fd00:1::\/64 meta nfproto ipv6/)]);
+    expect(rulesWith(["10.9.0.1"])).toEqual([expect.stringMatching(/^ip daddr 10.9.0.1 meta nfproto ipv4/)]);
   });
 
   it("no task whose packets would have to be encrypted and can't be", () => {

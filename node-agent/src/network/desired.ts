@@ -9,15 +9,16 @@ import {
 import { safeMtu, safeNetwork, secretTasks, tunnelledVxlan } from "./encryption/safe-mesh.ts";
 import type { TunnelPaths } from "./encryption/tunnels.ts";
 import { type HostNetwork, type HostRoute, pair, routeKey } from "./host-network.ts";
+import { meshPaths, meshSubnets } from "./mesh-paths.ts";
 import {
   bridgeOf,
+  clearMesh,
   defaultVxlanPort,
+  loopbackRoute,
   macOf,
+  meshAddress6,
   meshDevice,
   portOf,
-  returnGateway,
-  returnMac,
-  returnTable,
   routedOf,
   routedPrefix,
   vxlanOf,
@@ -65,6 +66,8 @@ export interface NodeInputs {
   readonly recovered: readonly RoutedTask[];
   /** How packets of encrypted networks travel; undefined: not at all. */
   readonly tunnels: TunnelPaths | undefined;
+  /** Whether this host has IPv6: published ports answer over it, and tasks have a way out by it. */
+  readonly ipv6: boolean;
 }
 
 /** Bytes that VXLAN adds: IPv4 20 or IPv6 40, UDP 8, VXLAN 8, inner Ethernet 14. */
@@ -161,6 +164,10 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
       links.set(device, { kind: "veth", mtu: inputs.underlayMtu });
       neighbours.set(pair(device, task.routed), macOf(task.routed));
       addRoute({ destination: `${task.routed}/32`, device });
+      if (!inputs.ipv6) continue;
+      neighbours.set(pair(device, meshAddress6(task.routed)), macOf(task.routed));
+      addRoute({ destination: `${meshAddress6(task.routed)}/128`, device });
+      addRoute(loopbackRoute(device));
     }
   }
 
@@ -169,33 +176,26 @@ export function desiredHostNetwork(inputs: NodeInputs): HostNetwork {
   if (ingress !== undefined && self !== undefined && mesh !== "") {
     const [address = ""] = mesh.split("/");
     const vxlan = { vni: ingress.vni, local: self.underlayAddress, port: vxlanPortOf(self), proxy: false };
-    links.set(meshDevice, { kind: "vxlan", mtu: overlayMtu(ingress, underlay), mac: macOf(address), vxlan });
-    returnTables.add(returnTable);
+    const { ipv6 } = inputs;
+    links.set(meshDevice, { kind: "vxlan", mtu: overlayMtu(ingress, underlay), mac: macOf(address), vxlan, ipv6 });
     addresses.add(pair(meshDevice, `${address}/32`));
-    neighbours.set(pair(meshDevice, returnGateway), returnMac);
-    addRoute({ destination: "0.0.0.0/0", table: returnTable, device: meshDevice, gateway: returnGateway });
-    for (const subnet of meshSubnets(ingress)) addRoute({ destination: subnet, table: returnTable });
+    if (ipv6) addresses.add(pair(meshDevice, `${meshAddress6(address)}/128`));
+    const paths = meshPaths(clearMesh, { ipv6, into: { routes, neighbours, forwarding, returnTables } });
+    paths.replies(ingress.subnets);
     for (const node of view.nodes.values()) {
       const [peer = ""] = node.meshAddress.split("/");
       const host = reachableAt(node, underlay.address);
-      if (node.id === nodeId || peer === "" || host === "") continue;
-      neighbours.set(pair(meshDevice, peer), macOf(peer));
-      forwarding.set(pair(meshDevice, macOf(peer)), host);
-      addRoute({ destination: `${peer}/32`, device: meshDevice, gateway: peer });
+      if (node.id !== nodeId && peer !== "" && host !== "") paths.node(peer, host);
     }
     for (const endpoint of view.endpoints.values()) {
       const [peer = ""] = view.nodes.get(endpoint.nodeId)?.meshAddress.split("/") ?? [];
       if (endpoint.networkId !== ingress.id || endpoint.nodeId === nodeId || peer === "" || endpoint.encrypted)
         continue;
-      addRoute({ destination: `${endpoint.address}/32`, device: meshDevice, gateway: peer });
+      paths.task(endpoint.address, peer);
     }
   }
   return { links, addresses, routes, neighbours, forwarding, returnTables };
 }
-
-/** The mesh's addresses are IPv4, whatever the underlay. */
-const meshSubnets = (ingress: NetworkStateNetwork): readonly string[] =>
-  ingress.subnets.filter((subnet) => !isV6(subnet));
 
 const protocols = ["tcp", "udp"] as const;
 
@@ -242,17 +242,21 @@ export function desiredHostRules(inputs: NodeInputs): HostRules {
     vxlanPort: vxlanPortOf(view.nodes.get(nodeId)),
     tunnels: inputs.tunnels?.devices.map(({ device }) => device) ?? [],
     secret: [...secret.values()],
-    ingressSubnets: ingress === undefined ? [] : meshSubnets(ingress),
+    ipv6: inputs.ipv6,
+    ingressSubnets: ingress === undefined ? [] : meshSubnets(ingress.subnets),
     peers,
     published,
     tasks,
-    taskOfNode: inMesh.flatMap((endpoint) => {
-      const host = view.nodes.get(endpoint.nodeId)?.underlayAddress;
-      return host ? [[host, endpoint.address] as const] : [];
-    }),
+    taskOfNode: inMesh.flatMap(({ nodeId: host, address }) =>
+      ownAddresses(view.nodes.get(host)).map((own) => [own, address] as const),
+    ),
     live: [...view.endpoints.values()].filter((e) => e.networkId === ingress?.id).map((e) => e.address),
   };
 }
+
+/** Addresses from which packets are the node's own. */
+const ownAddresses = (node: NetworkStateNode | undefined): readonly string[] =>
+  node === undefined ? [] : [...new Set([node.underlayAddress, ...node.hostAddresses])].filter((own) => own !== "");
 
 /** The tasks behind routed devices of the host that no attached task has: `routes` are those of the host. Pure. */
 export function recoveredTasks(
@@ -268,7 +272,7 @@ export function recoveredTasks(
   }
   const recovered: RoutedTask[] = [];
   for (const { device, destination } of routes) {
-    if (!device?.startsWith(routedPrefix) || spokenFor.has(device)) continue;
+    if (!device?.startsWith(routedPrefix) || spokenFor.has(device) || isV6(destination)) continue;
     const [address = ""] = destination.split("/");
     recovered.push({ device, address, ports: targetPorts(view, services.get(address) ?? "") });
   }

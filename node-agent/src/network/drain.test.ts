@@ -108,10 +108,13 @@ describe("tracked connections to forget", () => {
     underlayMtu: 1500,
     recovered: [],
     tunnels: undefined,
+    ipv6: false,
   };
 
   it("of the host are datagrams to all but serving tasks and nodes", () => {
-    expect(hostFlush(inputs, "all")).toMatchObject([{ live: ["10.255.0.2", "10.255.0.5"], protocols: [17] }]);
+    expect(hostFlush(inputs, "all")).toMatchObject([
+      { live: ["10.255.0.2", "10.255.0.5", "fd53:7461:726d::aff:2", "fd53:7461:726d::aff:5"], protocols: [17] },
+    ]);
   });
 
   const overlays = [{ networkId: "net", address: "10.0.1.5", address6: "" }];
@@ -132,7 +135,7 @@ describe("tracked connections to forget", () => {
       { type: "conntrack", subnets: ["10.0.1.8/32", "fd01::8/128"], live: [], protocols: [6] },
     ]);
     expect(hostFlush(inputs, due)).toEqual([
-      { type: "conntrack", subnets: ["10.255.0.6/32"], live: [], protocols: [17] },
+      { type: "conntrack", subnets: ["10.255.0.6/32", "fd53:7461:726d::aff:6/128"], live: [], protocols: [17] },
     ]);
     expect([hostFlush(inputs, []), taskFlush(inputs, task, [])]).toEqual([[], []]);
   });

@@ -25,6 +25,7 @@ const inputs: NodeInputs = {
   underlayMtu: 1500,
   recovered: [],
   tunnels: undefined,
+  ipv6: false,
 };
 
 it("a node reached by the other family gets no entries, which the kernel would refuse, and holds up no other", () => {

@@ -2,7 +2,7 @@
 import type { NetworkStateEndpoint } from "@starling/api";
 import type { ConntrackStep } from "@starling/native/net";
 import { addressesOf, isV6, type LocalTask, type NodeInputs } from "./desired.ts";
-import { localPool } from "./names.ts";
+import { localPool, meshAddress6, meshPrefix6 } from "./names.ts";
 import { ingressOf } from "./state.ts";
 
 const tcp = 6;
@@ -20,6 +20,9 @@ export const joinDue = (a: FlushDue, b: FlushDue): FlushDue => (a === "all" || b
 const step = (subnets: readonly string[], live: readonly string[], protocol: number): readonly ConntrackStep[] =>
   subnets.length === 0 ? [] : [{ type: "conntrack", subnets, live, protocols: [protocol] }];
 
+/** The endpoint's addresses that published ports lead to. */
+const meshAddressesOf = ({ address }: NetworkStateEndpoint): readonly string[] => [address, meshAddress6(address)];
+
 const alone = (address: string): string => `${address}/${isV6(address) ? 128 : 32}`;
 
 /** Prefixes of those `due` on `networks` whose addresses none of `keep` has now. */
@@ -28,12 +31,13 @@ function gone(
   due: readonly NetworkStateEndpoint[],
   networks: ReadonlySet<string>,
   keep: (endpoint: NetworkStateEndpoint) => boolean,
+  of: (endpoint: NetworkStateEndpoint) => readonly string[] = addressesOf,
 ): readonly string[] {
-  const addresses = new Set(due.filter(({ networkId }) => networks.has(networkId)).flatMap(addressesOf));
+  const addresses = new Set(due.filter(({ networkId }) => networks.has(networkId)).flatMap(of));
   if (addresses.size === 0) return [];
   for (const endpoint of view.endpoints.values()) {
     if (!networks.has(endpoint.networkId) || !keep(endpoint)) continue;
-    for (const address of addressesOf(endpoint)) addresses.delete(address);
+    for (const address of of(endpoint)) addresses.delete(address);
   }
   return [...addresses].map(alone);
 }
@@ -47,7 +51,9 @@ export function hostFlush(inputs: NodeInputs, due: FlushDue): readonly Conntrack
   const ingress = ingressOf(view);
   if (due !== "all") {
     const serves = ({ serving, taskId }: NetworkStateEndpoint) => serving && !leaving.has(taskId);
-    return ingress === undefined ? [] : step(gone(inputs, due, new Set([ingress.id]), serves), [], udp);
+    return ingress === undefined
+      ? []
+      : step(gone(inputs, due, new Set([ingress.id]), serves, meshAddressesOf), [], udp);
   }
   const live = recovered.map(({ address }) => address);
   for (const task of tasks) if (task.routed !== undefined && !leaving.has(task.taskId)) live.push(task.routed);
@@ -57,7 +63,7 @@ export function hostFlush(inputs: NodeInputs, due: FlushDue): readonly Conntrack
       live.push(endpoint.address);
   }
   const subnets = (ingress?.subnets ?? []).filter((subnet) => !isV6(subnet));
-  return step([localPool, ...subnets], live, udp);
+  return step([localPool, ...subnets, meshPrefix6], [...live, ...live.map(meshAddress6)], udp);
 }
 
 /** In the task's namespace: datagrams go to tasks that serve, TCP connections to tasks that are gone end. */

@@ -22,7 +22,7 @@ it("chains of others count that drop by their policy and don't admit our devices
     rule("inet other forward", "starling"),
     rule("ip filter FORWARD", "somebody's"),
   ];
-  expect(droppingChains(JSON.stringify({ nftables }))).toEqual(["ip filter FORWARD"]);
+  expect(droppingChains(JSON.stringify({ nftables }))).toEqual(["ip filter FORWARD", "ip6 filter FORWARD"]);
 });
 
 it("they are told to accept both directions of every device of ours", () => {

@@ -23,7 +23,7 @@ interface Ruleset {
 /** Marks our rules in others' chains. */
 const comment = "starling";
 const devices = [`"${routedPrefix}*"`, ...meshes.map(({ device }) => `"${device}"`)];
-const families = new Set(["ip", "inet"]);
+const families = new Set(["ip", "ip6", "inet"]);
 
 /**
  * Chains of others that drop what is forwarded unless a rule accepts it (Docker's FORWARD, ufw's) and have none for our

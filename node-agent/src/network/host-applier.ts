@@ -8,7 +8,7 @@ import { type Mesh, meshes } from "./names.ts";
 import { hostTable, meshTable } from "./nft-host.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
 import { type Observation, observeHost } from "./observe.ts";
-import { entryRequests, type HostPlan, isEmptyPlan, linkRequests, planHost } from "./plan-host.ts";
+import { type Entry, entryRequests, type HostPlan, isEmptyPlan, linkRequests, planHost } from "./plan-host.ts";
 
 /**
  * Makes the host's devices, entries and rules as they should be. What the kernel has is looked at once and then
@@ -24,6 +24,8 @@ export class HostApplier {
   #host: NftTable | undefined;
   readonly #meshes = new Map<Mesh, NftTable>();
   #base = false;
+  /** Devices on which IPv6 is known to be on. */
+  readonly #withIpv6 = new Set<string>();
   /** Whether others' firewalls were looked at; from then on audits do it. */
   #admitted = false;
   readonly #session = `host ${randomUUID()}`;
@@ -36,6 +38,7 @@ export class HostApplier {
 
   forget(): void {
     this.#base = false;
+    this.#withIpv6.clear();
     this.#generation++;
     this.#observed = undefined;
   }
@@ -64,7 +67,7 @@ export class HostApplier {
 
   /** Returns how many things of the host's network it changed, rules not counted. Rejects when the kernel refuses. */
   async apply(inputs: NodeInputs): Promise<number> {
-    await this.#prepare();
+    await this.#prepare(inputs);
     const desired = desiredHostNetwork(inputs);
     const plan = planHost(desired, (await this.observation()).network);
     try {
@@ -95,13 +98,16 @@ export class HostApplier {
     return chains;
   }
 
-  async #prepare(): Promise<void> {
+  async #prepare({ ipv6 }: NodeInputs): Promise<void> {
     if (this.#base) return;
+    const { routeLearners } = await this.observation();
     await writeSysctls(
       [
         { path: "net/ipv4/ip_forward", value: "1" },
         // Else frames between containers of one overlay would pass the host's IP rules as if routed.
         { path: "net/bridge/bridge-nf-call-iptables", value: "0", optional: true },
+        { path: "net/bridge/bridge-nf-call-ip6tables", value: "0", optional: true },
+        ...(ipv6 ? forwardingOfIpv6(routeLearners) : []),
       ],
       this.#netns,
     );
@@ -134,11 +140,24 @@ export class HostApplier {
     }
     const generation = this.#generation;
     const observed = await this.observation();
+    await this.#switchOnIpv6(plan, desired);
     await converse(entryRequests(plan, observed.indexes), this.#netns);
     if (linksChange) this.forget();
     if (generation !== this.#generation) return;
     const network = { ...desired, ...keptEntries(observed.network, desired), links: observed.network.links };
     this.#observed = { ...observed, network };
+  }
+
+  /** On devices that are to have entries of it, which the kernel would refuse: tasks' are made without, as all were once. */
+  async #switchOnIpv6({ addEntries }: HostPlan, desired: HostNetwork): Promise<void> {
+    const devices = new Set(addEntries.flatMap(ipv6DeviceOf));
+    const off = [...devices].filter((name) => desired.links.has(name) && !this.#withIpv6.has(name));
+    const settings = off.flatMap((name) => [
+      { path: `net/ipv6/conf/${name}/addr_gen_mode`, value: "1" },
+      { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "0" },
+    ]);
+    await writeSysctls(settings, this.#netns);
+    for (const name of off) this.#withIpv6.add(name);
   }
 
   /** The host's table, and those of `there`: meshes whose devices exist. */
@@ -175,6 +194,23 @@ function keptEntries(
     neighbours: new Map([...[...observed.neighbours].filter(byDevice), ...desired.neighbours]),
     forwarding: new Map([...[...observed.forwarding].filter(byDevice), ...desired.forwarding]),
   };
+}
+
+/**
+ * The kernel forwards IPv6 on no device unless on all. A host that forwards takes no router's advertisements, and loses the
+ * default routes that it has from them, unless told to (2) before.
+ */
+const forwardingOfIpv6 = (routeLearners: readonly string[]): readonly Sysctl[] => [
+  ...routeLearners.map((name) => ({ path: `net/ipv6/conf/${name}/accept_ra`, value: "2", optional: true })),
+  { path: "net/ipv6/conf/all/forwarding", value: "1" },
+];
+
+/** The device of an entry of IPv6; none of others, nor of what hangs on none. */
+function ipv6DeviceOf(entry: Entry): readonly string[] {
+  if (entry.kind === "route")
+    return entry.route.device && entry.route.destination.includes(":") ? [entry.route.device] : [];
+  if (entry.kind !== "address" && entry.kind !== "neighbour") return [];
+  return entry.address.includes(":") ? [entry.device] : [];
 }
 
 function linkSysctls(plan: HostPlan, desired: HostNetwork): readonly Sysctl[] {

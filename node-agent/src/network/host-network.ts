@@ -7,7 +7,7 @@ export interface HostLink {
   readonly mac?: string;
   /** Name of the bridge that it is a port of. */
   readonly master?: string;
-  /** Of VXLAN devices: tasks have IPv6 addresses there. Told of no device that is there. */
+  /** Of VXLAN devices: they carry IPv6. Told of no device that is there. */
   readonly ipv6?: boolean;
   readonly vxlan?: {
     readonly vni: number;
@@ -29,12 +29,14 @@ export interface HostRoute {
   /** Absent for `throw`. */
   readonly device?: string;
   readonly gateway?: string;
+  /** An address of the host: what comes by the device is taken. */
+  readonly local?: true;
 }
 
 /**
  * Devices of ours and what hangs on them, in the host's namespace, as it should be or as it is. Keys name what is
  * replaced rather than doubled: `device|address` of neighbours, `device|mac` of forwarding entries, `destination|table`
- * of routes.
+ * of routes (and the device of local ones).
  */
 export interface HostNetwork {
   readonly links: ReadonlyMap<string, HostLink>;
@@ -45,11 +47,12 @@ export interface HostNetwork {
   readonly neighbours: ReadonlyMap<string, string>;
   /** Host behind the VXLAN device, or empty for a port of a bridge, by `device|mac`. */
   readonly forwarding: ReadonlyMap<string, string>;
-  /** Tables of the meshes to which rules lead marked replies. */
-  readonly returnTables: ReadonlySet<number>;
+  /** Tables of the meshes to which rules lead marked replies: `family|table`. */
+  readonly returnTables: ReadonlySet<string>;
 }
 
-export const routeKey = (route: HostRoute): string => `${route.destination}|${route.table ?? 254}`;
+export const routeKey = ({ destination, table, device, local }: HostRoute): string =>
+  `${destination}|${table ?? 254}${local ? `|${device}` : ""}`;
 export const pair = (device: string, rest: string): string => `${device}|${rest}`;
 
 /** Splits `device|rest`. */

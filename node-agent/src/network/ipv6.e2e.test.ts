@@ -98,7 +98,6 @@ describe.each(cases)("a network with IPv6 over an $underlay underlay, UDP port $
 
   beforeAll(async () => {
     hosts = new TestHosts(2);
-    for (const n of [1, 2]) hosts.run(`h${n}`, `ip -6 addr add fd77::${n}/64 dev eth0 nodad`);
     nodes = [1, 2].map(
       (n) =>
         new NodeNetwork({

@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { ipv4Bytes } from "@starling/native/net";
+import { ipText, ipv4Bytes } from "@starling/native/net";
 import { isTunnelDevice } from "./encryption/addresses.ts";
 
 /**
@@ -43,6 +43,18 @@ export const returnGateway = "169.254.2.1";
 export const returnMac = "02:49:ff:ff:ff:ff";
 /** Addresses of default-route interfaces that no other node needs to reach; the same pool on every node. */
 export const localPool = "100.64.0.0/16";
+/** IPv6 addresses of default-route interfaces and of nodes in the mesh: this prefix and the IPv4 address. Nothing is given out. */
+export const meshPrefix6 = "fd53:7461:726d::/96";
+export const meshAddress6 = (address: string): string => embedded([0xfd, 0x53, 0x74, 0x61, 0x72, 0x6d], address);
+/** The part of `meshPrefix6` that is `localPool`'s. */
+export const localPool6 = `${meshAddress6("100.64.0.0")}/112`;
+/** Next hop in IPv6 that stands for one in IPv4. Of the link, so that no route of the host's can take it elsewhere. */
+export const nextHop6 = (address: string): string => embedded([0xfe, 0x80], address);
+/**
+ * To the host's own ::1 by a device that leads to tasks: replies to what the host sent from there. The kernel takes what is for a
+ * loopback address only by a device that the route names (`rt6_need_strict`); from the wire it takes none, ours or not.
+ */
+export const loopbackRoute = (device: string) => ({ destination: "::1/128", table: 255, device, local: true }) as const;
 export const returnTable = 4096;
 /** Where VXLAN packets go unless the cluster says otherwise. */
 export const defaultVxlanPort = 4789;
@@ -71,6 +83,11 @@ export function markOf(cidr: string, mesh: Mesh): number {
 
 export function ipv4Number(address: string): number {
   return ipv4Bytes(address).reduce((sum, byte) => sum * 256 + byte, 0);
+}
+
+/** The prefix's bytes, zeros, and the IPv4 address. */
+function embedded(prefix: readonly number[], address: string): string {
+  return ipText(Uint8Array.from([...prefix, ...new Uint8Array(12 - prefix.length), ...ipv4Bytes(address)]));
 }
 
 export const hex = (mark: number): string => `0x${mark.toString(16)}`;

@@ -23,7 +23,7 @@ import {
 import { createLogger, nullLogger, systemClock } from "@starling/base";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NodeNetwork } from "./index.ts";
-import { bridgeOf, meshDevice, vxlanOf } from "./names.ts";
+import { bridgeOf, meshAddress6, meshDevice, vxlanOf } from "./names.ts";
 import { TestHosts } from "./test-hosts.ts";
 
 const net = "net1aaaaaaaaaaaaaaaaaaaaa";
@@ -74,6 +74,7 @@ function complete(): NetworkStateMessage {
             id: `node${n}`,
             underlayAddress: `192.168.77.${n}`,
             meshAddress: `10.255.0.${n + 1}/16`,
+            hostAddresses: [`192.168.77.${n}`, `fd77::${n}`],
           }),
         }),
       ),
@@ -131,7 +132,7 @@ beforeAll(async () => {
   await Promise.all(nodes.map((node) => node.receive(complete())));
   for (const n of [1, 2, 3]) hosts.add(`c${n}`);
   await Promise.all(nodes.map((node, i) => node.attach(task(i + 1), { path: hosts.path(`c${i + 1}`), pid: 0 })));
-  await Promise.all([1, 2, 3].map((n) => hosts.serve(`c${n}`, 80)));
+  await Promise.all([...[1, 2, 3].map((n) => hosts.serve(`c${n}`, 80)), hosts.serve("client", 7000)]);
 }, 60_000);
 
 afterAll(async () => {
@@ -176,31 +177,46 @@ describe("overlay", () => {
   });
 });
 
-describe("routing mesh", () => {
+const families = [
+  {
+    ...{ family: "IPv4", on: (n: number) => `192.168.77.${n}`, client: "172.31.9.2", loopback: "127.0.0.1" },
+    ...{ ofTask: (ingressAddress: string) => ingressAddress, unpublished: 81, half: 31 },
+  },
+  {
+    ...{ family: "IPv6", on: (n: number) => `fd77::${n}`, client: "fd31::2", loopback: "::1" },
+    ...{ ofTask: meshAddress6, unpublished: 82, half: 127 },
+  },
+] as const;
+
+describe.each(families)("routing mesh over $family", ({ on, client, loopback, ofTask, unpublished, half }) => {
+  const all = ["c1", "c2", "c3"];
+
   it("answers on every host, by every task, and servers see the client's address", () => {
     for (const n of [1, 2, 3]) {
-      const { servers, clients } = asked("client", `192.168.77.${n}`, 8080);
-      expect({ n, servers, clients }).toEqual({ n, servers: ["c1", "c2", "c3"], clients: ["172.31.9.2"] });
+      const { servers, clients } = asked("client", on(n), 8080);
+      expect({ n, servers, clients }).toEqual({ n, servers: all, clients: [client] });
     }
   });
 
-  it("answers the hosts themselves, by their address, another's and 127.0.0.1", () => {
-    for (const address of ["192.168.77.1", "192.168.77.2", "127.0.0.1"]) {
-      expect({ address, servers: asked("h1", address, 8080).servers }).toEqual({
-        address,
-        servers: ["c1", "c2", "c3"],
-      });
+  it("answers datagrams from the address that was asked", () => {
+    const sources = Array.from({ length: 16 }, (_, i) => 6_000 + i);
+    for (const n of [1, 2, 3])
+      expect(new Set(hosts.askDatagrams("client", on(n), 8080, sources))).toEqual(new Set(all));
+  });
+
+  it("answers the hosts themselves, by their address, another's and the loopback one", () => {
+    for (const address of [on(1), on(2), loopback]) {
+      expect({ address, servers: asked("h1", address, 8080).servers }).toEqual({ address, servers: all });
     }
   });
 
   it("answers tasks, at their own host and at others", () => {
-    expect(asked("c1", "192.168.77.1", 8080).servers).toEqual(["c1", "c2", "c3"]);
-    expect(asked("c1", "192.168.77.2", 8080).servers).toEqual(["c1", "c2", "c3"]);
+    expect(asked("c1", on(1), 8080).servers).toEqual(all);
+    expect(asked("c1", on(2), 8080).servers).toEqual(all);
   });
 
-  it("lets tasks out under the host's address", async () => {
-    await hosts.serve("client", 7000);
-    expect(hosts.ask("c2", "172.31.9.2", 7000)).toBe("client 192.168.77.2");
+  it("lets tasks out under the host's address", () => {
+    expect(hosts.ask("c2", client, 7000)).toBe(`client ${on(2)}`);
   });
 
   it("answers on the hosts' addresses that the service names, and on no others", async () => {
@@ -210,23 +226,26 @@ describe("routing mesh", () => {
       const message = NetworkStateMessage.create({ type: NetworkStateMessage_Type.INCREMENTAL, sequence: 2, changes });
       return Promise.all(nodes.map((node) => node.receive(message)));
     };
-    await named(["192.168.77.2", "192.168.77.2/31"]);
-    expect(asked("client", "192.168.77.2", 8080).servers).toEqual(["c1", "c2", "c3"]);
-    expect(() => hosts.ask("client", "192.168.77.1", 8080)).toThrow(/refused/);
-    expect(() => hosts.ask("h2", "127.0.0.1", 8080)).toThrow(/refused/);
+    await named([on(2), `${on(2)}/${half}`]);
+    expect(asked("client", on(2), 8080).servers).toEqual(all);
+    for (const other of families.map(({ on }) => on(1)))
+      expect(() => hosts.ask("client", other, 8080)).toThrow(/refused/);
+    expect(() => hosts.ask("h2", loopback, 8080)).toThrow(/refused/);
     await named([]);
-    expect(asked("client", "192.168.77.1", 8080).servers).toEqual(["c1", "c2", "c3"]);
+    expect(asked("client", on(1), 8080).servers).toEqual(all);
   });
 
   it("answers a host-mode port on its host only", () => {
-    expect(hosts.ask("client", "192.168.77.1", 9090)).toBe("c1 172.31.9.2");
-    expect(() => hosts.ask("client", "192.168.77.2", 9090)).toThrow();
+    expect(hosts.ask("client", on(1), 9090)).toBe(`c1 ${client}`);
+    expect(hosts.ask("h1", loopback, 9090)).toMatch(/^c1 /);
+    expect(() => hosts.ask("client", on(2), 9090)).toThrow();
   });
 
   it("guards what is not published", async () => {
-    await hosts.serve("c2", 81);
-    expect(() => hosts.run("h1", `timeout 2 bash -c 'exec 3<>/dev/tcp/${ingressAddress(2)}/81'`)).toThrow();
-    expect(hosts.ask("h1", ingressAddress(2), 80)).toMatch(/^c2 /);
+    await hosts.serve("c2", unpublished);
+    const own = ofTask(ingressAddress(2));
+    expect(() => hosts.run("h1", `timeout 2 bash -c 'exec 3<>/dev/tcp/${own}/${unpublished}'`)).toThrow();
+    expect(hosts.ask("h1", own, 80)).toMatch(/^c2 /);
   });
 });
 
@@ -415,7 +434,30 @@ describe("changes", () => {
     const links = hosts.run("h1", "ip -o link");
     expect(links).not.toMatch(/s[rbxo]\d?-/);
     expect(links).not.toContain(meshDevice);
-    expect(hosts.run("h1", "ip rule; ip route show table all proto 83")).not.toMatch(/4096|proto 83/);
+    expect(
+      hosts.run("h1", "ip rule; ip -6 rule; ip route show table all proto 83; ip -6 route show table all proto 83"),
+    ).not.toMatch(/4096|proto 83/);
+  });
+});
+
+describe("a node whose managers tell nothing of networks", () => {
+  it("answers on a host-mode port at each of its addresses, the loopback ones too", async () => {
+    const options = { clock: systemClock, log: nullLogger, resolvConf: "", netns: hosts.path("h4") };
+    const foreign = new NodeNetwork({ nodeId: "node4", ...options });
+    hosts.add("c5");
+    const { endpoint, ...rest } = task(1);
+    try {
+      await foreign.managersAreForeign();
+      await foreign.attach({ ...rest, endpoint, networks: [] }, { path: hosts.path("c5"), pid: 0 });
+      await hosts.serve("c5", 80);
+      for (const { on, client, loopback } of families) {
+        expect(hosts.ask("client", on(4), 9090)).toBe(`c5 ${client}`);
+        expect(hosts.ask("h4", loopback, 9090)).toMatch(/^c5 /);
+      }
+      await foreign.detach(taskOf(1));
+    } finally {
+      await foreign.close();
+    }
   });
 });
 

@@ -4,10 +4,13 @@ import {
   clearMesh,
   hex,
   localPool,
+  localPool6,
   type Mesh,
   macOf,
   markOf,
+  meshAddress6,
   meshDevice,
+  meshPrefix6,
   returnMac,
   routedPrefix,
   safeMesh,
@@ -15,7 +18,7 @@ import {
 import type { NftChain, NftSet, NftTable } from "./nft-table.ts";
 import { stickyParting } from "./sticky.ts";
 
-/** A port that every address of this host answers, and who is behind it. */
+/** A port that every address of this host answers, and who is behind it. Addresses of tasks are their IPv4 ones. */
 export interface PublishedPort {
   readonly protocol: "tcp" | "udp";
   readonly port: number;
@@ -46,11 +49,13 @@ export interface HostRules extends SafeRules {
   readonly vxlanPort: number;
   /** This node's mesh address with prefix length; undefined: no routing mesh yet. */
   readonly mesh: string | undefined;
+  /** Whether all this is for IPv6 as well. */
+  readonly ipv6: boolean;
   readonly ingressSubnets: readonly string[];
   readonly peers: readonly PeerNode[];
   readonly published: readonly PublishedPort[];
   readonly tasks: readonly RoutedTask[];
-  /** `node's underlay address`, `address of a published task on it`. */
+  /** `an address of a node's host`, `address of a published task on it`. */
   readonly taskOfNode: readonly (readonly [string, string])[];
   /** Addresses of all published tasks: connections to others, whose tasks are gone, are reset. */
   readonly live: readonly string[];
@@ -59,6 +64,7 @@ export interface HostRules extends SafeRules {
 const keys = (elements: readonly string[]): ReadonlyMap<string, string> => new Map(elements.map((key) => [key, ""]));
 const routed = `"${routedPrefix}*"`;
 const bothMeshes = `{ "${meshDevice}", "${safeMesh.device}" }`;
+const bothMeshesAndLo = `{ "${meshDevice}", "${safeMesh.device}", "lo" }`;
 
 /** Table `inet starling` of the host's namespace: the routing mesh, host ports, tasks' way out and its guards. */
 export function hostTable(rules: HostRules): NftTable {
@@ -77,43 +83,58 @@ export function hostTable(rules: HostRules): NftTable {
         value: "verdict",
         elements: new Map(live.map((port) => [`${port.protocol} . ${port.port}`, `goto ${chainOf(port)}`])),
       },
-      {
-        name: "own",
-        type: "ifname . ipv4_addr",
-        elements: keys(rules.tasks.map((t) => `"${t.device}" . ${t.address}`)),
-      },
-      {
-        name: "self",
-        type: "ipv4_addr . ipv4_addr",
-        elements: keys(rules.tasks.map((t) => `${t.address} . ${t.address}`)),
-      },
+      ...families.flatMap((family) => taskSets(rules, family)),
       { name: "nodes", type: "ipv4_addr", elements: keys(underlays.filter((address) => !address.includes(":"))) },
       { name: "nodes6", type: "ipv6_addr", elements: keys(underlays.filter((address) => address.includes(":"))) },
-      {
-        name: "task_of_node",
-        type: "ipv4_addr . ipv4_addr",
-        elements: keys(
-          rules.taskOfNode.filter(([node]) => !node.includes(":")).map(([node, task]) => `${node} . ${task}`),
-        ),
-      },
-      {
-        name: "open",
-        type: "ipv4_addr . inet_proto . inet_service",
-        elements: openPorts(rules.tasks.filter(({ address }) => !rules.secret.includes(address))),
-      },
-      {
-        name: "open_safe",
-        type: "ipv4_addr . inet_proto . inet_service",
-        elements: openPorts(rules.tasks.filter(({ address }) => rules.secret.includes(address))),
-      },
-      {
-        name: "live",
-        type: "ipv4_addr",
-        elements: keys([...new Set([...rules.live, ...rules.tasks.map((task) => task.address)])]),
-      },
     ],
-    chains: [...live.map(portChain), ...guards(rules), ...natChains(rules)],
+    chains: [...live.map((port) => portChain(port, rules.ipv6)), ...guards(rules), ...natChains(rules)],
   };
+}
+
+/** How rules and sets speak of one family; `of` is a task's or node's address of it in the mesh, from its IPv4 one. */
+interface Family {
+  readonly ip: "ip" | "ip6";
+  /** Sets of it end so. */
+  readonly suffix: "" | "6";
+  readonly type: "ipv4_addr" | "ipv6_addr";
+  readonly of: (address: string) => string;
+  readonly includes: (address: string) => boolean;
+}
+const ipv4: Family = { ip: "ip", suffix: "", type: "ipv4_addr", of: (a) => a, includes: (a) => !a.includes(":") };
+const ipv6: Family = { ip: "ip6", suffix: "6", type: "ipv6_addr", of: meshAddress6, includes: (a) => a.includes(":") };
+const families: readonly Family[] = [ipv4, ipv6];
+
+/** The sets about tasks, which are there for each family. */
+function taskSets({ tasks, taskOfNode, secret, live }: HostRules, family: Family): readonly NftSet[] {
+  const { type, of, includes } = family;
+  const set = (name: string, of: string, elements: readonly string[]): NftSet => ({
+    ...{ name: `${name}${family.suffix}`, type: of, elements: keys(elements) },
+  });
+  const open = (which: readonly RoutedTask[]) =>
+    which.flatMap((task) => task.ports.map((port) => `${of(task.address)} . ${port.protocol} . ${port.port}`));
+  const hidden = new Set(secret);
+  const portType = `${type} . inet_proto . inet_service`;
+  const all = [...new Set([...live, ...tasks.map((task) => task.address)])];
+  return [
+    set(
+      "own",
+      `ifname . ${type}`,
+      tasks.map((task) => `"${task.device}" . ${of(task.address)}`),
+    ),
+    set(
+      "self",
+      `${type} . ${type}`,
+      tasks.map(({ address }) => `${of(address)} . ${of(address)}`),
+    ),
+    set(
+      "task_of_node",
+      `${type} . ${type}`,
+      taskOfNode.filter(([node]) => includes(node)).map(([node, task]) => `${node} . ${of(task)}`),
+    ),
+    set("open", portType, open(tasks.filter(({ address }) => !hidden.has(address)))),
+    set("open_safe", portType, open(tasks.filter(({ address }) => hidden.has(address)))),
+    set("live", type, all.map(of)),
+  ];
 }
 
 const nodesByMac = (name: string, mesh: Mesh, peers: readonly string[]): NftSet => ({
@@ -123,32 +144,48 @@ const nodesByMac = (name: string, mesh: Mesh, peers: readonly string[]): NftSet 
   elements: new Map(peers.map((cidr) => [macOf(cidr.split("/")[0]!), hex(markOf(cidr, mesh))])),
 });
 
-const openPorts = (tasks: readonly RoutedTask[]): ReadonlyMap<string, string> =>
-  keys(tasks.flatMap((task) => task.ports.map((port) => `${task.address} . ${port.protocol} . ${port.port}`)));
-
 const chainOf = (port: PublishedPort): string => `port_${port.protocol}_${port.port}`;
 
+/** Of the rules: a host without IPv6 has none of it. */
+const served = (rules: Pick<HostRules, "ipv6">): readonly Family[] => (rules.ipv6 ? families : [ipv4]);
+
 /** The choice hashes the client's address (and port) with one seed, so that every node makes the same one. */
-function portChain(port: PublishedPort): NftChain {
-  const targets = port.backends.map(({ address, port: target }) => `${address} . ${target}`);
-  const places = port.sticky ? stickyParting(targets) : targets;
-  const choices = places.map((target, place) => `${place} : ${target}`).join(", ");
-  const client = port.sticky ? "ip saddr" : "ip saddr . th sport";
+function portChain(port: PublishedPort, withIpv6: boolean): NftChain {
+  const rules = served({ ipv6: withIpv6 }).flatMap((family) => {
+    const on = port.on.filter(family.includes);
+    if (port.on.length > 0 && on.length === 0) return [];
+    const rule = portRule(port, family);
+    return on.length === 0 ? [rule] : on.map((address) => `${family.ip} daddr ${address} ${rule}`);
+  });
+  return { name: chainOf(port), rules };
+}
+
+function portRule({ protocol, backends, sticky }: PublishedPort, { ip, of }: Family): string {
+  const nfproto = ip === "ip" ? "ipv4" : "ipv6";
+  const [only, second] = backends;
+  if (only !== undefined && second === undefined) {
+    const address = ip === "ip" ? of(only.address) : `[${of(only.address)}]`;
+    return `meta nfproto ${nfproto} meta l4proto ${protocol} dnat ${ip} to ${address}:${only.port}`;
+  }
+  const targets = new Map(backends.map((b) => [`${b.address} . ${b.port}`, `${of(b.address)} . ${b.port}`]));
+  const places = sticky ? stickyParting([...targets.keys()]) : [...targets.keys()];
+  const choices = places.map((target, place) => `${place} : ${targets.get(target)}`).join(", ");
+  const client = sticky ? `${ip} saddr` : `${ip} saddr . th sport`;
   const choice = `jhash ${client} mod ${places.length} seed 0x5eed map { ${choices} }`;
-  const rule =
-    port.backends.length === 1
-      ? `meta nfproto ipv4 meta l4proto ${port.protocol} dnat ip to ${port.backends[0]!.address}:${port.backends[0]!.port}`
-      : `meta nfproto ipv4 meta l4proto { tcp, udp } dnat ip addr . port to ${choice}`;
-  return { name: chainOf(port), rules: port.on.length === 0 ? [rule] : port.on.map((on) => `ip daddr ${on} ${rule}`) };
+  return `meta nfproto ${nfproto} meta l4proto { tcp, udp } dnat ${ip} addr . port to ${choice}`;
 }
 
 /** Pools that tasks with published ports have their addresses of. */
-const taskPools = (rules: HostRules): readonly string[] => [localPool, ...rules.ingressSubnets];
+const taskPools = (rules: HostRules, { ip }: Family): readonly string[] =>
+  ip === "ip" ? [localPool, ...rules.ingressSubnets] : [meshPrefix6];
 
 /** A connection to a task that is gone ends at once rather than hang. */
 const resets = (rules: HostRules): readonly string[] =>
-  taskPools(rules).map(
-    (pool) => `ct status dnat ip daddr ${pool} ip daddr != @live meta l4proto tcp reject with tcp reset`,
+  served(rules).flatMap((family) =>
+    taskPools(rules, family).map(
+      (pool) =>
+        `ct status dnat ${family.ip} daddr ${pool} ${family.ip} daddr != @live${family.suffix} meta l4proto tcp reject with tcp reset`,
+    ),
   );
 
 const guards = (rules: HostRules): readonly NftChain[] => [
@@ -159,6 +196,7 @@ const guards = (rules: HostRules): readonly NftChain[] => [
       // What makes route_localnet safe.
       `iifname != "lo" ip daddr 127.0.0.0/8 drop`,
       `iifname ${routed} meta nfproto ipv4 iifname . ip saddr != @own drop`,
+      `iifname ${routed} meta nfproto ipv6 iifname . ip6 saddr != @own6 drop`,
     ],
   },
   {
@@ -183,8 +221,10 @@ const guards = (rules: HostRules): readonly NftChain[] => [
       `iifname ${routed} udp dport ${rules.vxlanPort} drop`,
       "ct state established,related accept",
       "ct status dnat accept",
-      `iifname "${meshDevice}" ip daddr . meta l4proto . th dport @open accept`,
-      `iifname "${safeMesh.device}" ip daddr . meta l4proto . th dport @open_safe accept`,
+      ...families.flatMap(({ ip, suffix }) => [
+        `iifname "${meshDevice}" ${ip} daddr . meta l4proto . th dport @open${suffix} accept`,
+        `iifname "${safeMesh.device}" ${ip} daddr . meta l4proto . th dport @open_safe${suffix} accept`,
+      ]),
       `iifname ${bothMeshes} drop`,
     ],
   },
@@ -205,40 +245,47 @@ const guards = (rules: HostRules): readonly NftChain[] => [
 ];
 
 function natChains(rules: HostRules): NftChain[] {
-  const [meshAddress] = rules.mesh?.split("/") ?? [];
-  const sources = taskPools(rules);
-  const toUs =
-    meshAddress === undefined
-      ? []
-      : [
-          `ip saddr 127.0.0.0/8 oifname != "lo" snat ip to ${meshAddress}`,
-          `ip saddr . ip daddr @self snat ip to ${meshAddress}`,
-          `ip saddr . ip daddr @task_of_node snat ip to ${meshAddress}`,
-          `ip saddr ${localPool} oifname ${bothMeshes} snat ip to ${meshAddress}`,
-        ];
   const published = "meta l4proto . th dport vmap @published";
+  const each = (make: (family: Family) => readonly string[]) => served(rules).flatMap(make);
   return [
     {
       name: "c_prerouting",
       hook: "type nat hook prerouting priority dstnat",
-      rules: [`fib daddr type local ${published}`, `iifname ${routed} ip daddr @nodes ${published}`],
+      rules: [
+        `fib daddr type local ${published}`,
+        ...each(({ ip, suffix }) => [`iifname ${routed} ${ip} daddr @nodes${suffix} ${published}`]),
+      ],
     },
     {
       name: "c_output",
       hook: "type nat hook output priority -100",
-      rules: [`fib daddr type local ${published}`, `ip daddr @nodes ${published}`],
+      rules: [
+        `fib daddr type local ${published}`,
+        ...each(({ ip, suffix }) => [`${ip} daddr @nodes${suffix} ${published}`]),
+      ],
     },
     {
       name: "c_postrouting",
       hook: "type nat hook postrouting priority srcnat",
-      rules: [
-        ...toUs,
-        ...sources.map(
-          (pool) =>
-            `ip saddr ${pool} oifname != { "${meshDevice}", "${safeMesh.device}", "lo" } oifname != ${routed} masquerade`,
+      rules: each((family) => [
+        ...towardsTasks(rules, family),
+        ...taskPools(rules, family).map(
+          (pool) => `${family.ip} saddr ${pool} oifname != ${bothMeshesAndLo} oifname != ${routed} masquerade`,
         ),
-      ],
+      ]),
     },
+  ];
+}
+
+/** What can't reach a task under its own address does so under this node's in the mesh, or without one under any of the host's. */
+function towardsTasks({ mesh }: HostRules, { ip, suffix, of }: Family): readonly string[] {
+  const snat = mesh === undefined ? "masquerade" : `snat ${ip} to ${of(mesh.split("/")[0]!)}`;
+  const [loopback, pool] = ip === "ip" ? ["127.0.0.0/8", localPool] : ["::1", localPool6];
+  return [
+    `${ip} saddr ${loopback} oifname != "lo" ${snat}`,
+    `${ip} saddr . ${ip} daddr @self${suffix} ${snat}`,
+    `${ip} saddr . ${ip} daddr @task_of_node${suffix} ${snat}`,
+    `${ip} saddr ${pool} oifname ${bothMeshes} ${snat}`,
   ];
 }
 

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import {
+  formatHostAddresses,
   formatNetworkKeys,
+  hostAddressesLabel,
   NetworkFinding,
   NetworkInspection,
   type NetworkStateMessage,
@@ -22,6 +24,7 @@ import { untilIdle } from "./connections.ts";
 import { describePlan, type Finding } from "./describe-plan.ts";
 import {
   addressesOf,
+  isV6,
   type LocalTask,
   type NodeInputs,
   overlayMtu,
@@ -60,6 +63,8 @@ export interface NodeNetworkOptions {
   readonly resolvConf?: string;
   /** Path of the host's network namespace; by default the process's own. */
   readonly netns?: string;
+  /** Whether the host has IPv6; by default whether the kernel has. */
+  readonly ipv6?: boolean;
   /** Default: the host's. */
   readonly wireguard?: WireGuard;
   /** Age at which keys of encrypted networks are replaced, and how long the former one still takes packets; defaults: 12 h, 5 min. */
@@ -88,6 +93,9 @@ export class NodeNetwork implements NetworkAttacher {
   readonly #upstream: Upstream;
   readonly #resolvers: ResolverConfig;
   readonly #localAddresses = new LocalAddresses();
+  readonly #ipv6: boolean;
+  /** As managers are told. */
+  #hostAddresses = "";
   readonly #attached = new Map<string, Attached>();
   /** Tasks whose attach is under way: their devices are wanted already. */
   readonly #attaching = new Map<string, TaskNetwork>();
@@ -117,6 +125,8 @@ export class NodeNetwork implements NetworkAttacher {
     this.#state = new ViewHolder(options.clock);
     this.#log = options.log;
     this.#netns = options.netns;
+    this.#ipv6 = options.ipv6 ?? existsSync("/proc/sys/net/ipv6");
+    if (!this.#ipv6) this.#log.warn("this host has no IPv6: published ports answer over IPv4 alone here");
     this.#applier = new HostApplier(options.log, options.netns);
     this.#resolvers = parseResolvConf(options.resolvConf ?? hostResolvConf());
     this.#upstream = new Upstream(this.#resolvers.nameservers, options.clock);
@@ -179,10 +189,13 @@ export class NodeNetwork implements NetworkAttacher {
     return this.#state.ready ? this.#state.foreign : undefined;
   }
 
-  /** What managers are told of this node in its description: the public keys of encrypted networks. */
+  /** What managers are told of this node in its description: the host's addresses, the public keys of encrypted networks. */
   get labels(): Readonly<Record<string, string>> {
     const { publicKeys } = this.#encryption;
-    return publicKeys.length === 0 ? {} : { [networkKeysLabel]: formatNetworkKeys(publicKeys) };
+    return {
+      ...(this.#hostAddresses === "" ? {} : { [hostAddressesLabel]: this.#hostAddresses }),
+      ...(publicKeys.length === 0 ? {} : { [networkKeysLabel]: formatNetworkKeys(publicKeys) }),
+    };
   }
 
   /** Replaces this node's key of encrypted networks. No packet is lost by it. */
@@ -392,6 +405,7 @@ export class NodeNetwork implements NetworkAttacher {
     };
     const interfaces = interfacesOf(task.id, attachment, {
       routed,
+      ipv6: this.#ipv6,
       routedMtu: underlay.mtu,
       overlayMtu: (networkId) => overlayMtu(this.#state.view.networks.get(networkId)!, underlay),
       parents,
@@ -421,7 +435,9 @@ export class NodeNetwork implements NetworkAttacher {
   /** The address that the task had before a restart, or a new one. */
   async #localAddress(taskId: string): Promise<string> {
     const { network } = await this.#applier.observation();
-    const used = [...network.routes.values()].filter((route) => route.device?.startsWith(routedPrefix));
+    const used = [...network.routes.values()].filter(
+      ({ device, destination }) => device?.startsWith(routedPrefix) && !isV6(destination),
+    );
     if (!this.#claimed) {
       this.#claimed = true;
       for (const route of used) {
@@ -495,6 +511,7 @@ export class NodeNetwork implements NetworkAttacher {
       underlayMtu: 1500,
       recovered: [],
       tunnels: this.#encryption.paths,
+      ipv6: this.#ipv6,
     };
   }
 
@@ -515,6 +532,7 @@ export class NodeNetwork implements NetworkAttacher {
   async #apply(): Promise<number> {
     if (!this.#state.ready || this.#closed) return 0;
     const observation = await this.#applier.observation();
+    this.#tellAddresses(observation);
     // Nothing is awaited between: what is acknowledged is in the inputs.
     const inputs = this.#wanted(observation);
     const applied = this.managers.applying();
@@ -537,6 +555,13 @@ export class NodeNetwork implements NetworkAttacher {
     if (names.length === 0) return;
     await converse(names.map(rtnetlink.deleteLink), this.#netns);
     this.#applier.forget();
+  }
+
+  #tellAddresses({ hostAddresses }: Observation): void {
+    const text = formatHostAddresses(hostAddresses);
+    if (text === this.#hostAddresses) return;
+    this.#hostAddresses = text;
+    this.onLabels();
   }
 
   /** Whether every node has applied that the task takes no new connections. */

@@ -23,6 +23,10 @@ export interface Observation {
   readonly vlans: readonly string[];
   /** MTU in bytes of the device that has the address, by address. */
   readonly mtus: ReadonlyMap<string, number>;
+  /** The host's own addresses, those on devices of ours aside. */
+  readonly hostAddresses: readonly string[];
+  /** Devices that take router advertisements, and would not once the host forwards. */
+  readonly routeLearners: readonly string[];
 }
 
 /** Lists the kernel's tables in the host's namespace (undefined: the process's own). */
@@ -54,6 +58,7 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
       table: route.table,
       ...(device === undefined ? {} : { device }),
       ...(route.gateway === "" ? {} : { gateway: route.gateway }),
+      ...(route.kind === rtnetlink.routeTypes.local ? { local: true as const } : {}),
     };
     routesFound.set(routeKey(found), found);
   }
@@ -69,8 +74,8 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
     neighbours: new Map(
       decodeNeighbours(neighbours!).flatMap((entry) => {
         const name = mine(entry.index);
-        // Tunnels need none; the kernel notes whom they reach all the same.
-        const none = name === undefined || !entry.permanent || isTunnelDevice(name);
+        // Tunnels need none; the kernel notes whom they reach all the same, and its multicast groups (ff00::/8) on all devices.
+        const none = name === undefined || !entry.permanent || isTunnelDevice(name) || entry.address.startsWith("ff");
         return none ? [] : [[pair(name, entry.address), entry.mac] as const];
       }),
     ),
@@ -85,19 +90,23 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
       }),
     ),
     returnTables: new Set(
-      meshes
-        .filter(({ table, markBase }) =>
-          ruleList.some(
-            (rule) => rule.family === 4 && rule.table === table && rule.mark === markBase && rule.mask === markMask,
-          ),
-        )
-        .map(({ table }) => table),
+      meshes.flatMap(({ table, markBase }) =>
+        ruleList
+          .filter((rule) => rule.table === table && rule.mark === markBase && rule.mask === markMask)
+          .map((rule) => pair(String(rule.family), String(table))),
+      ),
     ),
   };
   return {
     network,
     indexes: new Map(devices.map((link) => [link.name, link.index])),
     vlans: devices.filter(({ kind, alias }) => kind === "vlan" && alias === vlanAlias).map(({ name }) => name),
+    hostAddresses: allAddresses.flatMap(({ index, address, isGlobal }) =>
+      isGlobal && mine(index) === undefined ? [address.split("/")[0]!] : [],
+    ),
+    routeLearners: devices.flatMap(({ name, ipv6 }) =>
+      ipv6?.forwarding === 0 && ipv6.acceptRa === 1 && !isOurs(name) ? [name] : [],
+    ),
     mtus: new Map(allAddresses.map(({ index, address }) => [address.split("/")[0]!, mtuByIndex.get(index) ?? 1500])),
   };
 }

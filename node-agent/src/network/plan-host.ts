@@ -20,7 +20,7 @@ export type Entry =
   | { readonly kind: "route"; readonly route: HostRoute }
   | { readonly kind: "neighbour"; readonly device: string; readonly address: string; readonly mac: string }
   | { readonly kind: "forwarding"; readonly device: string; readonly mac: string; readonly destination: string }
-  | { readonly kind: "rule"; readonly table: number };
+  | { readonly kind: "rule"; readonly family: 4 | 6; readonly table: number };
 
 /**
  * The difference. Devices of tasks (veth) and tunnels are made elsewhere and end with what made them: the plan neither makes
@@ -75,7 +75,7 @@ export function planHost(desired: HostNetwork, observed: HostNetwork): HostPlan 
   compare(observed.neighbours, desired.neighbours, neighbourEntries);
   compare(observed.forwarding, desired.forwarding, forwardingEntries);
   compare(observed.routes, desired.routes, routeEntries);
-  compare(presence(texts(observed.returnTables)), presence(texts(desired.returnTables)), ruleEntries);
+  compare(presence(observed.returnTables), presence(desired.returnTables), ruleEntries);
   return { deleteLinks, createLinks, changeLinks, dropEntries, addEntries };
 }
 
@@ -128,9 +128,11 @@ const routeEntries: EntryKind<HostRoute> = {
   deviceOf: (_, { device }) => device,
 };
 
-const texts = (tables: Iterable<number>): readonly string[] => Array.from(tables, String);
 const ruleEntries: EntryKind<true> = {
-  entry: (table) => ({ kind: "rule", table: Number(table) }),
+  entry(key) {
+    const [family, table] = unpair(key);
+    return { kind: "rule", family: family === "6" ? 6 : 4, table: Number(table) };
+  },
   same: identical,
   deviceOf: () => undefined,
 };
@@ -203,9 +205,9 @@ export function entryRequests(plan: HostPlan, indexes: ReadonlyMap<string, numbe
   ];
 }
 
-function ruleOptions(table: number): rtnetlink.RuleOptions {
+function ruleOptions({ family, table }: { family: 4 | 6; table: number }): rtnetlink.RuleOptions {
   const { markBase } = meshes.find((mesh) => mesh.table === table)!;
-  return { family: 4, priority: 100, mark: markBase, mask: markMask, table };
+  return { family, priority: 100, mark: markBase, mask: markMask, table };
 }
 
 function routeOptions(route: HostRoute, index: (device: string) => number): rtnetlink.RouteOptions {
@@ -213,6 +215,7 @@ function routeOptions(route: HostRoute, index: (device: string) => number): rtne
     destination: route.destination,
     ...(route.table === undefined ? {} : { table: route.table }),
     ...(route.device === undefined ? { kind: "throw" as const } : { index: index(route.device) }),
+    ...(route.local ? { kind: "local" as const } : {}),
     ...(route.gateway === undefined ? {} : { gateway: route.gateway, onlink: true }),
   };
 }
@@ -232,7 +235,7 @@ function addEntry(entry: Entry, index: (device: string) => number): Request {
         ...(entry.destination === "" ? {} : { destination: entry.destination }),
       });
     case "rule":
-      return rtnetlink.addRule(ruleOptions(entry.table));
+      return rtnetlink.addRule(ruleOptions(entry));
   }
 }
 
@@ -251,6 +254,6 @@ function dropEntry(entry: Entry, index: (device: string) => number): Request {
         on: entry.destination === "" ? "master" : "self",
       });
     case "rule":
-      return rtnetlink.deleteRule(ruleOptions(entry.table));
+      return rtnetlink.deleteRule(ruleOptions(entry));
   }
 }

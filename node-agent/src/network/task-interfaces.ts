@@ -2,7 +2,7 @@
 import { type Request, rtnetlink, type Sysctl } from "@starling/native/net";
 import type { Attachment, ParentAttachment } from "./attachment.ts";
 import { isV6 } from "./desired.ts";
-import { macOf, portOf, routedGateway, routedMac, routedOf } from "./names.ts";
+import { macOf, meshAddress6, nextHop6, portOf, routedGateway, routedMac, routedOf } from "./names.ts";
 
 /** A device of the task's, and of a pair the host's end. */
 export interface TaskInterface {
@@ -36,6 +36,8 @@ export function interfacesOf(
   attachment: Attachment,
   options: {
     readonly routed: string | undefined;
+    /** Whether its way out has IPv6, too. */
+    readonly ipv6: boolean;
     readonly routedMtu: number;
     readonly overlayMtu: (networkId: string) => number;
     /** Index and MTU of the devices that networks have here as parents, by network. */
@@ -48,6 +50,7 @@ export function interfacesOf(
       hostDevice: routedOf(taskId),
       device: "eth0",
       cidr: `${options.routed}/32`,
+      cidr6: options.ipv6 ? `${meshAddress6(options.routed)}/128` : undefined,
       mtu: options.routedMtu,
       defaultRoute: true,
     });
@@ -129,17 +132,24 @@ export function configureRequests(
       requests.push(rtnetlink.addRoute({ destination, index, ...by }));
     }
   }
-  for (const { device, cidr, defaultRoute } of interfaces) {
+  for (const { device, cidr, cidr6, defaultRoute } of interfaces) {
     if (!defaultRoute) continue;
     const index = indexes.get(device) ?? 0;
-    const route = { destination: "0.0.0.0/0", index, gateway: routedGateway, onlink: true };
-    requests.push(rtnetlink.addNeighbour({ index, address: routedGateway, mac: routedMac }));
-    if (waysOut.has("4")) {
-      requests.push(
-        rtnetlink.addRoute({ ...route, table: returnTable }),
-        rtnetlink.addSourceRule({ source: cidr.split("/")[0]!, priority: returnTable, table: returnTable }),
-      );
-    } else requests.push(rtnetlink.addRoute(route));
+    const ways = [
+      { family: "4", address: cidr, destination: "0.0.0.0/0", gateway: routedGateway },
+      { family: "6", address: cidr6, destination: "::/0", gateway: nextHop6(routedGateway) },
+    ] as const;
+    for (const { family, address, destination, gateway } of ways) {
+      if (address === undefined) continue;
+      const route = { destination, index, gateway, onlink: true };
+      requests.push(rtnetlink.addNeighbour({ index, address: gateway, mac: routedMac }));
+      if (waysOut.has(family)) {
+        requests.push(
+          rtnetlink.addRoute({ ...route, table: returnTable }),
+          rtnetlink.addSourceRule({ source: address.split("/")[0]!, priority: returnTable, table: returnTable }),
+        );
+      } else requests.push(rtnetlink.addRoute(route));
+    }
   }
   return requests;
 }

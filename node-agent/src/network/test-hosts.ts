@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 
 /**
- * Network namespaces for tests: `hosts` on a switch (192.168.77.1, .2, …) and a client behind a router (172.31.9.2).
+ * Network namespaces for tests: `hosts` on a switch (192.168.77.1 and fd77::1, .2, …) and a client behind a router (172.31.9.2, fd31::2).
  * Everything made has a name that starts with one prefix, and goes with `destroy`.
  */
 export class TestHosts {
@@ -18,23 +18,29 @@ export class TestHosts {
     const router = this.add("router");
     ip("-n", router, "link", "add", "br0", "type", "bridge");
     ip("-n", router, "addr", "add", "192.168.77.254/24", "dev", "br0");
+    ip("-n", router, "addr", "add", "fd77::fe/64", "dev", "br0", "nodad");
     ip("-n", router, "link", "set", "br0", "up");
     for (let i = 1; i <= hosts; i++) {
       const host = this.add(`h${i}`);
       ip("-n", router, "link", "add", `p${i}`, "type", "veth", "peer", "name", "eth0", "netns", host);
       ip("-n", router, "link", "set", `p${i}`, "master", "br0", "up");
       ip("-n", host, "addr", "add", `192.168.77.${i}/24`, "dev", "eth0");
+      ip("-n", host, "addr", "add", `fd77::${i}/64`, "dev", "eth0", "nodad");
       ip("-n", host, "link", "set", "eth0", "up");
       ip("-n", host, "route", "add", "default", "via", "192.168.77.254");
+      ip("-n", host, "route", "add", "default", "via", "fd77::fe");
     }
     const client = this.add("client");
     ip("-n", router, "link", "add", "c0", "type", "veth", "peer", "name", "eth0", "netns", client);
     ip("-n", router, "addr", "add", "172.31.9.1/24", "dev", "c0");
+    ip("-n", router, "addr", "add", "fd31::1/64", "dev", "c0", "nodad");
     ip("-n", router, "link", "set", "c0", "up");
     ip("-n", client, "addr", "add", "172.31.9.2/24", "dev", "eth0");
+    ip("-n", client, "addr", "add", "fd31::2/64", "dev", "eth0", "nodad");
     ip("-n", client, "link", "set", "eth0", "up");
     ip("-n", client, "route", "add", "default", "via", "172.31.9.1");
-    this.run("router", "sysctl -qw net.ipv4.ip_forward=1");
+    ip("-n", client, "route", "add", "default", "via", "fd31::1");
+    this.run("router", "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
   }
 
   /** A new namespace, such as a container's. Returns its full name. */
@@ -87,8 +93,8 @@ export class TestHosts {
   ): readonly (string | undefined)[] {
     const script = `
       const answers = ${JSON.stringify(sources)}.map((source) => new Promise((resolve) => {
-        const socket = require("dgram").createSocket("udp4");
-        socket.on("message", (message) => resolve(String(message).split(" ")[0]));
+        const socket = require("dgram").createSocket(${JSON.stringify(address.includes(":") ? "udp6" : "udp4")});
+        socket.on("message", (message, from) => resolve(from.address === "${address}" ? String(message).split(" ")[0] : null));
         socket.bind(source, () => socket.send("?", ${port}, "${address}"));
         setTimeout(resolve, 5_000).unref();
       }));
@@ -189,9 +195,12 @@ function server(port: number, name: string): string {
   return `
     const tcp = require("net").createServer((s) => { s.on("error", () => {}); s.end("${name} " + s.remoteAddress.replace("::ffff:", "") + "\\n"); });
     tcp.listen(${port}, "::", () => {
-      const udp = require("dgram").createSocket("udp4");
-      udp.on("message", (m, r) => udp.send("${name} " + r.address + "\\n", r.port, r.address));
-      udp.bind(${port}, () => console.log("ready"));
+      const types = ["udp4", "udp6"];
+      for (const type of types) {
+        const udp = require("dgram").createSocket({ type, ipv6Only: type === "udp6" });
+        udp.on("message", (m, r) => udp.send("${name} " + r.address + "\\n", r.port, r.address));
+        udp.bind(${port}, () => type === "udp6" && console.log("ready"));
+      }
     });`;
 }
 

@@ -3,6 +3,7 @@ import {
   balanceOf,
   dataPathLabel,
   formatAddress,
+  hostAddressesLabel,
   isEncryptedNetwork,
   isIngressNetwork,
   isOnNode,
@@ -20,6 +21,7 @@ import {
   PortConfig_PublishMode,
   parentNetwork,
   parseAddress,
+  parseHostAddresses,
   parseNetworkKeys,
   prefersLocal,
   publishesNotReady,
@@ -74,6 +76,7 @@ export function projectNode(node: Node): NetworkStateNode {
     underlayAddress: candidates.find(isUsable) ?? "",
     vxlanPort: node.vxlanUdpPort,
     meshAddress: attachment?.addresses[0] ?? "",
+    hostAddresses: parseHostAddresses(node.description?.engine?.labels[hostAddressesLabel] ?? ""),
     keys: parseNetworkKeys(node.description?.engine?.labels[networkKeysLabel] ?? "").map(NetworkStateKey.create),
   });
 }

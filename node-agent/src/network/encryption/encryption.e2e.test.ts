@@ -337,7 +337,7 @@ describe("when the last encrypted network leaves a node", () => {
     await publish();
     for (const n of [1, 2]) {
       await vi.waitFor(() => expect(hosts.run(`h${n}`, "ip -o link")).not.toMatch(/sw[01]-|starling-safe/));
-      expect(hosts.run(`h${n}`, "ip rule; ip -6 route")).not.toMatch(/4097|fd53/);
+      expect(hosts.run(`h${n}`, "ip rule; ip -6 route")).not.toMatch(/4097|fd53:7461:726c/);
       await vi.waitFor(() => expect(hosts.run(`h${n}`, "pgrep -x wireguard-go --ns $$ --nslist net || true")).toBe(""));
       expect(hosts.run(`h${n}`, "ip -o link")).not.toContain(vxlanOf(secret));
       expect(await nodes.get(n)!.audit()).toEqual([]);

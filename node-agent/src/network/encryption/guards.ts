@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { meshDevice, routedPrefix, safeMesh } from "../names.ts";
+import { meshAddress6, meshDevice, routedPrefix, safeMesh } from "../names.ts";
 import type { NftSet } from "../nft-table.ts";
 import { tunnelPrefix, tunnelVxlanPort } from "./addresses.ts";
 
@@ -7,7 +7,7 @@ import { tunnelPrefix, tunnelVxlanPort } from "./addresses.ts";
 export interface SafeRules {
   /** This host's tunnel devices. */
   readonly tunnels: readonly string[];
-  /** Addresses in the mesh of tasks of encrypted networks, on all hosts. */
+  /** IPv4 addresses in the mesh of tasks of encrypted networks, on all hosts. */
   readonly secret: readonly string[];
 }
 
@@ -16,21 +16,32 @@ const names = (elements: readonly string[]): ReadonlyMap<string, string> => new 
 export const safeSets = ({ tunnels, secret }: SafeRules): readonly NftSet[] => [
   { name: "tunnels", type: "ifname", elements: names(tunnels.map((device) => `"${device}"`)) },
   { name: "secret", type: "ipv4_addr", elements: names(secret) },
+  { name: "secret6", type: "ipv6_addr", elements: names(secret.map(meshAddress6)) },
 ];
+
+const secretOf = [
+  { ip: "ip", secret: "secret" },
+  { ip: "ip6", secret: "secret6" },
+] as const;
 
 /** Before all else in forwarding. */
 export const safeForward: readonly string[] = [
   "iifname @tunnels drop",
   "oifname @tunnels drop",
   `ip6 daddr ${tunnelPrefix} drop`,
-  `ip daddr @secret oifname != "${safeMesh.device}" oifname != "${routedPrefix}*" drop`,
-  `ip saddr @secret oifname "${meshDevice}" drop`,
+  ...secretOf.flatMap(({ ip, secret }) => [
+    `${ip} daddr @${secret} oifname != "${safeMesh.device}" oifname != "${routedPrefix}*" drop`,
+    `${ip} saddr @${secret} oifname "${meshDevice}" drop`,
+  ]),
 ];
 
 /** Of what the host itself sends: a tunnel that is gone must not let its packets out by another way. */
 export const safeOutput: readonly string[] = [
   `ip6 daddr ${tunnelPrefix} oifname != @tunnels oifname != "lo" drop`,
-  `ip daddr @secret oifname != "${safeMesh.device}" oifname != "${routedPrefix}*" oifname != "lo" drop`,
+  ...secretOf.map(
+    ({ ip, secret }) =>
+      `${ip} daddr @${secret} oifname != "${safeMesh.device}" oifname != "${routedPrefix}*" oifname != "lo" drop`,
+  ),
 ];
 
 /** Of what comes to the host: VXLAN of encrypted networks by tunnels alone, and by tunnels nothing else but tests of the way. */

@@ -1,7 +1,8 @@
 /** Pure: no clock, no I/O, no randomness. */
 import type { NodeInputs } from "../desired.ts";
 import { type HostLink, type HostNetwork, type HostRoute, pair, routeKey } from "../host-network.ts";
-import { macOf, returnGateway, returnMac, safeMesh } from "../names.ts";
+import { meshPaths } from "../mesh-paths.ts";
+import { macOf, safeMesh } from "../names.ts";
 import { ingressOf, type NetworkView } from "../state.ts";
 import { tunnelMtu, tunnelVxlanPort } from "./addresses.ts";
 
@@ -29,14 +30,14 @@ export const tunnelledVxlan = (options: { readonly vni: number; readonly proxy: 
  * This host's tunnels, with their addresses and routes, and the mesh's second device: it leads to published tasks of encrypted
  * networks as the first one leads to all others.
  */
-export function safeNetwork(inputs: NodeInputs): Partial<HostNetwork> & { readonly returnTables: ReadonlySet<number> } {
-  const { view, nodeId, tunnels } = inputs;
+export function safeNetwork(inputs: NodeInputs): HostNetwork {
+  const { view, nodeId, tunnels, ipv6 } = inputs;
   const links = new Map<string, HostLink>();
   const addresses = new Set<string>();
   const routes = new Map<string, HostRoute>();
   const neighbours = new Map<string, string>();
   const forwarding = new Map<string, string>();
-  const returnTables = new Set<number>();
+  const returnTables = new Set<string>();
   const all = { links, addresses, routes, neighbours, forwarding, returnTables };
   const addRoute = (route: HostRoute) => routes.set(routeKey(route), route);
   const [first] = tunnels?.devices ?? [];
@@ -52,27 +53,21 @@ export function safeNetwork(inputs: NodeInputs): Partial<HostNetwork> & { readon
   if (ingress === undefined || own === "" || secretTasks(view).size === 0) return all;
   const { device, table } = safeMesh;
   const vxlan = tunnelledVxlan({ vni: ingress.vni, proxy: false })!;
-  links.set(device, { kind: "vxlan", mtu: safeMtu(inputs.underlayMtu), mac: macOf(own), vxlan });
-  neighbours.set(pair(device, returnGateway), returnMac);
-  returnTables.add(table);
+  links.set(device, { kind: "vxlan", mtu: safeMtu(inputs.underlayMtu), mac: macOf(own), vxlan, ipv6 });
+  const paths = meshPaths(safeMesh, { ipv6, into: all });
   // What came in encrypted is marked, too: it goes to the task here, by the main table; only replies leave by this device,
   // those to other nodes and their tasks among them.
-  addRoute({ destination: "0.0.0.0/0", table, device, gateway: returnGateway });
-  for (const subnet of ingress.subnets) if (!subnet.includes(":")) addRoute({ destination: subnet, table });
+  paths.replies(ingress.subnets);
   for (const [id, address] of tunnels.nodes) {
     const [peer = ""] = view.nodes.get(id)?.meshAddress.split("/") ?? [];
-    if (peer === "") continue;
-    neighbours.set(pair(device, peer), macOf(peer));
-    forwarding.set(pair(device, macOf(peer)), address);
-    addRoute({ destination: `${peer}/32`, table, device, gateway: peer });
+    if (peer !== "") paths.node(peer, address, { table });
   }
   for (const endpoint of view.endpoints.values()) {
     const [peer = ""] = view.nodes.get(endpoint.nodeId)?.meshAddress.split("/") ?? [];
     if (endpoint.networkId !== ingress.id || endpoint.nodeId === nodeId || !neighbours.has(pair(device, peer)))
       continue;
-    const destination = `${endpoint.address}/32`;
-    addRoute({ destination, table, device, gateway: peer });
-    if (endpoint.encrypted) addRoute({ destination, device, gateway: peer });
+    paths.task(endpoint.address, peer, { table });
+    if (endpoint.encrypted) paths.task(endpoint.address, peer);
   }
   return all;
 }
