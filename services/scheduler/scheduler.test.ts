@@ -1,4 +1,4 @@
-import { enforcedMessage, type Node, Service, type Task, TaskState } from "@starling/api";
+import { enforcedMessage, type Node, NodeSpec_Availability, Service, type Task, TaskState } from "@starling/api";
 import { FakeClock, nullLogger } from "@starling/base";
 import { MemoryStore } from "@starling/store";
 import { FakeProposer } from "@starling/store/testing";
@@ -77,6 +77,23 @@ describe("scheduler", () => {
     expect((await taskWhen("t1", explained)).status.err).toContain("insufficient resources on 1 node");
     await change("t0", ({ status }) => ({ status: { ...status, appliedAt: { seconds: 1, nanos: 0 } } }));
     expect((await taskWhen("t1", assigned)).nodeId).toBe("n1");
+  });
+
+  it("says other reasons at once, other numbers of nodes every 10 s at most", async () => {
+    const { store, clock, start } = await cluster([node("n1")], [task("t1", { cpus: 5 })]);
+    const errAfter = async (each: Node) => {
+      await store.update((tx) => tx.nodes.create(each));
+      await clock.advance(1);
+      return store.view((tx) => tx.tasks.get("t1")!.status.err);
+    };
+    start();
+    await clock.advance(1);
+    expect(await errAfter(node("n2"))).toBe("no suitable node (insufficient resources on 1 node)");
+    await clock.advance(10_000);
+    expect(await errAfter(node("n3"))).toBe("no suitable node (insufficient resources on 3 nodes)");
+    expect(await errAfter(node("n4", { availability: NodeSpec_Availability.DRAIN }))).toBe(
+      "no suitable node (insufficient resources on 3 nodes; 1 node not available for new tasks)",
+    );
   });
 
   it("says why a task finds no node, and places it when a node comes or room is freed", async () => {

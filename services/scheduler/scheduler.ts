@@ -1,4 +1,4 @@
-import { type Task, TaskState, timestampOfMs } from "@starling/api";
+import { type Task, TaskState, timestampMs, timestampOfMs } from "@starling/api";
 import { type Clock, type Logger, type Metrics, Pacer, metrics as processMetrics, SwarmError } from "@starling/base";
 import { byKind, byTaskState, type MemoryStore, type ReadTx } from "@starling/store";
 import { applyEvent, ClusterView } from "./cluster-view.ts";
@@ -17,6 +17,8 @@ export interface SchedulerOptions {
 
 /** Changes per transaction, as in the store's own batches. */
 const DECISIONS_PER_TRANSACTION = 200;
+/** Numbers in a reason are told anew no sooner than that. */
+const RECOUNT_MS = 10_000;
 /** Wait after a transaction was refused, before the pass is tried again. */
 const RETRY_MS = 100;
 
@@ -228,10 +230,15 @@ class Scheduler {
     return this.#mayExplain(task, err) ? { t: "explain", task, err } : undefined;
   }
 
-  /** Tasks of a removed service are left to the orchestrator, which removes them. */
-  #mayExplain(task: Task, err: string): boolean {
-    if (task.status.err === err) return false;
-    return task.serviceId === "" || this.#store.view((tx) => tx.services.get(task.serviceId)) !== undefined;
+  /**
+   * Tasks of a removed service are left to the orchestrator, which removes them. That other numbers of nodes have the same
+   * reasons is written now and then only: each change of a node would write all tasks that wait.
+   */
+  #mayExplain({ status, serviceId }: Task, err: string): boolean {
+    if (status.err === err) return false;
+    const toldAt = status.timestamp === undefined ? 0 : timestampMs(status.timestamp);
+    if (this.#clock.now() - toldAt < RECOUNT_MS && uncounted(status.err) === uncounted(err)) return false;
+    return serviceId === "" || this.#store.view((tx) => tx.services.get(serviceId)) !== undefined;
   }
 
   /** Writes decisions in one transaction; false when it was refused as a whole, and all are taken back. */
@@ -265,6 +272,11 @@ class Scheduler {
         return;
     }
   }
+}
+
+/** A reason without its numbers of nodes. */
+function uncounted(reason: string): string {
+  return reason.replaceAll(/\d+ nodes?/g, "nodes");
 }
 
 /** What the promise gives; undefined when the signal aborts first. The promise must not reject. */
