@@ -35,5 +35,6 @@ export {
   type Reply,
   type Request,
 } from "./netlink.ts";
+export * as nfTables from "./nf-tables.ts";
 export * as rtnetlink from "./rtnetlink.ts";
 export * as sockDiag from "./sock-diag.ts";

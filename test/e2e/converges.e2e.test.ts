@@ -55,10 +55,15 @@ describe(`networks after ${moves} moves of tasks`, () => {
     const times: number[] = [];
     for (let done = 0; done < moves; done++) {
       await move[below(move.length)]!();
-      // The tasks that are moving take their time; what is measured begins when the store is at rest.
       times.push(await oracle.agrees());
     }
-    console.log(`agreed after ${times.map((ms) => Math.round(ms)).join(", ")} ms`);
+    const [median, most] = [0.5, 1].map((part) =>
+      Math.round(times.toSorted((a, b) => a - b)[Math.ceil(moves * part) - 1]!),
+    );
+    const late = times.filter((ms) => ms > 2_000).length;
+    console.log(
+      `${moves} moves: all hosts' tables equal the tasks ${median} ms (median) and ${most} ms (at most) after the last of them changed, ${late} times over 2,000 ms`,
+    );
   });
 
   it("are mended when someone else broke them, at once on request, without a restart", async () => {
@@ -70,10 +75,12 @@ describe(`networks after ${moves} moves of tasks`, () => {
       "a",
       (await stage.tasks("a")).filter((t) => t.desiredState === "RUNNING").length,
     );
+    const pid = await stage.pidOf(before.find(({ node }) => node === "w1")!.id);
+    await host.mustExec(["nsenter", `--net=/proc/${pid}/ns/net`, "nft", "delete", "table", "ip", "starling"]);
     await host.mustExec([
       "bash",
       "-c",
-      "nft flush chain inet starling c_prerouting; for d in $(ls /sys/class/net | grep ^sx-); do ip neigh flush dev $d nud permanent; bridge fdb del $(bridge fdb show dev $d | awk '/dst/{print $1; exit}') dev $d self || true; done; ip route flush proto 83",
+      "for d in $(ls /sys/class/net | grep ^sx-); do ip neigh flush dev $d nud permanent; bridge fdb del $(bridge fdb show dev $d | awk '/dst/{print $1; exit}') dev $d self || true; done; ip route flush proto 83",
     ]);
     const { code, stdout, stderr } = await stage.swarm.ctl(["network", "audit", "--format", "json"]);
     const rows = JSON.parse(stdout) as { node: string; result: string; subject: string }[];

@@ -16,12 +16,15 @@ export class DockerEngine {
     this.host = host;
   }
 
-  /** Starts dockerd and resolves when it answers. No bridge, no packet filter rules: containers use the host's network. */
-  static async start(host: Host): Promise<DockerEngine> {
+  /**
+   * Starts dockerd and resolves when it answers. No bridge, no packet filter rules: containers use the host's network; unless
+   * `bridge`, as it does when nothing is configured.
+   */
+  static async start(host: Host, { bridge = false } = {}): Promise<DockerEngine> {
     const engine = new DockerEngine(host);
     const folder = join(host.stateFolder, "docker");
     mkdirSync(folder, { recursive: true });
-    writeFileSync(join(folder, "daemon.json"), JSON.stringify(settings("/var/lib/swarmd/docker")));
+    writeFileSync(join(folder, "daemon.json"), JSON.stringify(settings("/var/lib/swarmd/docker", bridge)));
     const pid = await host.daemon(daemon, [join(import.meta.dirname, "docker-engine.sh"), "/var/lib/swarmd/docker"]);
     const answers = await until(
       `dockerd on ${host.name} answers or ends`,
@@ -70,16 +73,14 @@ export class DockerEngine {
   }
 }
 
-function settings(folder: string): Readonly<Record<string, unknown>> {
+function settings(folder: string, bridge: boolean): Readonly<Record<string, unknown>> {
+  const network = { bridge: "none", iptables: false, "ip-forward": false, "ip-masq": false };
   return {
     hosts: ["unix:///run/docker.sock"],
     "data-root": `${folder}/data`,
     "exec-root": "/run/docker",
     pidfile: "/run/docker.pid",
-    bridge: "none",
-    iptables: false,
-    "ip-forward": false,
-    "ip-masq": false,
+    ...(bridge ? {} : network),
     "userland-proxy": false,
     "insecure-registries": ["10.99.0.0/24"],
   };

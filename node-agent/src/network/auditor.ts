@@ -5,6 +5,9 @@ import type { HostApplier } from "./host-applier.ts";
 import type { TaskNetwork } from "./task-network.ts";
 
 const periodMs = 30_000;
+/** How often the host's count of rule changes is looked at, and the least time between looks at what others changed. */
+const watchMs = 250;
+const quietMs = 1_000;
 /** Looks at a network that changes meanwhile; the last one counts. */
 const looksMax = 4;
 
@@ -29,6 +32,11 @@ export class Auditor {
   readonly #clock: Clock;
   readonly #log: Logger;
   #timer: Timer | undefined;
+  #watchTimer: Timer | undefined;
+  #othersChanged = false;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  /** One looks after the other. */
+  #last: Promise<unknown> = Promise.resolve();
   #closed = false;
 
   constructor(audited: Audited, options: { readonly clock: Clock; readonly log: Logger }) {
@@ -36,15 +44,23 @@ export class Auditor {
     this.#clock = options.clock;
     this.#log = options.log;
     this.#schedule();
+    this.#watch();
   }
 
-  /** What is not as it should be, each a sentence; mended when `repair`. */
-  async audit(repair: boolean): Promise<readonly Finding[]> {
+  /** What is not as it should be, each a sentence; mended when `repair`. `of` the host alone, or tasks' namespaces, too. */
+  audit(repair: boolean, of: "host" | "all" = "all"): Promise<readonly Finding[]> {
+    const audit = () => this.#audit(repair, of);
+    const mine = this.#last.then(audit, audit);
+    this.#last = mine;
+    return mine;
+  }
+
+  async #audit(repair: boolean, of: "host" | "all"): Promise<readonly Finding[]> {
     let findings: readonly Finding[] = [];
     for (let look = 0; look < looksMax; look++) {
       await this.#audited.settle();
       const stirred = this.#audited.stirred();
-      findings = await this.#look(repair);
+      findings = await this.#look(repair, of);
       if (findings.length === 0 || stirred === this.#audited.stirred()) break;
     }
     if (findings.length > 0 && repair) {
@@ -60,20 +76,18 @@ export class Auditor {
   close(): void {
     this.#closed = true;
     this.#timer?.cancel();
+    this.#watchTimer?.cancel();
   }
 
-  async #look(repair: boolean): Promise<readonly Finding[]> {
+  async #look(repair: boolean, of: "host" | "all"): Promise<readonly Finding[]> {
     const { applier, netns, tasks } = this.#audited;
     const findings: Finding[] = [...(await this.#audited.differences())];
-    for (const chain of await applier.admit(repair)) {
-      const detail = `chain ${chain} of another firewall drops what is forwarded and has no rule for the tasks' devices`;
-      findings.push({ subject: "firewall", detail });
-    }
+    for (const detail of await applier.admit(repair)) findings.push({ subject: "firewall", detail });
     for (const differences of (await auditTables(netns, applier.tables)).values()) {
       findings.push(...differences.map(({ detail }) => ({ subject: "rules", detail })));
       if (repair) applier.forgetTables();
     }
-    for (const network of tasks()) {
+    for (const network of of === "all" ? tasks() : []) {
       for (const differences of (await auditTables(network.netnsPath, network.tables)).values()) {
         const where = `task ${network.local.taskId}`;
         findings.push(...differences.map(({ detail }) => ({ subject: "rules", detail: `${where}: ${detail}` })));
@@ -81,6 +95,27 @@ export class Auditor {
       }
     }
     return findings;
+  }
+
+  /** Looks at once when another program has changed the host's rules: it may have flushed ours, or drop what they let pass. */
+  #watch(): void {
+    this.#watchTimer = this.#clock.setTimer(watchMs, () => {
+      this.#lookAfterOthers()
+        .catch((error) => this.#log.warn("the host's rules could not be looked at", { error }))
+        .finally(() => {
+          if (!this.#closed) this.#watch();
+        });
+    });
+  }
+
+  async #lookAfterOthers(): Promise<void> {
+    const { applier } = this.#audited;
+    if (applier.tables.length === 0) return;
+    if (await applier.rulesChangedByOthers()) this.#othersChanged = true;
+    if (!this.#othersChanged || this.#clock.monotonic() - this.#lookedAt < quietMs) return;
+    this.#othersChanged = false;
+    this.#lookedAt = this.#clock.monotonic();
+    await this.audit(true, "host");
   }
 
   #schedule(): void {

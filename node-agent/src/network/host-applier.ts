@@ -1,14 +1,15 @@
-import { randomUUID } from "node:crypto";
-import type { Logger } from "@starling/base";
-import { closeNftSession, Errno, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
+import { type Logger, SwarmError } from "@starling/base";
+import { Errno, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
 import { desiredHostNetwork, desiredHostRules, type NodeInputs } from "./desired.ts";
-import { admitScript, droppingChains } from "./foreign-firewall.ts";
+import { admitScript, allDevices, droppingChains, type Ruleset } from "./foreign-firewall.ts";
 import { type HostNetwork, isMadeElsewhere } from "./host-network.ts";
 import { type Mesh, meshes } from "./names.ts";
 import { hostTable, meshTable } from "./nft-host.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
 import { type Observation, observeHost } from "./observe.ts";
 import { type Entry, entryRequests, type HostPlan, isEmptyPlan, linkRequests, planHost } from "./plan-host.ts";
+import { RuleLoader } from "./rule-loader.ts";
+import { missingUserChains, userChainScript } from "./user-rules.ts";
 
 /**
  * Makes the host's devices, entries and rules as they should be. What the kernel has is looked at once and then
@@ -28,12 +29,13 @@ export class HostApplier {
   readonly #withIpv6 = new Set<string>();
   /** Whether others' firewalls were looked at; from then on audits do it. */
   #admitted = false;
-  readonly #session = `host ${randomUUID()}`;
+  readonly #rules: RuleLoader;
 
   /** `netns` is the host's network namespace; undefined: the process's own. */
   constructor(log: Logger, netns: string | undefined) {
     this.#log = log;
     this.#netns = netns;
+    this.#rules = new RuleLoader(netns);
   }
 
   forget(): void {
@@ -56,8 +58,13 @@ export class HostApplier {
     return observed;
   }
 
+  /** Whether others have changed rules of the host since the last call. */
+  rulesChangedByOthers(): Promise<boolean> {
+    return this.#rules.othersChanged();
+  }
+
   close(): void {
-    closeNftSession(this.#session);
+    this.#rules.close();
   }
 
   /** The tables as they should be in the kernel now. */
@@ -89,13 +96,24 @@ export class HostApplier {
     return planHost(desiredHostNetwork(inputs), (await this.observation()).network);
   }
 
-  /** Has others' firewalls let pass what our devices forward, when `repair`; returns the names of the chains that didn't. */
+  /**
+   * Sees to what lies beside our tables: has others' firewalls let pass what our devices forward, and operators have their chains,
+   * when `repair`. Returns a sentence for each chain where it was not so.
+   */
   async admit(repair: boolean): Promise<readonly string[]> {
     const [listing] = await runSteps(this.#netns, [{ type: "nft", script: "list ruleset", json: true }]);
     if (!listing.ok) throw new Error(`nftables refused: ${listing.error.trim()}`);
-    const chains = droppingChains(listing.output);
-    if (repair && chains.length > 0) await loadRules(this.#netns, admitScript(chains), this.#session);
-    return chains;
+    const ruleset = JSON.parse(listing.output) as Ruleset;
+    const users = missingUserChains(ruleset);
+    const findings = users.map((name) => `chain ${name} for operators' rules is missing`);
+    if (repair) await this.#rules.load(userChainScript(users));
+    for (const chain of droppingChains(ruleset)) {
+      const finding = `chain ${chain.name} of another firewall drops what is forwarded and has no rule for the tasks' devices`;
+      // A chain may be its owner's alone, or gone again.
+      const refused = repair ? await this.#rules.load(admitScript(chain)).then(() => "", textOf) : "";
+      findings.push(refused === "" ? finding : `${finding}; it takes none (${refused}): let ${allDevices} pass there`);
+    }
+    return findings;
   }
 
   async #prepare({ ipv6 }: NodeInputs): Promise<void> {
@@ -114,8 +132,7 @@ export class HostApplier {
     this.#base = true;
     if (this.#admitted) return;
     this.#admitted = true;
-    for (const chain of await this.admit(true))
-      this.#log.info("another firewall's chain accepts the tasks' packets now", { chain });
+    for (const finding of await this.admit(true)) this.#log.info("seen to beside our rules", { finding });
   }
 
   async #applyPlan(plan: HostPlan, desired: HostNetwork): Promise<void> {
@@ -169,7 +186,7 @@ export class HostApplier {
     const script = planTable(this.#host, host) + scripts.join("");
     if (script === "") return;
     try {
-      await loadRules(this.#netns, script, this.#session);
+      await this.#rules.load(script);
     } catch (error) {
       this.forgetTables();
       throw error;
@@ -178,6 +195,8 @@ export class HostApplier {
     for (const [mesh, table] of tables) this.#meshes.set(mesh, table);
   }
 }
+
+const textOf = (error: unknown): string => SwarmError.from(error).message;
 
 /** Entries of tasks' devices that the plan leaves alone since nobody speaks for them. */
 function keptEntries(
