@@ -22,13 +22,24 @@ type NativeStep =
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
   | HeldStep
   | ConntrackStep
-  | PingStep;
+  | PingStep
+  | ExchangeStep;
 
 /** Sends each target an unfragmented ICMP echo request, three times at most. */
 export interface PingStep {
   readonly type: "ping";
   /** IPv4 addresses, with the payload's size in bytes. */
   readonly targets: readonly { readonly address: string; readonly size: number }[];
+  readonly timeoutMs: number;
+}
+
+/** Sends each address `size` bytes by TCP, and awaits the same back. */
+export interface ExchangeStep {
+  readonly type: "exchange";
+  /** IPv4. */
+  readonly addresses: readonly string[];
+  readonly port: number;
+  readonly size: number;
   readonly timeoutMs: number;
 }
 
@@ -104,7 +115,8 @@ export type Step =
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
   | HeldStep
   | ConntrackStep
-  | PingStep;
+  | PingStep
+  | ExchangeStep;
 
 type ResultOf<S extends Step> = S extends { type: "netlink" }
   ? NetlinkResult
@@ -114,7 +126,7 @@ type ResultOf<S extends Step> = S extends { type: "netlink" }
       ? { readonly errors: readonly string[] }
       : S extends { type: "conntrack" }
         ? { readonly flushed: number }
-        : S extends { type: "ping" }
+        : S extends { type: "ping" | "exchange" }
           ? { /** Per target: empty when it answered, else why not. */ readonly outcomes: readonly string[] }
           : SocketResult;
 

@@ -65,6 +65,10 @@ Step ReadStep(const Napi::Object& step) {
     }
     return read;
   }
+  if (type == "exchange") {
+    return ExchangeStep{ReadTexts(step.Get("addresses")), static_cast<uint16_t>(step.Get("port").As<Napi::Number>().Uint32Value()),
+                        step.Get("size").As<Napi::Number>().Uint32Value(), step.Get("timeoutMs").As<Napi::Number>().Uint32Value()};
+  }
   throw Napi::TypeError::New(step.Env(), "unknown step type " + type);
 }
 
@@ -106,9 +110,9 @@ struct Writer {
     out.Set("port", socket.port);
     return out;
   }
-  Napi::Value operator()(PingResult& ping) const {
-    auto outcomes = Napi::Array::New(env, ping.outcomes.size());
-    for (uint32_t i = 0; i < ping.outcomes.size(); i++) outcomes.Set(i, ping.outcomes[i]);
+  Napi::Value operator()(Outcomes& found) const {
+    auto outcomes = Napi::Array::New(env, found.outcomes.size());
+    for (uint32_t i = 0; i < found.outcomes.size(); i++) outcomes.Set(i, found.outcomes[i]);
     auto out = Napi::Object::New(env);
     out.Set("outcomes", outcomes);
     return out;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "conntrack.h"
+#include "exchange.h"
 #include "netlink.h"
 #include "nft.h"
 #include "ping.h"
@@ -44,7 +45,7 @@ struct HeldStep {
   int fd;
   std::string address;
 };
-using Step = std::variant<NetlinkStep, NftStep, SysctlStep, SocketStep, HeldStep, ConntrackStep, PingStep>;
+using Step = std::variant<NetlinkStep, NftStep, SysctlStep, SocketStep, HeldStep, ConntrackStep, PingStep, ExchangeStep>;
 
 struct SysctlResult {
   std::vector<std::string> errors;  // one per setting, empty when it was written
@@ -56,10 +57,11 @@ struct SocketResult {
 struct ConntrackResult {
   uint32_t flushed = 0;
 };
-struct PingResult {
+// Of pings and exchanges.
+struct Outcomes {
   std::vector<std::string> outcomes;  // one per target, empty when it answered
 };
-using StepResult = std::variant<Conversation, NftResult, SysctlResult, SocketResult, ConntrackResult, PingResult>;
+using StepResult = std::variant<Conversation, NftResult, SysctlResult, SocketResult, ConntrackResult, Outcomes>;
 
 struct Job {
   int netns_fd = -1;  // -1: the process's own namespace; owned

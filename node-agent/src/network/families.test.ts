@@ -50,8 +50,21 @@ it("the check says what to look at when a node of an IPv6 underlay does not answ
     underlay: undefined,
     small: "no answer",
     full: "no answer",
+    tcp: "no answer",
   };
   expect(judgePaths([result], 1430, 4790).map(({ detail }) => detail)).toEqual([
     expect.stringMatching(/does not answer by VXLAN at fd99::2: .* UDP port 4790/),
+  ]);
+});
+
+it("the check tells checksums that a device gets wrong from packets that are too long and ways that are shut", () => {
+  const answers = { nodeId: "peer", underlayAddress: "10.0.0.3", underlay: "", small: "", full: "", tcp: "" };
+  const said = (result: Partial<typeof answers>) =>
+    judgePaths([{ ...answers, ...result }], 1450, 4789).map(({ detail }) => detail);
+  expect(said({})).toEqual([]);
+  expect(said({ tcp: "no answer" })).toEqual([expect.stringMatching(/^TCP to node peer.*tx-checksum-ip-generic off/)]);
+  expect(said({ tcp: "no answer", full: "no answer" })).toEqual([expect.stringMatching(/^packets of 1450 bytes/)]);
+  expect(said({ tcp: "no answer", full: "no answer", small: "no answer" })).toEqual([
+    expect.stringMatching(/answers at 10.0.0.3, but not by VXLAN/),
   ]);
 });

@@ -349,6 +349,14 @@ describe("changes", () => {
     const said = async () => (await nodes[0]!.check()).map(({ detail }) => detail);
     hosts.run("h2", "nft add table ip test; nft add chain ip test c '{ type filter hook prerouting priority -400; }'");
     try {
+      // As where checksums inside of VXLAN are wrong: what is encapsulated arrives, but no TCP.
+      hosts.run("h2", `nft add rule ip test c iifname ${meshDevice} meta l4proto tcp drop`);
+      expect(await said()).toEqual([
+        expect.stringMatching(
+          /TCP to node node2 at 192.168.77.2 fails by VXLAN \(no answer\).*tx-checksum-ip-generic off/,
+        ),
+      ]);
+      hosts.run("h2", "nft flush chain ip test c");
       hosts.run("h2", "nft add rule ip test c ip saddr 192.168.77.1 meta length gt 1400 drop");
       expect(await said()).toEqual([expect.stringMatching(/packets of 1450 bytes to node node2 get lost.*mtu=SIZE/)]);
       hosts.run("h2", "nft add rule ip test c ip saddr 192.168.77.1 udp dport 4789 drop");

@@ -239,6 +239,7 @@ const guards = (rules: HostRules): readonly NftChain[] => [
       `iifname ${bothMeshes} ct state established,related accept`,
       // Other nodes' tests of the way here.
       `iifname ${bothMeshes} icmp type echo-request accept`,
+      `iifname "${meshDevice}" tcp dport ${rules.vxlanPort} accept`,
       `iifname ${bothMeshes} drop`,
     ],
   },

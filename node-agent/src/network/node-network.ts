@@ -35,6 +35,7 @@ import {
 import { NameServer } from "./dns/name-server.ts";
 import { parseResolvConf, type ResolverConfig, renderResolvConf } from "./dns/resolv-conf.ts";
 import { Upstream } from "./dns/upstream.ts";
+import { EchoServer } from "./echo-server.ts";
 import { Encryption } from "./encryption/encryption.ts";
 import { hostWireGuard, type WireGuard } from "./encryption/wireguard.ts";
 import { type FlushDue, hostFlush, joinDue, taskFlush } from "./flush.ts";
@@ -110,6 +111,7 @@ export class NodeNetwork implements NetworkAttacher {
   #flushDue: FlushDue = "all";
   #retry: Timer | undefined;
   readonly #auditor: Auditor;
+  readonly #echo: EchoServer;
   readonly #encryption: Encryption;
   /** Called when `labels` are others. */
   onLabels: () => void = () => {};
@@ -128,6 +130,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#ipv6 = options.ipv6 ?? existsSync("/proc/sys/net/ipv6");
     if (!this.#ipv6) this.#log.warn("this host has no IPv6: published ports answer over IPv4 alone here");
     this.#applier = new HostApplier(options.log, options.netns);
+    this.#echo = new EchoServer(options.log, options.netns);
     this.#resolvers = parseResolvConf(options.resolvConf ?? hostResolvConf());
     this.#upstream = new Upstream(this.#resolvers.nameservers, options.clock);
     const audited = {
@@ -284,6 +287,7 @@ export class NodeNetwork implements NetworkAttacher {
       network.close();
     }
     this.#attached.clear();
+    this.#echo.close();
     this.#applier.close();
   }
 
@@ -541,6 +545,7 @@ export class NodeNetwork implements NetworkAttacher {
     try {
       const changed = await this.#applier.apply(inputs);
       await this.#removeVlans(idleVlans(observation.vlans, inputs));
+      await this.#answerChecks();
       const tasks = [...this.#attached.values()].map(({ network }) => this.#applyTask(inputs, network, flush));
       tasks.push(this.#flush(this.#netns, hostFlush(inputs, flush)));
       if ((await Promise.all(tasks)).every((done) => done)) applied();
@@ -549,6 +554,13 @@ export class NodeNetwork implements NetworkAttacher {
       this.#flushDue = joinDue(this.#flushDue, flush);
       throw error;
     }
+  }
+
+  /** Other nodes' checks by TCP, at this host's address in the mesh once it has one. */
+  async #answerChecks(): Promise<void> {
+    const self = this.#state.view.nodes.get(this.#nodeId);
+    const [address = ""] = ingressOf(this.#state.view) === undefined ? [] : (self?.meshAddress.split("/") ?? []);
+    await this.#echo.listenAt(address, vxlanPortOf(self));
   }
 
   async #removeVlans(names: readonly string[]): Promise<void> {

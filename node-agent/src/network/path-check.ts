@@ -7,6 +7,8 @@ const timeoutMs = 3_000;
 /** ICMP and IPv4 headers of a packet. */
 const headers = 28;
 const smallPayload = 56;
+/** Bytes sent by TCP and awaited back: several full packets, so that the device's segmentation takes part. */
+const exchanged = 64 * 1024;
 
 /** One other node, and what of the way there works. */
 export interface PathResult {
@@ -17,13 +19,20 @@ export interface PathResult {
   /** The same through the mesh's VXLAN, with a small packet and with the largest. */
   readonly small: string;
   readonly full: string;
+  /** The same by TCP: empty when all that was sent came back. */
+  readonly tcp: string;
 }
 
 /** What is wrong, in words that say what to do. Pure. `mtu` is that of tasks' packets in the mesh, in bytes. */
 export function judgePaths(results: readonly PathResult[], mtu: number, vxlanPort: number): readonly Finding[] {
-  return results.flatMap(({ nodeId, underlayAddress, underlay, small, full }): readonly Finding[] => {
+  return results.flatMap(({ nodeId, underlayAddress, underlay, small, full, tcp }): readonly Finding[] => {
     const path = (detail: string): Finding[] => [{ subject: "path", detail }];
-    if (small === "" && full === "") return [];
+    if (small === "" && full === "" && tcp === "") return [];
+    if (small === "" && full === "") {
+      return path(
+        `TCP to node ${nodeId} at ${underlayAddress} fails by VXLAN (${tcp}), while echo requests arrive: network cards and virtual machines are known to make wrong checksums of what VXLAN carries; on both hosts run ethtool -K DEVICE tx-checksum-ip-generic off (DEVICE: the one with the host's address), and see that its swarmd runs`,
+      );
+    }
     if (small === "") {
       return path(
         `packets of ${mtu} bytes to node ${nodeId} get lost, small ones arrive (${full}): the way to ${underlayAddress} carries less than this host's device says; lower the device's MTU, or create networks with --opt com.docker.network.driver.mtu=SIZE`,
@@ -45,7 +54,7 @@ export function judgePaths(results: readonly PathResult[], mtu: number, vxlanPor
   });
 }
 
-/** Sends packets from this host to every other node, beside the mesh and through it. */
+/** Sends packets from this host to every other node, beside the mesh and through it. Nodes echo TCP at the port of VXLAN. */
 export async function checkPaths(options: {
   readonly nodeId: string;
   readonly view: NetworkView;
@@ -78,11 +87,16 @@ export async function checkPaths(options: {
       { address: mesh, size: mtu - headers },
     ];
   });
-  const [{ outcomes }] = await runSteps(netns, [{ type: "ping", targets, timeoutMs }]);
+  const meshes = peers.map(({ meshAddress }) => meshAddress.split("/")[0]!);
+  const exchange = { type: "exchange", addresses: meshes, port: vxlanPort, size: exchanged, timeoutMs } as const;
+  const [[{ outcomes }], [{ outcomes: byTcp }]] = await Promise.all([
+    runSteps(netns, [{ type: "ping", targets, timeoutMs }]),
+    runSteps(netns, [exchange]),
+  ]);
   const results = peers.map(({ id, underlayAddress }, i) => {
     const each = targets.length / peers.length;
     const [full = "", small = "", underlay] = outcomes.slice(each * i, each * i + each).reverse();
-    return { nodeId: id, underlayAddress, underlay, small, full };
+    return { nodeId: id, underlayAddress, underlay, small, full, tcp: byTcp[i] ?? "" };
   });
   return [...findings, ...judgePaths(results, mtu, vxlanPort)];
 }
