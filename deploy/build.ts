@@ -74,13 +74,13 @@ function fillCodeCaches(distribution: string): void {
   if (run.status !== 0) throw new Error(`the trial run of the built programs failed: ${run.stderr.trim()}`);
 }
 
-/** Addons (.node) and programs; not the compiler's intermediate files. */
+/** Addons (.node), programs and eBPF objects (.bpf.o); not the compiler's intermediate files. */
 function copyNative(target: string): void {
   mkdirSync(target, { recursive: true });
   for (const folder of nativeFolders.map((name) => join(root, name)).filter(existsSync)) {
     for (const name of readdirSync(folder)) {
       const stat = statSync(join(folder, name));
-      const isProgram = stat.isFile() && (stat.mode & 0o111) !== 0;
+      const isProgram = stat.isFile() && ((stat.mode & 0o111) !== 0 || name.endsWith(".bpf.o"));
       if (isProgram && !/(test|\.so\.dbg)$/.test(name)) copyFileSync(join(folder, name), join(target, name));
     }
   }

@@ -17,7 +17,7 @@ function sourcesBelow(folder: string, skip: readonly string[]): string[] {
     .flatMap((entry) => {
       const path = join(folder, entry.name);
       if (entry.isDirectory()) return skip.includes(entry.name) ? [] : sourcesBelow(path, skip);
-      return /\.(cc|h|gyp|gypi)$/.test(entry.name) ? [path] : [];
+      return /\.(bpf\.c|cc|h|gyp|gypi)$/.test(entry.name) ? [path] : [];
     })
     .sort();
 }

@@ -65,6 +65,12 @@ export interface ConntrackStep {
 export const freshNetns = "new:";
 
 interface NativeAddon {
+  openBalancer(object: string, cgroup: string, nodeId: string): Promise<number>;
+  changeBalancer(balancer: number, changes: Uint8Array): Promise<void>;
+  readBalancer(balancer: number, map: number): Promise<Uint8Array>;
+  isBalancerAttached(balancer: number): boolean;
+  closeBalancer(balancer: number, detach: boolean): void;
+  netnsCookie(socket: number): bigint;
   closeSession(name: string): void;
   run(netns: string | undefined, steps: readonly NativeStep[]): Promise<unknown[]>;
 }
@@ -132,7 +138,7 @@ type ResultOf<S extends Step> = S extends { type: "netlink" }
 
 let loaded: NativeAddon | undefined;
 
-function addon(): NativeAddon {
+export function addon(): NativeAddon {
   if (loaded !== undefined) return loaded;
   const path = fileURLToPath(new URL("build/Release/starling_net.node", import.meta.url));
   if (!existsSync(path)) throw new Error(`${path} is not built: run \`node native/build.ts\``);

@@ -1,12 +1,18 @@
-// N-API surface: closeSession(name), run(netnsPath | undefined, steps) → Promise of one result per step. Types: native/net/addon.ts.
+// N-API surface: run(netnsPath | undefined, steps) → Promise of one result per step, closeSession(name), and balancers by number.
+// Types: native/net/addon.ts, native/net/balancer.ts.
 #include <fcntl.h>
 #include <napi.h>
 
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
+#include <unordered_map>
+#include <variant>
 
+#include "balancer.h"
 #include "job.h"
 
 namespace starling::net {
@@ -180,8 +186,123 @@ void CloseSession(const Napi::CallbackInfo& info) {
   std::thread([session] { CloseNft(session); }).detach();
 }
 
+// Work of balancers off Node's thread; `work` runs there and gives bytes or a number.
+class BalancerWork : public Napi::AsyncWorker {
+ public:
+  using Outcome = std::variant<std::monostate, uint32_t, std::vector<uint8_t>>;
+  static Napi::Promise Start(Napi::Env env, std::function<Outcome()> work) {
+    auto* worker = new BalancerWork(env, std::move(work));
+    const Napi::Promise promise = worker->deferred_.Promise();
+    worker->Queue();
+    return promise;
+  }
+
+ protected:
+  void Execute() override {
+    try {
+      outcome_ = work_();
+    } catch (const std::exception& error) {
+      SetError(error.what());
+    }
+  }
+  void OnOK() override {
+    if (const auto* id = std::get_if<uint32_t>(&outcome_)) {
+      deferred_.Resolve(Napi::Number::New(Env(), *id));
+    } else if (const auto* bytes = std::get_if<std::vector<uint8_t>>(&outcome_)) {
+      auto copy = Napi::Uint8Array::New(Env(), bytes->size());
+      if (!bytes->empty()) std::memcpy(copy.Data(), bytes->data(), bytes->size());
+      deferred_.Resolve(copy);
+    } else {
+      deferred_.Resolve(Env().Undefined());
+    }
+  }
+  void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
+
+ private:
+  BalancerWork(Napi::Env env, std::function<Outcome()> work)
+      : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)) {}
+
+  Napi::Promise::Deferred deferred_;
+  std::function<Outcome()> work_;
+  Outcome outcome_;
+};
+
+std::mutex balancers_mu;
+std::unordered_map<uint32_t, std::shared_ptr<Balancer>> balancers;  // GUARDED_BY(balancers_mu)
+uint32_t last_balancer = 0;                                         // GUARDED_BY(balancers_mu)
+
+std::shared_ptr<Balancer> BalancerOf(uint32_t id) {
+  const std::lock_guard<std::mutex> lock(balancers_mu);
+  return balancers.at(id);
+}
+
+// openBalancer(object, cgroup, nodeId) → Promise of its number
+Napi::Value OpenBalancer(const Napi::CallbackInfo& info) {
+  const std::string object = info[0].As<Napi::String>(), cgroup = info[1].As<Napi::String>(), node = info[2].As<Napi::String>();
+  return BalancerWork::Start(info.Env(), [object, cgroup, node]() -> BalancerWork::Outcome {
+    std::shared_ptr<Balancer> balancer = Balancer::Open(object, cgroup, node);
+    const std::lock_guard<std::mutex> lock(balancers_mu);
+    balancers.emplace(++last_balancer, std::move(balancer));
+    return last_balancer;
+  });
+}
+
+// changeBalancer(number, changes) → Promise
+Napi::Value ChangeBalancer(const Napi::CallbackInfo& info) {
+  const auto balancer = BalancerOf(info[0].As<Napi::Number>().Uint32Value());
+  const auto bytes = info[1].As<Napi::Uint8Array>();
+  std::vector<uint8_t> changes(bytes.Data(), bytes.Data() + bytes.ByteLength());
+  return BalancerWork::Start(info.Env(), [balancer, changes = std::move(changes)]() -> BalancerWork::Outcome {
+    balancer->Change(changes);
+    return {};
+  });
+}
+
+// readBalancer(number, map) → Promise of its entries' bytes
+Napi::Value ReadBalancer(const Napi::CallbackInfo& info) {
+  const auto balancer = BalancerOf(info[0].As<Napi::Number>().Uint32Value());
+  const uint32_t map = info[1].As<Napi::Number>().Uint32Value();
+  return BalancerWork::Start(info.Env(), [balancer, map]() -> BalancerWork::Outcome { return balancer->Read(map); });
+}
+
+// isBalancerAttached(number)
+Napi::Value IsBalancerAttached(const Napi::CallbackInfo& info) {
+  try {
+    return Napi::Boolean::New(info.Env(), BalancerOf(info[0].As<Napi::Number>().Uint32Value())->IsAttached());
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(info.Env(), error.what());
+  }
+}
+
+// closeBalancer(number, detach)
+void CloseBalancer(const Napi::CallbackInfo& info) {
+  const uint32_t id = info[0].As<Napi::Number>().Uint32Value();
+  try {
+    if (info[1].ToBoolean().Value()) BalancerOf(id)->Detach();
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(info.Env(), error.what());
+  }
+  const std::lock_guard<std::mutex> lock(balancers_mu);
+  balancers.erase(id);
+}
+
+// netnsCookie(fd) → BigInt
+Napi::Value ReadNetnsCookie(const Napi::CallbackInfo& info) {
+  try {
+    return Napi::BigInt::New(info.Env(), NetnsCookie(info[0].As<Napi::Number>().Int32Value()));
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(info.Env(), error.what());
+  }
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("closeSession", Napi::Function::New(env, CloseSession));
+  exports.Set("openBalancer", Napi::Function::New(env, OpenBalancer));
+  exports.Set("changeBalancer", Napi::Function::New(env, ChangeBalancer));
+  exports.Set("readBalancer", Napi::Function::New(env, ReadBalancer));
+  exports.Set("isBalancerAttached", Napi::Function::New(env, IsBalancerAttached));
+  exports.Set("closeBalancer", Napi::Function::New(env, CloseBalancer));
+  exports.Set("netnsCookie", Napi::Function::New(env, ReadNetnsCookie));
   exports.Set("run", Napi::Function::New(env, Run));
   return exports;
 }

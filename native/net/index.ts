@@ -12,6 +12,7 @@ export {
   type Sysctl,
 } from "./addon.ts";
 export { ipBytes, ipText, ipv4Bytes, ipv4Text, macBytes, macText, parsePrefix } from "./address.ts";
+export { Balancer, type BalancerChange, type BalancerMap, balancerMaps, netnsCookie } from "./balancer.ts";
 export {
   type Address,
   decodeAddresses,

@@ -18,7 +18,13 @@ export {
 } from "./exec/controller.ts";
 export { type NetnsRef, type NetworkAttacher, type NetworkFiles, noNetwork } from "./exec/network-attacher.ts";
 export { collectTaskMetrics } from "./metrics.ts";
-export { type FollowOptions, followNetworkState, NodeNetwork, type NodeNetworkOptions } from "./network/index.ts";
+export {
+  type FollowOptions,
+  followNetworkState,
+  NodeNetwork,
+  type NodeNetworkOptions,
+  ownTasksCgroup,
+} from "./network/index.ts";
 export { Remotes } from "./remotes.ts";
 export type { Session } from "./session.ts";
 export type { DependencySink } from "./worker.ts";

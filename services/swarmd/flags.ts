@@ -56,6 +56,8 @@ export interface NodeOptions {
   readonly cgroupParent: string | undefined;
   /** Whose subordinate ids containers have: `default` or USER[:GROUP]; undefined: the host's ids. */
   readonly usernsRemap: string | undefined;
+  /** Virtual IPs by eBPF where the kernel allows it. */
+  readonly connectTime: boolean;
   readonly runDir: string;
   /** When images that no task uses are removed: not wanted for so long, in milliseconds (0: never)… */
   readonly imageGcAgeMs: number;
@@ -102,6 +104,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
   -d, --state-dir DIR                    where the node keeps its state (default /var/lib/swarmd)
       --unlock-key KEY                   opens this manager's locked keys (SWMKEY-1-…); others of this host can see it
       --userns-remap USER[:GROUP]        containers get that user's ids of /etc/subuid and /etc/subgid; default: dockremap's
+      --virtual-ips MECHANISM            ebpf, where the kernel allows it, or nftables (default)
   -h, --help
   -v, --version
 `;
@@ -129,6 +132,9 @@ export function parseCommand(args: readonly string[]): Command {
   if (logLevel === undefined) {
     throw invalid("log-level", values["log-level"], "give one of debug, info, warn, error, fatal");
   }
+  const mechanism = values["virtual-ips"];
+  if (mechanism !== "ebpf" && mechanism !== "nftables")
+    throw invalid("virtual-ips", mechanism, "give ebpf or nftables");
   const joinAddr = values["join-addr"];
   const joinToken = values["join-token"];
   if (joinAddr !== undefined) checkAddress("join-addr", joinAddr);
@@ -180,6 +186,7 @@ export function parseCommand(args: readonly string[]): Command {
       insecureRegistries: values["insecure-registry"],
       cgroupParent: values["cgroup-parent"],
       usernsRemap: values["userns-remap"],
+      connectTime: mechanism === "ebpf",
       runDir: values["run-dir"],
       imageGcAgeMs: age("image-gc-age", values["image-gc-age"]),
       imageGcFreeShare: share("image-gc-free", values["image-gc-free"]),
@@ -224,6 +231,7 @@ function parseFlags(args: readonly string[]) {
         "state-dir": { type: "string", short: "d", default: "/var/lib/swarmd" },
         "userns-remap": { type: "string" },
         version: { type: "boolean", short: "v", default: false },
+        "virtual-ips": { type: "string", default: "nftables" },
       },
     });
     return values;

@@ -29,6 +29,7 @@ import {
   Dependencies,
   followNetworkState,
   NodeNetwork,
+  ownTasksCgroup,
   readIdMaps,
 } from "@starling/node-agent";
 import { advertisedAddress } from "./advertise.ts";
@@ -81,7 +82,8 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   };
 
   const connect = (address: string) => new RpcClient(address, clientCredentials(identity), withoutPings);
-  const network = new NodeNetwork({ nodeId: identity.nodeId, ...surroundings });
+  const cgroup = options.connectTime ? ownTasksCgroup(options.cgroupParent) : undefined;
+  const network = new NodeNetwork({ nodeId: identity.nodeId, cgroup, ...surroundings });
   const dependencies = new Dependencies();
   const { host = "", port = 0 } = splitAddress(options.listenImages ?? "") ?? {};
   const executor = new ContainerExecutor({
@@ -211,6 +213,9 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
             metrics.gauge("swarm_node_manager", "Whether this node is a manager.").set(managers.manager ? 1 : 0);
             managers.manager?.collect(metrics);
             collectTaskMetrics(metrics, agent.tasks);
+            metrics
+              .gauge("starling_node_virtual_ips_ebpf", "Whether virtual IPs are by eBPF; else they are by nftables.")
+              .set(network.usesConnectTime ? 1 : 0);
           },
         });
   try {

@@ -69,7 +69,10 @@ describe("new connections go to", () => {
     ];
     const chosen = [50, 51, 52, 53, 54, 55].map((n) => {
       const address = `10.1.0.${n}`;
-      const tables = taskTables(reachable(sticky, client), undefined, [{ networkId: "front", address }]);
+      const tables = taskTables(reachable(sticky, client), {
+        ...{ nameServer: undefined, connectTime: false },
+        own: [{ networkId: "front", address }],
+      });
       expect(of(tables, "virtual")).toEqual([]);
       const [[virtualIp, task] = ["", ""]] = of(tables, "sticky");
       expect(virtualIp).toBe("10.1.0.100");

@@ -317,7 +317,8 @@ export function reachable(inputs: NodeInputs, task: LocalTask): Reachable {
 /** By inputs and networks: tasks on the same ones reach the same. */
 const reachables = new WeakMap<NodeInputs, Map<string, Reachable>>();
 
-function virtualServices(inputs: NodeInputs, on: ReadonlySet<string>): readonly VirtualService[] {
+/** Services on the networks, and who takes their connections. Pure. */
+export function virtualServices(inputs: NodeInputs, on: ReadonlySet<string>): readonly VirtualService[] {
   const backends = backendsByService(inputs.view, inputs.leaving);
   const services: VirtualService[] = [];
   for (const service of inputs.view.services.values()) {

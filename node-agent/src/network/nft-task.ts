@@ -25,6 +25,14 @@ export interface Reachable {
   readonly dead: readonly string[];
 }
 
+/** The task that tables are for. */
+export interface TableTask {
+  readonly nameServer: NameServerPorts | undefined;
+  readonly own: readonly OwnAddress[];
+  /** Sockets are led to services' tasks when they connect (connect-time.ts): the tables need not. */
+  readonly connectTime: boolean;
+}
+
 /** Where the name server's sockets of this task are bound, at 127.0.0.11. */
 export interface NameServerPorts {
   readonly udp: number;
@@ -37,13 +45,10 @@ export const nameServerAddress = "127.0.0.11";
  * The tables of a task's network namespace; the one for IPv6 only where the task has IPv6 addresses among its `own`. Sets are the
  * same objects for the same `reachable`, so that tasks of the same networks share the work of making and comparing them.
  */
-export function taskTables(
-  reachable: Reachable,
-  nameServer: NameServerPorts | undefined,
-  own: readonly OwnAddress[],
-): readonly NftTable[] {
-  const tables = [taskTable(4, reachable, nameServer, own)];
-  return own.some(({ address }) => isOf(6, address)) ? [...tables, taskTable(6, reachable, undefined, own)] : tables;
+export function taskTables(reachable: Reachable, task: TableTask): readonly NftTable[] {
+  const tables = [taskTable(4, reachable, task)];
+  if (!task.own.some(({ address }) => isOf(6, address))) return tables;
+  return [...tables, taskTable(6, reachable, { ...task, nameServer: undefined })];
 }
 
 /**
@@ -56,14 +61,9 @@ export function taskTables(
  * of a task changes elements only, and costs the same whatever else there is. A sticky service has one of its tasks, since
  * the task whose table it is is the only client here.
  */
-function taskTable(
-  family: 4 | 6,
-  reachable: Reachable,
-  nameServer: NameServerPorts | undefined,
-  own: readonly OwnAddress[],
-): NftTable {
+function taskTable(family: 4 | 6, reachable: Reachable, { nameServer, own, connectTime }: TableTask): NftTable {
   const ip = family === 4 ? "ip" : "ip6";
-  const { sets, counts, sticky } = partsOf(family, reachable);
+  const { sets, served, counts, sticky } = partsOf(family, reachable);
   const names =
     nameServer === undefined
       ? []
@@ -71,6 +71,23 @@ function taskTable(
           `ip daddr ${nameServerAddress} udp dport 53 dnat to ${nameServerAddress}:${nameServer.udp}`,
           `ip daddr ${nameServerAddress} tcp dport 53 dnat to ${nameServerAddress}:${nameServer.tcp}`,
         ];
+  const resets = [
+    `${ip} daddr @empty meta l4proto tcp reject with tcp reset`,
+    `${ip} daddr @empty reject`,
+    `${ip} daddr @dead meta l4proto tcp reject with tcp reset`,
+  ];
+  const filter = { name: "filter_output", hook: "type filter hook output priority 0", rules: resets };
+  const nat = { name: "nat_output", hook: "type nat hook output priority -100" };
+  if (connectTime) {
+    // What asks for echoes has no socket that connects: the task's own host answers it for services that have tasks.
+    const echo = `${ip} daddr @served meta l4proto ${family === 4 ? "icmp" : "ipv6-icmp"} redirect`;
+    const [, , empty, gone] = sets;
+    return {
+      name: `${ip} starling`,
+      sets: [served, empty!, gone!],
+      chains: [{ ...nat, rules: [...names, echo] }, filter],
+    };
+  }
   const spread = (count: number): NftChain => ({
     name: chainOf(count),
     rules: [`dnat to ${ip} daddr . numgen random mod ${count} map @backends`],
@@ -80,26 +97,14 @@ function taskTable(
     sets: [...sets, sticky.length === 0 ? noSticky[family] : stickySet(family, sticky, own)],
     chains: [
       ...counts.map(spread),
-      {
-        name: "nat_output",
-        hook: "type nat hook output priority -100",
-        rules: [...names, `${ip} daddr vmap @virtual`, `dnat to ${ip} daddr map @sticky`],
-      },
-      {
-        name: "filter_output",
-        hook: "type filter hook output priority 0",
-        rules: [
-          `${ip} daddr @empty meta l4proto tcp reject with tcp reset`,
-          `${ip} daddr @empty reject`,
-          `${ip} daddr @dead meta l4proto tcp reject with tcp reset`,
-        ],
-      },
+      { ...nat, rules: [...names, `${ip} daddr vmap @virtual`, `dnat to ${ip} daddr map @sticky`] },
+      filter,
     ],
   };
 }
 
 const typeOf = (family: 4 | 6): string => (family === 4 ? "ipv4_addr" : "ipv6_addr");
-const isOf = (family: 4 | 6, address: string): boolean => address.includes(":") === (family === 6);
+export const isOf = (family: 4 | 6, address: string): boolean => address.includes(":") === (family === 6);
 
 function stickySet(family: 4 | 6, services: readonly VirtualService[], own: readonly OwnAddress[]): NftSet {
   const elements = services.flatMap(({ virtualIp, networkId, backends }) => {
@@ -118,6 +123,8 @@ const chainOf = (count: number): string => `spread_${count}`;
 /** What a table has of `reachable`: sets, how many tasks services have, and those services that are sticky. */
 interface Parts {
   readonly sets: readonly NftSet[];
+  /** Virtual IPs of services with tasks. */
+  readonly served: NftSet;
   readonly counts: readonly number[];
   readonly sticky: readonly VirtualService[];
 }
@@ -138,6 +145,7 @@ function makeParts(family: 4 | 6, { services, dead }: Reachable): Parts {
   const virtual = new Map<string, string>();
   const backends = new Map<string, string>();
   const empty = new Map<string, string>();
+  const served = new Map<string, string>();
   const counts = new Set<number>();
   const sticky: VirtualService[] = [];
   for (const service of services) {
@@ -147,6 +155,7 @@ function makeParts(family: 4 | 6, { services, dead }: Reachable): Parts {
       empty.set(virtualIp, "");
       continue;
     }
+    served.set(virtualIp, "");
     if (service.sticky) {
       sticky.push(service);
       continue;
@@ -173,6 +182,7 @@ function makeParts(family: 4 | 6, { services, dead }: Reachable): Parts {
         elements: new Map(dead.filter((address) => isOf(family, address)).map((address) => [address, ""])),
       },
     ],
+    served: { name: "served", type, elements: served },
     sticky,
     counts: [...counts].sort((a, b) => a - b),
   };

@@ -20,6 +20,8 @@ import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-attacher.ts";
 import { type Attachment, needOfManagers, planAttachment } from "./attachment.ts";
 import { Auditor } from "./auditor.ts";
+import type { BalancedTask } from "./balancer-plan.ts";
+import { ConnectTime } from "./connect-time.ts";
 import { untilIdle } from "./connections.ts";
 import { describePlan, type Finding } from "./describe-plan.ts";
 import {
@@ -66,6 +68,8 @@ export interface NodeNetworkOptions {
   readonly netns?: string;
   /** Whether the host has IPv6; by default whether the kernel has. */
   readonly ipv6?: boolean;
+  /** Folder of the group of cgroup v2 that all tasks' processes are below, for virtual IPs by eBPF; default: by nftables. */
+  readonly cgroup?: string | undefined;
   /** Default: the host's. */
   readonly wireguard?: WireGuard;
   /** Age at which keys of encrypted networks are replaced, and how long the former one still takes packets; defaults: 12 h, 5 min. */
@@ -108,6 +112,7 @@ export class NodeNetwork implements NetworkAttacher {
   readonly #turn = new Turn(() => this.#apply());
   /** What the managers are told; `follow.ts` connects it. */
   readonly managers = new Managers();
+  readonly #connectTime: ConnectTime;
   #flushDue: FlushDue = "all";
   #retry: Timer | undefined;
   readonly #auditor: Auditor;
@@ -133,18 +138,21 @@ export class NodeNetwork implements NetworkAttacher {
     this.#echo = new EchoServer(options.log, options.netns);
     this.#resolvers = parseResolvConf(options.resolvConf ?? hostResolvConf());
     this.#upstream = new Upstream(this.#resolvers.nameservers, options.clock);
+    this.#connectTime = new ConnectTime({ ...options, cgroup: options.cgroup });
     const audited = {
       applier: this.#applier,
       netns: options.netns,
       tasks: () => [...this.#attached.values()].map(({ network }) => network),
       settle: () => this.#turn.run(),
       mend: async () => {
+        this.#connectTime.forget();
         await this.#encryption.mend();
         await this.#turn.run();
       },
       differences: async () => [
         ...describePlan(await this.#applier.differences(this.#wanted(await this.#applier.observation()))),
         ...(await this.#encryption.differences()).map((detail) => ({ subject: "encryption", detail })),
+        ...(await this.#connectTime.differences(this.#balanced())).map((detail) => ({ subject: "rules", detail })),
       ],
       stirred: () => this.#stirred,
     };
@@ -199,6 +207,11 @@ export class NodeNetwork implements NetworkAttacher {
       ...(this.#hostAddresses === "" ? {} : { [hostAddressesLabel]: this.#hostAddresses }),
       ...(publicKeys.length === 0 ? {} : { [networkKeysLabel]: formatNetworkKeys(publicKeys) }),
     };
+  }
+
+  /** Whether virtual IPs are by eBPF now; not while no task is here. */
+  get usesConnectTime(): boolean {
+    return this.#connectTime.inUse;
   }
 
   /** Replaces this node's key of encrypted networks. No packet is lost by it. */
@@ -288,6 +301,7 @@ export class NodeNetwork implements NetworkAttacher {
     }
     this.#attached.clear();
     this.#echo.close();
+    this.#connectTime.close({ detach: false });
     this.#applier.close();
   }
 
@@ -332,7 +346,8 @@ export class NodeNetwork implements NetworkAttacher {
       made = await this.#createDevices(network);
       const rulesLoaded = made ? this.#turn.run() : Promise.resolve(0);
       rulesLoaded.catch(() => {}); // Awaited below.
-      const sockets = await network.configure(reachable(this.#inputs(), network.local));
+      await this.#connectTime.open();
+      const sockets = await network.configure(reachable(this.#inputs(), network.local), this.#connectTime.inUse);
       this.#attached.set(task.id, { network, names: this.#serveNames(task, network.local, sockets) });
       await rulesLoaded;
     } catch (error) {
@@ -543,6 +558,7 @@ export class NodeNetwork implements NetworkAttacher {
     const flush = this.#flushDue;
     this.#flushDue = [];
     try {
+      await this.#applyConnectTime(inputs);
       const changed = await this.#applier.apply(inputs);
       await this.#removeVlans(idleVlans(observation.vlans, inputs));
       await this.#answerChecks();
@@ -576,6 +592,19 @@ export class NodeNetwork implements NetworkAttacher {
     this.onLabels();
   }
 
+  /** Tasks that the programs of connect time are to know. */
+  #balanced(): readonly BalancedTask[] {
+    return [...this.#attached.values()].flatMap(({ network: { cookie, own } }) =>
+      cookie === undefined ? [] : { cookie, own },
+    );
+  }
+
+  async #applyConnectTime(inputs: NodeInputs): Promise<void> {
+    if (inputs.tasks.length + inputs.recovered.length === 0) this.#connectTime.close({ detach: true });
+    else if (inputs.tasks.length > 0) await this.#connectTime.open();
+    await this.#connectTime.apply(inputs, this.#balanced());
+  }
+
   /** Whether every node has applied that the task takes no new connections. */
   #isDrained(taskId: string): boolean {
     for (const endpoint of this.#state.view.endpoints.values()) {
@@ -601,7 +630,7 @@ export class NodeNetwork implements NetworkAttacher {
   /** One task's namespace that refuses (its processes may have touched it) holds up no other: it is tried again, whole. */
   async #applyTask(inputs: NodeInputs, task: TaskNetwork, flush: FlushDue): Promise<boolean> {
     try {
-      await task.setReachable(reachable(inputs, task.local));
+      await task.setReachable(reachable(inputs, task.local), this.#connectTime.inUse);
       return await this.#flush(task.netnsPath, taskFlush(inputs, task.local, flush));
     } catch (error) {
       this.#log.warn("virtual IPs could not be set", { "task.id": task.local.taskId, error });

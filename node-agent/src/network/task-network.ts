@@ -1,11 +1,19 @@
 import { randomUUID } from "node:crypto";
 import { closeSync, openSync } from "node:fs";
-import { closeNftSession, decodeLinks, decodeReplies, Errno, rtnetlink, runSteps } from "@starling/native/net";
+import {
+  closeNftSession,
+  decodeLinks,
+  decodeReplies,
+  Errno,
+  netnsCookie,
+  rtnetlink,
+  runSteps,
+} from "@starling/native/net";
 import type { Attachment } from "./attachment.ts";
 import { addressesOf, type LocalTask } from "./desired.ts";
 import { checkAnswers, converse, loadRules } from "./host-applier.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
-import { type NameServerPorts, nameServerAddress, type Reachable, taskTables } from "./nft-task.ts";
+import { type NameServerPorts, nameServerAddress, type OwnAddress, type Reachable, taskTables } from "./nft-task.ts";
 import {
   configureRequests,
   createOnParent,
@@ -60,6 +68,7 @@ export class TaskNetwork {
   /** As last loaded; those not in it are not known, to be replaced whole. */
   #tables: readonly NftTable[] = [];
   #nameServer: NameServerPorts | undefined;
+  #cookie: bigint | undefined;
   #closed = false;
   /** The last loading of rules: its session may be closed only after it. */
   #loading: Promise<void> = Promise.resolve();
@@ -140,7 +149,7 @@ export class TaskNetwork {
   }
 
   /** Addresses, routes and rules inside, and the name server's sockets. */
-  async configure(reachable: Reachable): Promise<NameServerSockets> {
+  async configure(reachable: Reachable, connectTime: boolean): Promise<NameServerSockets> {
     const opening = this.#openSockets();
     try {
       const [indexes, { udp, tcp }] = await Promise.all([this.#wakeDevices(), opening]);
@@ -150,7 +159,8 @@ export class TaskNetwork {
       await converse(configureRequests(this.interfaces, indexes), this.netnsPath);
       this.#nameServer = { udp: udp.port, tcp: tcp.port };
       this.forgetTables();
-      await this.setReachable(reachable);
+      if (connectTime) this.#cookie = netnsCookie(udp.fd);
+      await this.setReachable(reachable, connectTime);
       return { udpFd: udp.fd, tcpFd: tcp.fd };
     } catch (error) {
       const close = ({ udp, tcp }: Awaited<typeof opening>) => {
@@ -206,13 +216,22 @@ export class TaskNetwork {
     return { udp, tcp };
   }
 
-  /** What the task reaches from now on. Returns whether anything changed. */
-  async setReachable(reachable: Reachable): Promise<boolean> {
-    if (this.#closed || this.#nameServer === undefined) return false;
-    const own = this.local.overlays.flatMap((overlay) =>
+  /** Its addresses on overlay networks. */
+  get own(): readonly OwnAddress[] {
+    return this.local.overlays.flatMap((overlay) =>
       addressesOf(overlay).map((address) => ({ networkId: overlay.networkId, address })),
     );
-    const next = taskTables(reachable, this.#nameServer, own);
+  }
+
+  /** What names its network namespace; undefined before `configure`, and on kernels that give it no name. */
+  get cookie(): bigint | undefined {
+    return this.#cookie;
+  }
+
+  /** What the task reaches from now on, at `connectTime` or by rules. Returns whether anything changed. */
+  async setReachable(reachable: Reachable, connectTime: boolean): Promise<boolean> {
+    if (this.#closed || this.#nameServer === undefined) return false;
+    const next = taskTables(reachable, { nameServer: this.#nameServer, own: this.own, connectTime });
     const script = next
       .map((table) =>
         planTable(

@@ -13,8 +13,12 @@ export class TestHosts {
   readonly #prefix = `sn${process.pid.toString(36)}-`;
   readonly #namespaces: string[] = [];
   readonly #children: ChildProcess[] = [];
+  /** Shell command that enters the group. */
+  readonly #join: string;
 
-  constructor(hosts: number) {
+  /** With `cgroup`, a folder of cgroup v2, what `run` and `start` start is in that group. */
+  constructor(hosts: number, cgroup?: string) {
+    this.#join = cgroup === undefined ? "" : `echo 0 > ${cgroup}/cgroup.procs; `;
     const router = this.add("router");
     ip("-n", router, "link", "add", "br0", "type", "bridge");
     ip("-n", router, "addr", "add", "192.168.77.254/24", "dev", "br0");
@@ -58,7 +62,7 @@ export class TestHosts {
 
   /** Output of a shell command in the namespace; throws when it fails. */
   run(name: string, command: string): string {
-    return execFileSync("nsenter", [`--net=${this.path(name)}`, "bash", "-c", command], {
+    return execFileSync("nsenter", [`--net=${this.path(name)}`, "bash", "-c", this.#join + command], {
       encoding: "utf8",
       timeout: 20_000,
     });
@@ -122,7 +126,8 @@ export class TestHosts {
 
   /** Starts Node in the namespace; call what it returns to end its input and get its output. */
   start(namespace: string, [, ...args]: readonly [node: "node", ...string[]]): () => Promise<string> {
-    const child = spawn("nsenter", [`--net=${this.path(namespace)}`, process.execPath, ...args], {
+    const enter = ["bash", "-c", `${this.#join}exec "$0" "$@"`, process.execPath];
+    const child = spawn("nsenter", [`--net=${this.path(namespace)}`, ...enter, ...args], {
       stdio: ["pipe", "pipe", "inherit"],
     });
     this.#children.push(child);

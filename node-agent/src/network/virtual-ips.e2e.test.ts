@@ -1,0 +1,271 @@
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  Annotations,
+  Network,
+  NetworkAttachment,
+  NetworkSpec,
+  NetworkStateChange,
+  NetworkStateChange_Action,
+  NetworkStateEndpoint,
+  NetworkStateMessage,
+  NetworkStateMessage_Type,
+  NetworkStateNetwork,
+  NetworkStateNode,
+  NetworkStateService,
+  NetworkStateService_Balance,
+  NetworkStateServiceNetwork,
+  Task,
+} from "@starling/api";
+import { createLogger, systemClock } from "@starling/base";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { NodeNetwork } from "./index.ts";
+import { TestHosts } from "./test-hosts.ts";
+
+const net = "net1aaaaaaaaaaaaaaaaaaaaa";
+const virtualIp = "10.0.1.2";
+const taskOf = (n: number) => `task${n}aaaaaaaaaaaaaaaaaaaa`;
+const addressOf = (n: number) => `10.0.1.${10 + n}`;
+const update = (item: Partial<NetworkStateChange>) =>
+  NetworkStateChange.create({ action: NetworkStateChange_Action.UPDATE, ...item });
+
+const endpoint = (n: number, serving = true) =>
+  update({
+    endpoint: NetworkStateEndpoint.create({
+      ...{ networkId: net, taskId: taskOf(n), serviceId: "web", serving, names: [] },
+      ...{ nodeId: `node${n === 3 ? 2 : 1}`, address: addressOf(n), address6: `fd01::${10 + n}` },
+    }),
+  });
+
+const service = (balance: NetworkStateService_Balance = NetworkStateService_Balance.RANDOM) => {
+  const networks = [NetworkStateServiceNetwork.create({ networkId: net, virtualIp, virtualIp6: "fd01::2" })];
+  return update({ service: NetworkStateService.create({ id: "web", name: "web", networks, balance }) });
+};
+
+const message = (
+  changes: readonly NetworkStateChange[],
+  type: NetworkStateMessage_Type = NetworkStateMessage_Type.INCREMENTAL,
+) => NetworkStateMessage.create({ type, sequence: 1, changes });
+
+const complete = () =>
+  message(
+    [
+      update({
+        network: NetworkStateNetwork.create({
+          ...{ id: net, name: "front", vni: 4097, subnets: ["10.0.1.0/24", "fd01::/64"] },
+        }),
+      }),
+      ...[1, 2].map((n) =>
+        update({ node: NetworkStateNode.create({ id: `node${n}`, underlayAddress: `192.168.77.${n}` }) }),
+      ),
+      service(),
+      ...[1, 2, 3].map((n) => endpoint(n)),
+    ],
+    NetworkStateMessage_Type.COMPLETE,
+  );
+
+const task = (n: number) =>
+  Task.create({
+    ...{ id: taskOf(n), serviceId: "web" },
+    networks: [
+      NetworkAttachment.create({
+        network: Network.create({
+          id: net,
+          spec: NetworkSpec.create({ annotations: Annotations.create({ name: "front" }) }),
+        }),
+        addresses: [`${addressOf(n)}/24`, `fd01::${10 + n}/64`],
+      }),
+    ],
+  });
+
+/** A group of its own in cgroup v2, in that of this process. */
+function makeCgroup(): string {
+  const mount = /^cgroup2 (\S+) /m.exec(readFileSync("/proc/mounts", "utf8"))?.[1] ?? "";
+  const own = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
+  const folder = join(mount, own, `starling-vip-${process.pid}`);
+  mkdirSync(folder);
+  return folder;
+}
+
+/** Tasks 1 and 2 on a host, 3 on another; asked from 1. */
+describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
+  let hosts: TestHosts;
+  let cgroup: string;
+  let nodes: NodeNetwork[];
+  const logged: string[] = [];
+  const folder = mkdtempSync(join(tmpdir(), "starling-vip-"));
+  let marks = 0;
+  const node = (n: number) =>
+    new NodeNetwork({
+      ...{ nodeId: `node${n}`, clock: systemClock, resolvConf: "", netns: hosts.path(`h${n}`) },
+      log: createLogger({ level: "info", write: (line) => logged.push(line) }),
+      cgroup: mechanism === "eBPF" ? cgroup : undefined,
+    });
+  const programs = () => hosts.run("h1", `bpftool cgroup show ${cgroup} | grep -c starling_ || true`).trim();
+
+  beforeAll(async () => {
+    cgroup = makeCgroup();
+    hosts = new TestHosts(2, cgroup);
+    nodes = [node(1), node(2)];
+    await Promise.all(nodes.map((each) => each.receive(complete())));
+    for (const n of [1, 2, 3]) {
+      hosts.add(`c${n}`);
+      await nodes[n === 3 ? 1 : 0]!.attach(task(n), { path: hosts.path(`c${n}`), pid: 0 });
+      await hosts.serve(`c${n}`, 80);
+    }
+  }, 60_000);
+  afterAll(async () => {
+    for (const each of nodes ?? []) await each.close();
+    hosts?.destroy();
+    rmdirSync(cgroup);
+    rmSync(folder, { recursive: true });
+  });
+
+  const tell = (...changes: NetworkStateChange[]) => Promise.all(nodes.map((each) => each.receive(message(changes))));
+
+  /** What 24 clients in task 1 see, each a socket of its own: `server address` and the address that they think they talk to. */
+  function asked(kind: "tcp" | "connected udp" | "udp", to = virtualIp) {
+    const family = to.includes(":") && !to.startsWith("::ffff:") ? "udp6" : "udp4";
+    const script = `
+      const all = Array.from({ length: 24 }, () => new Promise((resolve) => {
+        const done = (answer, peer) => resolve([String(answer).trim().split(" ")[0], peer]);
+        if (${kind === "tcp"}) {
+          const socket = require("net").connect(80, "${to}");
+          socket.on("error", (error) => done(error.code, ""));
+          socket.on("data", (data) => done(data, socket.remoteAddress));
+          return;
+        }
+        const socket = require("dgram").createSocket("${family}");
+        socket.on("error", (error) => done(error.code, ""));
+        socket.on("message", (data, { address }) => done(data, address));
+        if (${kind === "udp"}) socket.send("?", 80, "${to}");
+        else socket.connect(80, "${to}", () => socket.send("?"));
+        setTimeout(() => done("nobody", ""), 3000).unref();
+      }));
+      Promise.all(all).then((answers) => { console.log(JSON.stringify(answers)); process.exit(); });`;
+    const answers = JSON.parse(hosts.run("c1", `'${process.execPath}' -e '${script}'`)) as [string, string][];
+    const some = (place: 0 | 1) => [...new Set(answers.map((answer) => answer[place]))].sort();
+    return { servers: some(0), peers: some(1) };
+  }
+
+  it("are by that mechanism, which the log names", () => {
+    expect(programs()).toBe(mechanism === "eBPF" ? "16" : "0");
+    expect(logged.filter((line) => line.includes("eBPF"))).toHaveLength(mechanism === "eBPF" ? 2 : 0);
+  });
+
+  it.each(["tcp", "connected udp", "udp"] as const)("lead %s to all tasks, and show as the peer", (kind) => {
+    expect(asked(kind)).toEqual({ servers: ["c1", "c2", "c3"], peers: [virtualIp] });
+  });
+
+  it("lead TCP over IPv6, and of sockets of both families", () => {
+    expect(asked("tcp", "fd01::2")).toEqual({ servers: ["c1", "c2", "c3"], peers: ["fd01::2"] });
+    expect(asked("tcp", `::ffff:${virtualIp}`)).toEqual({
+      servers: ["c1", "c2", "c3"],
+      peers: [`::ffff:${virtualIp}`],
+    });
+  });
+
+  it("keep the client's address, and answer echo requests", () => {
+    expect(hosts.ask("c1", virtualIp, 80)).toMatch(/ 10\.0\.1\.11$/);
+    expect(hosts.run("c1", `ping -c1 -W2 ${virtualIp}; ping -c1 -W2 fd01::2`).match(/1 received/g)).toHaveLength(2);
+  });
+
+  it("stay with one task for a client where that is asked for", async () => {
+    await tell(service(NetworkStateService_Balance.SOURCE));
+    for (const kind of ["tcp", "udp"] as const) expect(asked(kind).servers).toHaveLength(1);
+    await tell(service());
+    expect(asked("tcp").servers).toEqual(["c1", "c2", "c3"]);
+  });
+
+  /** Starts a script in task 1 that calls `ready()`; resolves then. What it resolves to ends the script's input and gives its output. */
+  async function started(script: string): Promise<() => Promise<string>> {
+    const mark = join(folder, `ready-${marks++}`);
+    const end = hosts.start("c1", [
+      "node",
+      "-e",
+      `const ready = () => require("fs").writeFileSync("${mark}", ""); ${script}`,
+    ]);
+    while (!existsSync(mark)) await new Promise((resolve) => setTimeout(resolve, 5));
+    return end;
+  }
+
+  it("lead no new connection to a task that leaves; sockets that send datagrams turn to others", async () => {
+    const asks = Array.from({ length: 6 }, () =>
+      started(`
+        const socket = require("dgram").createSocket("udp4");
+        const send = () => socket.send("?", 80, "${virtualIp}");
+        socket.once("message", () => {
+          ready();
+          process.stdin.on("end", () => {
+            socket.on("message", (answer) => { console.log(String(answer)); process.exit(); });
+            send();
+          }).resume();
+        });
+        send();`),
+    );
+    const all = await Promise.all(asks);
+    await tell(endpoint(3, false));
+    for (const kind of ["tcp", "udp"] as const) expect(asked(kind).servers).toEqual(["c1", "c2"]);
+    for (const end of all) expect(await end()).toMatch(/^c[12] /);
+    await tell(endpoint(3));
+    expect(asked("tcp").servers).toEqual(["c1", "c2", "c3"]);
+  });
+
+  it("are refused at once while no task serves", async () => {
+    await tell(...[1, 2, 3].map((n) => endpoint(n, false)));
+    expect(asked("tcp").servers).toEqual(["ECONNREFUSED"]);
+    await tell(...[1, 2, 3].map((n) => endpoint(n)));
+  });
+
+  it("reset connections to a task that is gone", async () => {
+    await tell(endpoint(1, false), endpoint(2, false));
+    const end = await started(`
+      const socket = require("net").connect({ port: 80, host: "${virtualIp}", allowHalfOpen: true });
+      socket.once("data", (answer) => { console.log(String(answer)); ready(); });
+      socket.on("error", ({ code }) => { console.log(code); process.exit(); });
+      process.stdin.on("end", () => { socket.write("more"); setTimeout(() => socket.write("more"), 100); }).resume();
+      setTimeout(() => { console.log("nothing"); process.exit(); }, 8000);`);
+    await tell({ ...endpoint(3, false), action: NetworkStateChange_Action.REMOVE });
+    await tell(endpoint(1), endpoint(2));
+    expect(await end()).toMatch(/^c3 .*(ECONNRESET|EPIPE)$/s);
+    await tell(endpoint(3));
+  });
+
+  it("are mended by an audit", async () => {
+    if (mechanism === "eBPF") {
+      const dump = hosts.run("h1", `bpftool -j cgroup show ${cgroup}`);
+      const { id } = (JSON.parse(dump) as { id: number; name: string }[]).find(({ name }) =>
+        name.startsWith("starling_connec"),
+      )!;
+      hosts.run("h1", `bpftool cgroup detach ${cgroup} connect4 id ${id}`);
+      const found = await Promise.all(nodes.map((each) => each.audit()));
+      expect(found.flat().map(({ detail }) => detail)).toEqual(["eBPF programs for virtual IPs are not attached"]);
+    } else {
+      hosts.run("c1", "nft flush map ip starling backends");
+      expect((await nodes[0]!.audit()).map(({ detail }) => detail)).toEqual([
+        expect.stringMatching(/set backends lacks/),
+      ]);
+    }
+    expect(asked("tcp").servers).toEqual(["c1", "c2", "c3"]);
+    expect(await nodes[0]!.audit()).toEqual([]);
+  });
+
+  it("go on while swarmd is away, and are taken over by the next", async () => {
+    await nodes[0]!.close();
+    expect(asked("tcp").servers).toEqual(["c1", "c2", "c3"]);
+    nodes[0] = node(1);
+    await nodes[0].receive(complete());
+    expect(asked("tcp").servers).toEqual(["c1", "c2", "c3"]);
+    for (const n of [1, 2]) await nodes[0].attach(task(n), { path: hosts.path(`c${n}`), pid: 0 });
+    await tell(endpoint(2, false));
+    expect(asked("tcp").servers).toEqual(["c1", "c3"]);
+    expect(programs()).toBe(mechanism === "eBPF" ? "16" : "0");
+    expect(await nodes[0].audit()).toEqual([]);
+  });
+
+  it("leave nothing when the last task is gone", async () => {
+    for (const n of [1, 2, 3]) await nodes[n === 3 ? 1 : 0]!.detach(taskOf(n));
+    expect(programs()).toBe("0");
+  });
+});
