@@ -2,7 +2,7 @@ import { readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { SwarmError } from "@starling/base";
-import { type Bench, type BenchRow, renderRows } from "./types.ts";
+import { type Bench, type BenchRow, reachesTarget, renderRows } from "./types.ts";
 
 const ownFiles = new Set(["main.ts", "types.ts"]);
 
@@ -12,12 +12,19 @@ function benchNames(): readonly string[] {
     .map((file) => file.slice(0, -".ts".length));
 }
 
-/** `npm run bench -- NAME… [--json FILE] [--quick]`: runs the benches one after the other, prints a table, writes the rows. */
+/**
+ * `npm run bench -- NAME… [--json FILE] [--quick] [--strict]`: runs the benches one after the other, prints a table, writes the
+ * rows. With `--strict` the exit status is 1 when a target was missed.
+ */
 async function main(argv: readonly string[]): Promise<void> {
   const names = benchNames();
   const { values, positionals } = parseArgs({
     args: [...argv],
-    options: { json: { type: "string" }, quick: { type: "boolean", default: false } },
+    options: {
+      json: { type: "string" },
+      quick: { type: "boolean", default: false },
+      strict: { type: "boolean", default: false },
+    },
     allowPositionals: true,
   });
   const unknown = positionals.filter((name) => !names.includes(name));
@@ -25,7 +32,7 @@ async function main(argv: readonly string[]): Promise<void> {
     const what = unknown.length > 0 ? `no bench "${unknown.join('", "')}"; ` : "";
     throw new SwarmError(
       "InvalidArgument",
-      `${what}usage: npm run bench -- NAME… [--json FILE] [--quick], with NAME of: ${names.join(", ")}`,
+      `${what}usage: npm run bench -- NAME… [--json FILE] [--quick] [--strict], with NAME of: ${names.join(", ")}`,
     );
   }
   const rows: BenchRow[] = [];
@@ -34,6 +41,7 @@ async function main(argv: readonly string[]): Promise<void> {
     rows.push(...(await bench.run({ quick: values.quick })));
   }
   console.log(renderRows(rows));
+  if (values.strict && !rows.every(reachesTarget)) process.exitCode = 1;
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(rows, undefined, 2)}\n`);
 }
 

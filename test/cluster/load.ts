@@ -4,6 +4,10 @@ import type { Host } from "./host.ts";
 export interface LoadResult {
   readonly requests: number;
   readonly perSecond: number;
+  /** Connections that failed: refused, reset, timed out. */
+  readonly socketErrors: number;
+  /** Answers other than 2xx and 3xx. */
+  readonly refused: number;
   /** What failed, as wrk says it; empty when nothing did. */
   readonly errors: string;
 }
@@ -44,9 +48,12 @@ export function readResult(output: string): LoadResult {
   const requests = number(/(\d+) requests in/);
   const perSecond = number(/Requests\/sec:\s+([\d.]+)/);
   if (Number.isNaN(requests + perSecond)) throw new Error(`wrk counted nothing:\n${output}`);
+  const socketErrors = /Socket errors:(.*)$/m.exec(output)?.[1] ?? "";
   return {
     requests,
     perSecond,
+    socketErrors: [...socketErrors.matchAll(/\d+/g)].reduce((sum, [count]) => sum + Number(count), 0),
+    refused: Number(/Non-2xx or 3xx responses: (\d+)/.exec(output)?.[1] ?? 0),
     errors: [...output.matchAll(/^\s*(Socket errors:.*|Non-2xx.*)$/gm)].map(([, line]) => line).join("; "),
   };
 }

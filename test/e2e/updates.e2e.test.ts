@@ -5,7 +5,7 @@ import { virtualIpOf } from "./virtual-ip.ts";
 
 const replicas = 3;
 
-/** A rolling update cuts no connection and refuses none, whichever way clients come. The full size is bench mesh's. */
+/** A rolling update cuts no connection and refuses none, whichever way clients come. The full size is bench updates'. */
 describe("an update under load", () => {
   let stage: Stage;
   beforeAll(async () => {
