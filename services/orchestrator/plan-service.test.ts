@@ -451,8 +451,13 @@ describe("updates beyond the ordinary", () => {
 
     it("and is tried again, takes one of the places that parallelism gives", () => {
       const again = task("again", { slot: 1, version: 2, force: 1, state: NEW, createdMs: t0 + 5_000 });
-      const p = plan(carriesOn, [old[0]!, failed, again, ...old.slice(1)], { nowMs: t0 + 5_001 });
-      expect(p.create).toEqual([]);
+      const with1 = (first: Task) => plan(carriesOn, [first, failed, again, ...old.slice(1)], { nowMs: t0 + 5_001 });
+      expect(with1(old[0]!).create).toEqual([]);
+      // Lost with its node meanwhile, where it may run still.
+      expect(with1({ ...old[0]!, desiredState: SHUTDOWN }).create).toEqual([]);
+      // What is made in the place of one that had ended is a restart, beside which the update goes on.
+      const ended = { ...old[0]!, desiredState: SHUTDOWN, status: failedStatus };
+      expect(with1(ended).create).toEqual([create(2, RUNNING)]);
     });
   });
 });

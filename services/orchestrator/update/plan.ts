@@ -111,14 +111,24 @@ function viewSlot(service: Service, slot: Slot, config: UpdateConfig, observed: 
   const newest = fresh.at(-1);
   const since = newest && newest.status.state >= TaskState.RUNNING ? runningSince(newest, observed) : undefined;
   const failed = slot.tasks.findLast((task) => hasEnded(task) && !isWanted(task) && isFailedByUpdate(task, service));
-  // Restarts of what failed in the old one's place go on beside the update; a new try beside the old one is work of its own.
-  const restarts = failed !== undefined && old.length === 0;
+  // Restarts of what failed in the old one's place go on beside the update; a new try beside the old one is work of its own,
+  // also if the old one is lost before it runs.
+  const isOlder = (task: Task) => isTaskDirty(service, task, observed.node(task.nodeId));
+  const outlived = (task: Task) =>
+    newest !== undefined && endMs(task) > stampMs(newest.meta.createdAt) && isOlder(task);
+  const besideOld = () => (config.order === Order.START_FIRST ? slot.tasks.some(outlived) : old.length > 0);
+  const restarts = failed !== undefined && !besideOld();
   const endedMs = stampMs(failed?.status.appliedAt ?? failed?.status.timestamp);
   const retryAtMs = failed === undefined ? 0 : endedMs + restartDelayMs(service);
   let busyUntilMs = 0;
   if (newest && since === undefined && !restarts) busyUntilMs = Number.POSITIVE_INFINITY;
   else if (since !== undefined) busyUntilMs = since + durationMs(config.delay, 0);
   return { slot, old, current, dirty: current.length === 0, busyUntilMs, runningSinceMs: since, retryAtMs };
+}
+
+/** When the task was known to have ended; Infinity while it is not. */
+function endMs(task: Task): number {
+  return hasEnded(task) ? stampMs(task.status.appliedAt ?? task.status.timestamp) : Number.POSITIVE_INFINITY;
 }
 
 /** Old task out, new one held at READY until it has stopped; or, start-first, new one in beside the old. */
