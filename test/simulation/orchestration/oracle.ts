@@ -139,16 +139,17 @@ function checkService(tx: ReadTx, service: Service, books: Books, historyLimit: 
 function checkReplicas(service: Service, tasks: readonly Task[], eligible: readonly Node[]): string[] {
   const { spec } = service;
   const kept = tasks.filter(({ desiredState }) => desiredState < TaskState.REMOVE);
-  const filled = [...slotsOf(kept, service)]
-    .filter(([, there]) => there.some(({ status }) => status.state <= RUNNING) || mayRest(service, there))
-    .map(([slot]) => slot);
+  const isLive = ({ status }: Task) => status.state <= RUNNING;
+  const slots = [...slotsOf(kept, service)];
+  const filled = slots.filter(([, there]) => there.some(isLive) || mayRest(service, there)).map(([slot]) => slot);
   if (spec.replicated) {
     const { replicas } = spec.replicated;
     return filled.length === replicas ? [] : [`${filled.length} of ${replicas} slots are filled`];
   }
   const [filledIds, eligibleIds] = [new Set(filled), new Set(eligible.map(({ id }) => id))];
   const missing = [...eligibleIds].filter((id) => !filledIds.has(id));
-  const surplus = filled.filter((id) => !eligibleIds.has(id) && !mayRest(service, tasks));
+  // What only rests on a node that it may not be on any more is its history.
+  const surplus = slots.filter(([id, there]) => !eligibleIds.has(id) && there.some(isLive)).map(([id]) => id);
   return missing.length + surplus.length === 0 ? [] : [`missing on ${missing}; surplus on ${surplus}`];
 }
 
