@@ -1,4 +1,15 @@
-import { Cluster, ClusterSpec, OrchestrationConfig, Task, TaskState, TaskStatus, timestampOfMs } from "@starling/api";
+import {
+  Cluster,
+  ClusterSpec,
+  OrchestrationConfig,
+  Service,
+  Task,
+  TaskState,
+  TaskStatus,
+  timestampOfMs,
+  UpdateStatus,
+  UpdateStatus_UpdateState,
+} from "@starling/api";
 import { FakeClock, nullLogger } from "@starling/base";
 import { MemoryStore } from "@starling/store";
 import { afterEach, beforeEach, expect, it } from "vitest";
@@ -49,6 +60,22 @@ it("keeps the failed task until the held one that follows it has been started", 
   expect(ids()).toEqual(["a", "b"]);
   await desire("b", RUNNING);
   expect(ids()).toEqual(["b"]);
+});
+
+it("keeps what an update counts until that has ended", async () => {
+  start();
+  const begun = { startedAt: timestampOfMs(clock.now()), state: UpdateStatus_UpdateState.UPDATING };
+  const service = Service.create({ id: "s", updateStatus: UpdateStatus.create(begun) });
+  await store.update((tx) => tx.services.create(service));
+  await make("a", FAILED, SHUTDOWN);
+  await make("b", FAILED, SHUTDOWN);
+  await make("c", RUNNING, RUNNING);
+  await clock.advance(1_000);
+  expect(ids()).toEqual(["a", "b", "c"]);
+  const ended = UpdateStatus.create({ ...begun, state: UpdateStatus_UpdateState.COMPLETED });
+  await store.update((tx) => tx.services.update({ ...tx.services.get("s")!, updateStatus: ended }));
+  await clock.advance(1_000);
+  expect(ids()).toEqual(["c"]);
 });
 
 it("finds what was left when it starts", async () => {

@@ -1,7 +1,8 @@
 import { type Task, TaskState } from "@starling/api";
 import { type Clock, inSteps, type Logger, Pacer, SwarmError } from "@starling/base";
-import { all, bySlot, type MemoryStore } from "@starling/store";
+import { all, byService, bySlot, type MemoryStore } from "@starling/store";
 import { hasEnded, isHeld } from "../slot.ts";
+import { isUpdating } from "../update/plan.ts";
 import { isDone, surplusHistory } from "./reap.ts";
 
 const delayMs = 100;
@@ -38,8 +39,14 @@ export function createTaskReaper(options: {
       const events = await follow(note, signal);
       signal.addEventListener("abort", () => wake(), { once: true });
       const reading = (async () => {
-        for await (const { action, object, old } of events) {
-          if (action === "remove") continue;
+        for await (const event of events) {
+          if (event.action === "remove") continue;
+          if (event.kind === "service") {
+            // The failures that its update counted are not asked for any more.
+            if (isUpdating(event.old) && !isUpdating(event.object)) await noteAll(event.object.id);
+            continue;
+          }
+          const { object, old } = event;
           note(object);
           // What it followed is not asked for any more.
           if (old !== undefined && isHeld(old) && !isHeld(object)) noteSlot(object);
@@ -66,6 +73,11 @@ export function createTaskReaper(options: {
       }
       await reading;
 
+      async function noteAll(serviceId: string): Promise<void> {
+        const tasks = store.view((tx) => tx.tasks.each(byService(serviceId)));
+        await pacer.run(inSteps(tasks, note));
+      }
+
       async function remove(some: readonly string[]): Promise<void> {
         try {
           await store.update((tx) => {
@@ -84,9 +96,9 @@ export function createTaskReaper(options: {
     },
   };
 
-  /** Notes every task; resolves with what is committed after that. */
+  /** Notes every task; resolves with what is committed after that of tasks and services. */
   async function follow(note: (task: Task) => void, signal: AbortSignal) {
-    const { value: tx, events } = store.viewAndWatch((tx) => tx, { kinds: ["task"], signal });
+    const { value: tx, events } = store.viewAndWatch((tx) => tx, { kinds: ["task", "service"], signal });
     await pacer.run(inSteps(tx.tasks.each(), note));
     return events;
   }
