@@ -1,6 +1,6 @@
 // Virtual IPs at connect time: a connection or datagram that a task sends to a service's virtual IP is sent to one of the
 // service's tasks instead, before there is any packet. Ports stay as they are. What no program here changes passes
-// unchanged. Maps are filled by swarmd (node-agent/src/network/balancer.ts), which says what is in them.
+// unchanged. Maps are filled by swarmd (node-agent/src/network/balancer-plan.ts), which says what is in them.
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <bpf/bpf_endian.h>

@@ -87,7 +87,10 @@ std::vector<std::string> Exchange(const ExchangeStep& step) {
       waiting.push_back(&peer);
     }
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
-    if (waiting.empty() || left <= 0 || poll(ready.data(), ready.size(), static_cast<int>(left)) <= 0) break;
+    if (waiting.empty() || left <= 0) break;
+    const int found = poll(ready.data(), ready.size(), static_cast<int>(left));
+    if (found < 0 && errno == EINTR) continue;
+    if (found <= 0) break;
     for (size_t i = 0; i < waiting.size(); i++) {
       if (ready[i].revents != 0) Advance(*waiting[i], bytes, buffer);
     }
