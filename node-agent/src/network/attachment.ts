@@ -142,3 +142,13 @@ function dynamicPort(taskId: string, port: PortConfig): number {
   }
   return firstDynamicPort + (hash % dynamicPorts);
 }
+
+/** The task's host-mode ports, with the numbers that those of `ports` have. */
+export function publishedHostPorts(task: Task, ports: readonly HostPort[]): readonly PortConfig[] {
+  const config = task.endpoint?.ports.filter((port) => port.publishMode === PortConfig_PublishMode.HOST) ?? [];
+  return config.flatMap((port) => {
+    const protocol = port.protocol === PortConfig_Protocol.UDP ? "udp" : "tcp";
+    const found = ports.find((known) => known.protocol === protocol && known.target === port.targetPort);
+    return found === undefined ? [] : [{ ...port, publishedPort: found.published }];
+  });
+}

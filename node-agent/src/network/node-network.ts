@@ -10,15 +10,13 @@ import {
   NetworkStateQuestion_Kind,
   networkKeysLabel,
   type PortConfig,
-  PortConfig_Protocol,
-  PortConfig_PublishMode,
   type Task,
 } from "@starling/api";
 import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@starling/base";
 import { type ConntrackStep, rtnetlink, runSteps } from "@starling/native/net";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-attacher.ts";
-import { type Attachment, needOfManagers, planAttachment } from "./attachment.ts";
+import { type Attachment, needOfManagers, planAttachment, publishedHostPorts } from "./attachment.ts";
 import { Auditor } from "./auditor.ts";
 import type { BalancedTask } from "./balancer-plan.ts";
 import { ConnectTime } from "./connect-time.ts";
@@ -26,7 +24,6 @@ import { untilIdle } from "./connections.ts";
 import { describePlan, type Finding } from "./describe-plan.ts";
 import {
   addressesOf,
-  isV6,
   type LocalTask,
   type NodeInputs,
   overlayMtu,
@@ -42,16 +39,14 @@ import { Encryption } from "./encryption/encryption.ts";
 import { hostWireGuard, type WireGuard } from "./encryption/wireguard.ts";
 import { type FlushDue, hostFlush, joinDue, taskFlush } from "./flush.ts";
 import { converse, HostApplier } from "./host-applier.ts";
-import { LocalAddresses } from "./local-addresses.ts";
 import { Managers } from "./managers.ts";
-import { bridgeOf, portOf, routedOf, routedPrefix } from "./names.ts";
-import type { Observation } from "./observe.ts";
+import { bridgeOf, portOf, routedOf } from "./names.ts";
+import { type Observation, underlayOf } from "./observe.ts";
 import { idleVlans } from "./parent-device.ts";
-import { hostParent } from "./parents.ts";
 import { checkPaths } from "./path-check.ts";
 import { ingressOf } from "./state.ts";
-import { interfacesOf } from "./task-interfaces.ts";
-import { InterfacesMissing, type NameServerSockets, ParentRefused, TaskNetwork } from "./task-network.ts";
+import { InterfacesMissing, type NameServerSockets, ParentRefused, type TaskNetwork } from "./task-network.ts";
+import { TaskOpener } from "./task-opener.ts";
 import { Turn } from "./turn.ts";
 import { ViewHolder } from "./view-holder.ts";
 
@@ -97,7 +92,7 @@ export class NodeNetwork implements NetworkAttacher {
   readonly #applier: HostApplier;
   readonly #upstream: Upstream;
   readonly #resolvers: ResolverConfig;
-  readonly #localAddresses = new LocalAddresses();
+  readonly #opener: TaskOpener;
   readonly #ipv6: boolean;
   /** As managers are told. */
   #hostAddresses = "";
@@ -120,7 +115,6 @@ export class NodeNetwork implements NetworkAttacher {
   readonly #encryption: Encryption;
   /** Called when `labels` are others. */
   onLabels: () => void = () => {};
-  #claimed = false;
   #warned = false;
   /** Counts the changes that were asked for; an audit looks at it. */
   #stirred = 0;
@@ -135,6 +129,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#ipv6 = options.ipv6 ?? existsSync("/proc/sys/net/ipv6");
     if (!this.#ipv6) this.#log.warn("this host has no IPv6: published ports answer over IPv4 alone here");
     this.#applier = new HostApplier(options.log, options.netns);
+    this.#opener = new TaskOpener({ applier: this.#applier, netns: options.netns, ipv6: this.#ipv6 });
     this.#echo = new EchoServer(options.log, options.netns);
     this.#resolvers = parseResolvConf(options.resolvConf ?? hostResolvConf());
     this.#upstream = new Upstream(this.#resolvers.nameservers, options.clock);
@@ -262,13 +257,7 @@ export class NodeNetwork implements NetworkAttacher {
   }
 
   hostPorts(task: Task): readonly PortConfig[] {
-    const ports = this.#attached.get(task.id)?.network.attachment.hostPorts ?? [];
-    const config = task.endpoint?.ports.filter((port) => port.publishMode === PortConfig_PublishMode.HOST) ?? [];
-    return config.flatMap((port) => {
-      const protocol = port.protocol === PortConfig_Protocol.UDP ? "udp" : "tcp";
-      const found = ports.find((known) => known.protocol === protocol && known.target === port.targetPort);
-      return found === undefined ? [] : [{ ...port, publishedPort: found.published }];
-    });
+    return publishedHostPorts(task, this.#attached.get(task.id)?.network.attachment.hostPorts ?? []);
   }
 
   /** What of the kernel is not as it should be; mended unless told otherwise. The same is done each half minute by itself. */
@@ -282,7 +271,7 @@ export class NodeNetwork implements NetworkAttacher {
     const { view } = this.#state;
     const ingress = ingressOf(view);
     if (ingress === undefined) return [];
-    const underlay = this.#underlay(await this.#applier.observation());
+    const underlay = underlayOf(await this.#applier.observation(), view.nodes.get(this.#nodeId));
     const vxlanPort = vxlanPortOf(view.nodes.get(this.#nodeId));
     const mtu = overlayMtu(ingress, underlay);
     return checkPaths({ nodeId: this.#nodeId, view, netns: this.#netns, mtu, vxlanPort });
@@ -341,7 +330,12 @@ export class NodeNetwork implements NetworkAttacher {
     let network: TaskNetwork | undefined;
     let made = false;
     try {
-      network = await this.#open(task, planned.attachment, netns);
+      network = await this.#opener.open(task, {
+        attachment: planned.attachment,
+        netns,
+        view: this.#state.view,
+        nodeId: this.#nodeId,
+      });
       this.#attaching.set(task.id, network);
       made = await this.#createDevices(network);
       const rulesLoaded = made ? this.#turn.run() : Promise.resolve(0);
@@ -406,79 +400,13 @@ export class NodeNetwork implements NetworkAttacher {
     });
   }
 
-  async #open(task: Task, attachment: Attachment, netns: NetnsRef): Promise<TaskNetwork> {
-    const routed = attachment.wayOut ? (attachment.ingressAddress ?? (await this.#localAddress(task.id))) : undefined;
-    const underlay = this.#underlay(await this.#applier.observation());
-    const parents = await this.#parents(attachment);
-    const local: LocalTask = {
-      taskId: task.id,
-      serviceId: task.serviceId,
-      overlays: attachment.overlays.map(({ networkId, cidr, cidr6 = "" }) => ({
-        networkId,
-        address: cidr.split("/")[0]!,
-        address6: cidr6.split("/")[0]!,
-      })),
-      routed,
-      inMesh: routed !== undefined && routed === attachment.ingressAddress,
-      hostPorts: attachment.hostPorts,
-    };
-    const interfaces = interfacesOf(task.id, attachment, {
-      routed,
-      ipv6: this.#ipv6,
-      routedMtu: underlay.mtu,
-      overlayMtu: (networkId) => overlayMtu(this.#state.view.networks.get(networkId)!, underlay),
-      parents,
-    });
-    return new TaskNetwork({
-      netnsPath: netns.path,
-      shim: parentOf(netns.pid),
-      hostNetns: this.#netns,
-      local,
-      attachment,
-      interfaces,
-    });
-  }
-
-  /** The host's devices that the task's networks have as parents, by network; VLANs are made. Throws FatalTaskError. */
-  async #parents({ overlays }: Attachment): Promise<ReadonlyMap<string, { index: number; mtu: number }>> {
-    const found = new Map<string, { index: number; mtu: number }>();
-    for (const { networkId, networkName, parent } of overlays) {
-      if (parent === undefined) continue;
-      const choice = await hostParent(parent.parents, this.#netns);
-      if (choice.kind === "missing") throw new FatalTaskError(`network ${networkName}: ${choice.reason}`);
-      found.set(networkId, choice);
-    }
-    return found;
-  }
-
-  /** The address that the task had before a restart, or a new one. */
-  async #localAddress(taskId: string): Promise<string> {
-    const { network } = await this.#applier.observation();
-    const used = [...network.routes.values()].filter(
-      ({ device, destination }) => device?.startsWith(routedPrefix) && !isV6(destination),
-    );
-    if (!this.#claimed) {
-      this.#claimed = true;
-      for (const route of used) {
-        const [address = ""] = route.destination.split("/");
-        if (this.#localAddresses.contains(address)) this.#localAddresses.claim(address);
-      }
-    }
-    const known = used.find((route) => route.device === routedOf(taskId))?.destination.split("/")[0];
-    if (known !== undefined && this.#localAddresses.contains(known)) return known;
-    const address = this.#localAddresses.take();
-    if (address === undefined) throw new TemporaryError("network: no address is free for the task's way out");
-    return address;
-  }
-
   /** Closes what is held for the task, and frees its address. */
   #release(taskId: string): void {
     const attached = this.#attached.get(taskId);
     this.#attached.delete(taskId);
     attached?.names.close();
     attached?.network.close();
-    const { routed, inMesh } = (attached?.network ?? this.#attaching.get(taskId))?.local ?? {};
-    if (routed !== undefined && !inMesh) this.#localAddresses.free(routed);
+    this.#opener.release((attached?.network ?? this.#attaching.get(taskId))?.local);
   }
 
   async #removeDevices(taskId: string): Promise<void> {
@@ -538,13 +466,7 @@ export class NodeNetwork implements NetworkAttacher {
   #wanted(observation: Observation): NodeInputs {
     const inputs = this.#inputs();
     const recovered = recoveredTasks(inputs.view, inputs.tasks, observation.network.routes.values());
-    return { ...inputs, underlayMtu: this.#underlay(observation).mtu, recovered };
-  }
-
-  /** Where this host's VXLAN packets leave, and the MTU of the device there in bytes. */
-  #underlay({ mtus }: Observation): { readonly mtu: number; readonly address: string } {
-    const address = this.#state.view.nodes.get(this.#nodeId)?.underlayAddress ?? "";
-    return { mtu: mtus.get(address) ?? 1500, address };
+    return { ...inputs, underlayMtu: underlayOf(observation, inputs.view.nodes.get(this.#nodeId)).mtu, recovered };
   }
 
   /** Applies what is wanted now, to the host and to each task's namespace. Returns how much of the host changed. */
@@ -667,17 +589,6 @@ export class NodeNetwork implements NetworkAttacher {
       this.#log.error("network could not be applied", { error });
       this.#retryLater();
     }
-  }
-}
-
-/** The process that started the one with the pid: the shim of a container's init. Undefined when there is none. */
-function parentOf(pid: number): number | undefined {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, "utf8");
-    return Number(/^PPid:\s+([1-9]\d*)$/m.exec(status)?.[1]) || undefined;
-  } catch {
-    // It has ended: whoever waits for it hears of it.
-    return undefined;
   }
 }
 

@@ -29,6 +29,15 @@ export interface Observation {
   readonly routeLearners: readonly string[];
 }
 
+/** Where VXLAN packets of a node, which is this host, leave, and the MTU of the device there in bytes. */
+export function underlayOf(
+  { mtus }: Observation,
+  node: { readonly underlayAddress: string } | undefined,
+): { readonly mtu: number; readonly address: string } {
+  const address = node?.underlayAddress ?? "";
+  return { mtu: mtus.get(address) ?? 1500, address };
+}
+
 /** Lists the kernel's tables in the host's namespace (undefined: the process's own). */
 export async function observeHost(netns: string | undefined): Promise<Observation> {
   const { getLinks, getAddresses, getRoutes, getNeighbours, getForwarding, getRules, routeProtocol } = rtnetlink;
