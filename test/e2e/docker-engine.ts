@@ -7,6 +7,7 @@ const daemon = "dockerd";
 const cli = "/usr/bin/docker";
 /** Where swarm nodes listen, managers of both makes. */
 const swarmPort = 4242;
+const attemptsMax = 3;
 
 /** Debian's dockerd on a host: a real Docker Engine with a state of its own, and Docker's command line to it. */
 export class DockerEngine {
@@ -38,9 +39,18 @@ export class DockerEngine {
     return engine;
   }
 
-  /** What `docker …` prints; throws with its error when it fails. */
-  docker(args: readonly string[], options: ExecOptions = {}): Promise<string> {
-    return this.host.mustExec([cli, ...args], options);
+  /**
+   * What `docker …` prints; throws with its error when it fails. The client looks an object up and writes it with its version; when
+   * the managers changed it between, it is refused, and said again here as its users would, a few times.
+   */
+  async docker(args: readonly string[], options: ExecOptions = {}): Promise<string> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.host.mustExec([cli, ...args], options);
+      } catch (error) {
+        if (attempt === attemptsMax || !String(error).includes("update out of sequence")) throw error;
+      }
+    }
   }
 
   /** The documents that `docker … --format '{{json .}}'` prints, one a line. */
