@@ -178,6 +178,16 @@ describe("networks", () => {
     await store.update((tx) => tx.tasks.create(task("t2", wide)));
     await settle();
     expect(["t1", "t2"].flatMap((id) => addressesOf(store, id))).toEqual(["192.168.7.3/29", "192.168.7.5/29"]);
+    // An address is a node's until no node has it.
+    await store.update((tx) => tx.nodes.create(node("n3", "192.168.7.6")));
+    await store.update((tx) => tx.nodes.create(node("n4", "192.168.7.6")));
+    await store.update((tx) => tx.nodes.delete("n3"));
+    await store.update((tx) => tx.tasks.create(task("t3", wide)));
+    await settle();
+    expect(taskOf(store, "t3").status.err).toMatch(/no free address/);
+    await store.update((tx) => tx.nodes.delete("n4"));
+    await settle();
+    expect(addressesOf(store, "t3")).toEqual(["192.168.7.6/29"]);
   });
 
   it("that overlap another are refused, which their tasks say, until the other goes", async () => {

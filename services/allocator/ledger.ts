@@ -36,7 +36,8 @@ export class Ledger {
   /** Of both families. */
   pools: readonly Subnet[] = defaultAddressPools.flatMap((pool) => parseSubnet(pool) ?? []);
   subnetSize = defaultSubnetSize;
-  readonly #hosts = new Set<string>();
+  /** How many nodes have an address, by `bits/value`. */
+  readonly #hosts = new Map<string, number>();
 
   /** Ports of the routing mesh, by protocol. */
   ports(protocol: number): NumberSpace {
@@ -48,10 +49,18 @@ export class Ledger {
     return space;
   }
 
-  /** The nodes' own addresses, which a network on the hosts' own one may have in its subnet: given to nobody. */
-  set hostAddresses(addresses: readonly Address[]) {
-    this.#hosts.clear();
-    for (const { bits, value } of addresses) this.#hosts.add(`${bits}/${value}`);
+  /** Notes a node's own address, which a network on the hosts' own one may have in its subnet: given to nobody. */
+  addHost({ bits, value }: Address): void {
+    const key = `${bits}/${value}`;
+    this.#hosts.set(key, (this.#hosts.get(key) ?? 0) + 1);
+  }
+
+  /** A node has the address no more. REQUIRES: it was added for that node. */
+  removeHost({ bits, value }: Address): void {
+    const key = `${bits}/${value}`;
+    const left = (this.#hosts.get(key) ?? 0) - 1;
+    if (left > 0) this.#hosts.set(key, left);
+    else this.#hosts.delete(key);
   }
 
   /** Subnets of all networks. */

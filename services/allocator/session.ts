@@ -214,12 +214,19 @@ export class Session {
 
   #noteNode(node: Node): void {
     const addresses = [node.status.addr, node.managerStatus?.addr.replace(/:\d+$/, "") ?? ""];
-    this.#nodeAddresses.set(
+    this.#setAddresses(
       node.id,
       addresses.flatMap((address) => parseAddressNumber(address) ?? []),
     );
-    this.#ledger.hostAddresses = [...this.#nodeAddresses.values()].flat();
     if (node.attachments.length === 0) this.#due.nodes.add(node.id);
+  }
+
+  /** Undefined for a node that is gone. */
+  #setAddresses(nodeId: string, addresses: Address[] | undefined): void {
+    for (const address of this.#nodeAddresses.get(nodeId) ?? []) this.#ledger.removeHost(address);
+    for (const address of addresses ?? []) this.#ledger.addHost(address);
+    if (addresses === undefined) this.#nodeAddresses.delete(nodeId);
+    else this.#nodeAddresses.set(nodeId, addresses);
   }
 
   #noteTask(action: "create" | "update" | "remove", task: Task, old: Task | undefined): void {
@@ -241,8 +248,7 @@ export class Session {
   }
 
   #forgetNode(node: Node): void {
-    this.#nodeAddresses.delete(node.id);
-    this.#ledger.hostAddresses = [...this.#nodeAddresses.values()].flat();
+    this.#setAddresses(node.id, undefined);
     this.#ledger.freeNode(node);
     this.#retryStuck();
   }

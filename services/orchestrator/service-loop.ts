@@ -30,6 +30,16 @@ export function createServiceLoop(options: {
 
 /** A pass that took long is not repeated before so many times its length have gone by: events come one by one. */
 const pauseFactor = 4;
+/** Nor one that looked at many tasks: many times what that takes at least, and still not to be felt. */
+const pausePerTaskMs = 0.04;
+const taskPauseMsMost = 40;
+/** Pauses that are not worth a timer. */
+const pauseMsLeast = 1;
+
+/** How long the next pass of a service has to wait after one that took `workedMs` for so many tasks. */
+function pauseAfter(workedMs: number, tasks: number): number {
+  return Math.max(workedMs * (pauseFactor - 1), Math.min(tasks * pausePerTaskMs, taskPauseMsMost));
+}
 
 /** Global services and jobs change with the nodes. */
 function isOnEveryNode({ spec }: Service): boolean {
@@ -44,7 +54,7 @@ class ServiceLoop {
   /** Services to look at in the next pass. */
   readonly #due = new Set<string>();
   readonly #timers = new Map<string, Timer>();
-  /** Services whose last pass took long, and when the next one may be. */
+  /** Services whose last pass was of some length, and when the next one may be. */
   readonly #pausedUntil = new Map<string, number>();
   readonly #pacer: Pacer;
   /** When this leader first saw a task RUNNING. */
@@ -207,7 +217,8 @@ class ServiceLoop {
     const { value, workedMs } = await this.#pacer.run(this.#plan(tx, service, serviceId, nowMs));
     if (service === undefined) return await this.#removeOrphans(serviceId, value.tasks);
     const { plan } = value;
-    if (workedMs > 1) this.#pausedUntil.set(serviceId, this.#clock.monotonic() + workedMs * (pauseFactor - 1));
+    const pauseMs = pauseAfter(workedMs, value.tasks.length);
+    if (pauseMs > pauseMsLeast) this.#pausedUntil.set(serviceId, this.#clock.monotonic() + pauseMs);
     if (plan === undefined) return;
     if (plan.wakeAtMs !== undefined) {
       this.#wakeIn(serviceId, Math.max(0, plan.wakeAtMs - this.#clock.now()));

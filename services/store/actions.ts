@@ -13,7 +13,7 @@ const actionKinds = {
   remove: StoreActionKind.STORE_ACTION_REMOVE,
 } as const;
 
-export function toAction(change: ObjectEvent): StoreAction {
+function toAction(change: ObjectEvent): StoreAction {
   return StoreAction.create({ action: actionKinds[change.action], [change.kind]: change.object });
 }
 
@@ -34,7 +34,18 @@ export function fromAction(action: StoreAction): ObjectEvent {
   }
 }
 
-/** Bytes that an action adds to a transaction: its encoding, tag and length. */
-export function actionBytes(action: StoreAction): number {
-  return StoreAction.encode(action).length + 6;
+/** A transaction's changes as they are proposed, and their bytes: each is worked out once. */
+export class Actions {
+  readonly list: StoreAction[] = [];
+  /** Encodings, tags and lengths. */
+  bytes = 0;
+
+  /** Takes the changes that were added since the last call. */
+  follow(changes: readonly ObjectEvent[]): void {
+    for (let at = this.list.length; at < changes.length; at++) {
+      const action = toAction(changes[at]!);
+      this.list.push(action);
+      this.bytes += StoreAction.encode(action).length + 6;
+    }
+  }
 }

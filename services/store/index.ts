@@ -1,4 +1,4 @@
-export { BATCH_CHANGES_MAX, fromAction, TRANSACTION_BYTES_MAX, toAction } from "./actions.ts";
+export { BATCH_CHANGES_MAX, fromAction, TRANSACTION_BYTES_MAX } from "./actions.ts";
 export { MemoryStore } from "./memory-store.ts";
 export type {
   CommitEvent,

@@ -1,6 +1,6 @@
 import { type StoreAction, type StoreSnapshot, timestampOfMs } from "@starling/api";
 import { assert, type Clock, type Metrics, metrics, SwarmError, systemClock, type Watcher } from "@starling/base";
-import { actionBytes, BATCH_CHANGES_MAX, fromAction, TRANSACTION_BYTES_MAX, toAction } from "./actions.ts";
+import { Actions, BATCH_CHANGES_MAX, fromAction, TRANSACTION_BYTES_MAX } from "./actions.ts";
 import { InFlight, type Layer, settle } from "./in-flight.ts";
 import { Interner } from "./intern.ts";
 import { StoreMetrics } from "./metrics.ts";
@@ -20,7 +20,7 @@ export class MemoryStore implements StateMachine {
   readonly #clock: Clock;
   readonly #metrics: StoreMetrics;
   readonly #feed = new EventFeed();
-  #interner = new Interner();
+  #interner: { intern: Interner["intern"] } = new Interner();
   #proposer: Proposer | undefined;
   /** Committed state; changed by `#commit`, `applyActions`, `restore` and updates without a proposer. */
   #root: Root = emptyRoot;
@@ -34,8 +34,15 @@ export class MemoryStore implements StateMachine {
 
   /** Without a proposer, updates commit at once (tests, tools). */
   constructor(
-    options: { readonly proposer?: Proposer | undefined; readonly clock?: Clock; readonly metrics?: Metrics } = {},
+    options: {
+      readonly proposer?: Proposer | undefined;
+      readonly clock?: Clock;
+      readonly metrics?: Metrics;
+      /** The actions of others hold their very objects, not decoded ones (simulations): there is nothing to share. */
+      readonly sharesObjects?: boolean;
+    } = {},
   ) {
+    if (options.sharesObjects) this.#interner = { intern: ({ object }) => object };
     this.#proposer = options.proposer;
     this.#clock = options.clock ?? systemClock;
     this.#metrics = new StoreMetrics(options.metrics ?? metrics, this.#clock);
@@ -99,16 +106,14 @@ export class MemoryStore implements StateMachine {
     const commits: Promise<void>[] = [];
     const iterator = items[Symbol.iterator]();
     for (let next = iterator.next(); !next.done; ) {
+      const actions = new Actions();
       const { committed } = this.#run((tx) => {
-        for (let bytes = 0, counted = 0; !next.done && tx.changes.length < BATCH_CHANGES_MAX; ) {
+        while (!next.done && tx.changes.length < BATCH_CHANGES_MAX && actions.bytes < TRANSACTION_BYTES_MAX * 0.75) {
           write(tx, next.value);
           next = iterator.next();
-          for (; this.#proposer && counted < tx.changes.length; counted++) {
-            bytes += actionBytes(toAction(tx.changes[counted]!));
-          }
-          if (bytes >= TRANSACTION_BYTES_MAX * 0.75) break;
+          if (this.#proposer) actions.follow(tx.changes);
         }
-      });
+      }, actions);
       committed.catch(() => {}); // Awaited below; a rejection meanwhile must not count as unhandled.
       commits.push(committed);
       if (!next.done) await this.#nextTurn();
@@ -242,7 +247,10 @@ export class MemoryStore implements StateMachine {
   }
 
   /** Runs one callback on the newest state and proposes its changes. */
-  #run<T>(write: (tx: Transaction) => T): { readonly result: T; readonly committed: Promise<void> } {
+  #run<T>(
+    write: (tx: Transaction) => T,
+    actions = new Actions(),
+  ): { readonly result: T; readonly committed: Promise<void> } {
     assert(!this.#updating, "update called within an update's callback");
     const { newest } = this.#inFlight;
     const version = Math.max(this.#lastVersion, this.#proposer?.committedIndex ?? 0) + 1;
@@ -263,12 +271,17 @@ export class MemoryStore implements StateMachine {
       this.#publish(root, tx.changes, version);
       return { result, committed: Promise.resolve() };
     }
-    return { result, committed: this.#propose(this.#proposer, tx.changes, root, version) };
+    actions.follow(tx.changes);
+    return { result, committed: this.#propose(this.#proposer, tx.changes, actions, root, version) };
   }
 
-  #propose(proposer: Proposer, changes: readonly ObjectEvent[], root: Root, version: number): Promise<void> {
-    const actions = changes.map(toAction);
-    const bytes = actions.reduce((sum, action) => sum + actionBytes(action), 0);
+  #propose(
+    proposer: Proposer,
+    changes: readonly ObjectEvent[],
+    { list: actions, bytes }: Actions,
+    root: Root,
+    version: number,
+  ): Promise<void> {
     if (bytes > TRANSACTION_BYTES_MAX) {
       throw new SwarmError(
         "ResourceExhausted",

@@ -39,3 +39,14 @@ it("leaves nothing with its sources once released", () => {
   a.controller.abort("a");
   expect([signal.aborted, a.listeners(), b.listeners()]).toEqual([false, 0, 0]);
 });
+
+it("listens to a source once, however many links there are", () => {
+  const long = source();
+  const links = Array.from({ length: 3 }, () => linkSignals(new AbortController().signal, long.signal));
+  expect(long.listeners()).toBe(1);
+  links[0]!.release();
+  expect(long.listeners()).toBe(1);
+  long.controller.abort("over");
+  expect(links.map(({ signal }) => signal.reason)).toEqual([undefined, "over", "over"]);
+  expect(long.listeners()).toBe(0);
+});

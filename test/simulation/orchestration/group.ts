@@ -26,6 +26,9 @@ export class Member implements Proposer {
   readonly #clock: FakeClock;
   readonly #random: Random;
   readonly #commit: (member: Member) => void;
+  readonly #lagging: boolean;
+  /** Entries of others went by that it has not taken: it needs a snapshot. Only with `lagging`. */
+  isBehind = false;
   store: MemoryStore;
   leads = false;
   /** Nothing that it proposes reaches the others. */
@@ -42,7 +45,10 @@ export class Member implements Proposer {
     readonly random: Random;
     /** Called when the time of what is proposed has come. */
     readonly commit: (member: Member) => void;
+    /** Takes no entries of others: see Group. */
+    readonly lagging: boolean;
   }) {
+    this.#lagging = options.lagging;
     this.name = options.name;
     this.#clock = options.clock;
     this.#random = options.random;
@@ -73,6 +79,10 @@ export class Member implements Proposer {
 
   /** Takes an entry that it did not propose, and applies it some time later. */
   follow(entry: Entry): void {
+    if (this.#lagging) {
+      this.isBehind = true;
+      return;
+    }
     this.#backlog.push(entry);
     if (this.#applying) return;
     this.#applying = true;
@@ -100,6 +110,14 @@ export class Member implements Proposer {
     for (const part of source.store.snapshotParts()) restore.add(part);
     await restore.finish(async () => undefined);
     this.committedIndex = index;
+    this.isBehind = false;
+  }
+
+  /** Takes the state of `store`, which is that after `index`. */
+  takeSnapshot(store: MemoryStore, index: number): void {
+    this.store.restore(store.snapshot(), index);
+    this.committedIndex = index;
+    this.isBehind = false;
   }
 
   #newStore(): MemoryStore {
@@ -112,7 +130,8 @@ export class Member implements Proposer {
 /**
  * The log that managers share, as raft gives it to their stores: entries are committed in the order of their proposals, a
  * while after those; others apply them later; when a leader is lost, of what it proposed a part from the front is committed,
- * and nobody tells it which. `observer` has everything that is committed, at once.
+ * and nobody tells it which. `observer` has everything that is committed, at once. With `lagging`, for large worlds, followers
+ * take no entries, and one that is to lead gets a snapshot first: nobody looks at what followers have meanwhile.
  */
 export class Group {
   readonly members: readonly Member[];
@@ -120,13 +139,18 @@ export class Group {
   readonly #random: Random;
   #index = 0;
 
-  constructor(options: { readonly count: number; readonly clock: FakeClock; readonly random: Random }) {
-    const { clock, random } = options;
+  constructor(options: {
+    readonly count: number;
+    readonly clock: FakeClock;
+    readonly random: Random;
+    readonly lagging: boolean;
+  }) {
+    const { clock, random, lagging } = options;
     this.#random = random;
-    this.observer = new MemoryStore({ clock });
+    this.observer = new MemoryStore({ clock, sharesObjects: true });
     this.members = Array.from(
       { length: options.count },
-      (_, i) => new Member({ name: `m${i + 1}`, clock, random, commit: (member) => this.#commitAll(member) }),
+      (_, i) => new Member({ name: `m${i + 1}`, clock, random, lagging, commit: (member) => this.#commitAll(member) }),
     );
   }
 
@@ -138,6 +162,7 @@ export class Group {
   /** `member` leads: it has applied all that is committed, and has begun its term with an entry of its own. */
   elect(member: Member): void {
     member.catchUp();
+    if (member.isBehind) member.takeSnapshot(this.observer, this.#index);
     member.leads = true;
     this.#index++;
     member.committedIndex = this.#index;

@@ -66,20 +66,29 @@ export async function runOrchestration(args: readonly string[]): Promise<number>
   if (hunted.length > 0) return await hunt(hunted, world, seeds);
   for (let seed = world.seed; seed < world.seed + seeds; seed++) {
     const started = performance.now();
-    const { violations, trace, counts } = await runWorld({ ...world, seed });
+    const onProgress = (text: string) => console.error(`${secondsSince(started)} s, ${mebibytes()} MiB: ${text}`);
+    const { violations, trace, counts } = await runWorld({ ...world, seed, onProgress });
     if (violations.length > 0) {
       console.error(trace.slice(-traced).join("\n"));
       console.error(`\nseed ${seed}:\n${violations.join("\n")}\nagain: ${againCommand({ ...world, seed })}`);
       return 1;
     }
-    const seconds = ((performance.now() - started) / 1000).toFixed(1);
     const { tasks, tasksMade, commits, leaders, changes, refused, virtualMs } = counts;
     console.log(
       `seed ${seed}: tasks equal specs: ${tasks} of ${tasksMade} tasks are left after ${(virtualMs / 1000).toFixed(0)} s; ` +
-        `${trace.length} events, ${changes} changes (${refused} refused), ${leaders} leaders, ${commits} commits (${seconds} s)`,
+        `${trace.length} events, ${changes} changes (${refused} refused), ${leaders} leaders, ${commits} commits (${secondsSince(started)} s, at most ${mebibytes()} MiB)`,
     );
   }
   return 0;
+}
+
+function secondsSince(started: number): string {
+  return ((performance.now() - started) / 1000).toFixed(1);
+}
+
+/** Of this process's memory, at its peak. */
+function mebibytes(): number {
+  return Math.round(process.resourceUsage().maxRSS / 1024);
 }
 
 /** How this world is seen again. */

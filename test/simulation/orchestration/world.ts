@@ -34,6 +34,8 @@ export interface WorldOptions {
   readonly tasks: number;
   readonly managers?: number;
   readonly mutant?: Mutant | undefined;
+  /** Told now and then how far a large world is. */
+  readonly onProgress?: (text: string) => void;
 }
 
 export interface Outcome {
@@ -57,6 +59,10 @@ const stepMs = 250;
 /** Longer than any delay, deadline, back-off or grace in the world. */
 const restMs = 15 * 60_000;
 const restStepMs = 10_000;
+/** A world of more tasks is large: it says how far it is, and followers are brought up by snapshots. */
+const largeTasks = 5_000;
+/** Virtual time between two words of progress. */
+const progressMs = 2_000;
 const historyLimit = 2;
 const networkIds = ["net-a", "net-b"];
 
@@ -103,7 +109,7 @@ class World {
     this.#random = seededRandom(seed);
     const random = this.#random;
     const clock = this.#clock;
-    this.#group = new Group({ count: options.managers ?? 3, clock, random });
+    this.#group = new Group({ count: options.managers ?? 3, clock, random, lagging: tasks > largeTasks });
     this.watchdog = new Watchdog({
       store: this.#group.observer,
       now: () => clock.now(),
@@ -146,6 +152,7 @@ class World {
   }
 
   async begin(): Promise<void> {
+    if (this.#options.tasks > largeTasks) this.#tellProgress();
     this.#lead(this.#managers[0]!);
     await this.#settled({
       what: "the cluster is made",
@@ -182,6 +189,13 @@ class World {
       left = this.#group.observer.view((tx) => checkAtRest({ tx, hosts: this.#hosts, historyLimit }));
     }
     return left;
+  }
+
+  #tellProgress(): void {
+    const { tasks, tasksMade, commits, leaders } = this.counts();
+    const text = `${tasks} of ${tasksMade} tasks, ${commits} commits, ${leaders} leaders, ${this.trace.length} events`;
+    this.#options.onProgress?.(`${((this.#clock.now() - 1.7e12) / 1000).toFixed(0)} s: ${text}`);
+    this.#clock.setTimer(progressMs, () => this.#tellProgress());
   }
 
   async end(): Promise<void> {
