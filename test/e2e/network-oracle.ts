@@ -1,4 +1,6 @@
-import { type Host, type Swarm, until } from "../cluster/index.ts";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { type Host, type HostProcess, roleOf, type Swarm, until } from "../cluster/index.ts";
 
 interface StoredTask {
   readonly id: string;
@@ -21,7 +23,17 @@ interface StoredTask {
 
 interface StoredNode {
   readonly id: string;
-  readonly description?: { readonly engine?: { readonly labels?: Readonly<Record<string, string>> } };
+  readonly description?: {
+    readonly hostname?: string;
+    readonly engine?: { readonly labels?: Readonly<Record<string, string>> };
+  };
+}
+
+/** What store-reader.ts prints. */
+interface Stored {
+  readonly tasks: readonly StoredTask[];
+  readonly services: readonly StoredService[];
+  readonly nodes: readonly StoredNode[];
 }
 
 interface StoredService {
@@ -94,6 +106,7 @@ export class NetworkOracle {
   #stored = "";
   #askedAt = 0;
   #changedAfter = 0;
+  #reader: Reader | undefined;
 
   /** `underlay` has the data-path addresses, by hostname, of hosts where they are not the host's address. */
   constructor(swarm: Swarm, underlay: ReadonlyMap<string, string> = new Map()) {
@@ -125,39 +138,48 @@ export class NetworkOracle {
   /** A sentence for each difference. */
   async faults(): Promise<readonly string[]> {
     const asked = performance.now();
-    const [tasks, services, nodes, stored] = await Promise.all([
-      this.#inspectAll<StoredTask>("task"),
-      this.#inspectAll<StoredService>("service"),
-      this.#swarm.nodes(),
-      this.#inspectAll<StoredNode>("node"),
-    ]);
-    const keys = new Map(stored.map((node) => [node.id, keysOf(node)]));
+    const { tasks, services, nodes } = await this.#read();
+    const keys = new Map(nodes.map((node) => [node.id, keysOf(node)]));
     const places = tasks.flatMap(placesOf);
     const said = JSON.stringify([places, services]);
     if (said !== this.#stored) this.#changedAfter = this.#askedAt;
     this.#stored = said;
     this.#askedAt = asked;
-    const underlay = new Map(
-      nodes.map(({ id, hostname }) => [id, this.#underlay.get(hostname) ?? this.#swarm.cluster.host(hostname).address]),
-    );
+    const hosts = nodes.map(({ id, description }) => ({
+      nodeId: id,
+      host: this.#swarm.cluster.host(description?.hostname ?? ""),
+    }));
+    const underlay = new Map(hosts.map(({ nodeId, host }) => [nodeId, this.#underlay.get(host.name) ?? host.address]));
     const found = await Promise.all(
-      nodes
-        .filter(({ hostname }) => this.#swarm.cluster.host(hostname).up)
-        .map((node) =>
-          hostFaults(this.#swarm.cluster.host(node.hostname), { nodeId: node.id, places, services, underlay, keys }),
-        ),
+      hosts
+        .filter(({ host }) => host.up)
+        .map(({ nodeId, host }) => hostFaults(host, { nodeId, places, services, underlay, keys })),
     );
     return found.flat();
   }
 
-  async #inspectAll<T>(noun: "task" | "service" | "node"): Promise<readonly T[]> {
-    const all = await this.#swarm.mustCtl([noun, "ls", "-q", ...(noun === "node" ? [] : ["--no-trunc"])]);
-    const ids = all.split("\n").filter((id) => id !== "");
-    if (ids.length === 0) return [];
-    const output = await this.#swarm.mustCtl([noun, "inspect", ...ids]);
-    const parsed = JSON.parse(output) as T | readonly T[];
-    return Array.isArray(parsed) ? (parsed as readonly T[]) : [parsed as T];
+  /** What a manager's store has now. Its reader is started anew when it ended, as it does with its host. */
+  async #read(): Promise<Stored> {
+    this.#reader ??= await startReader(this.#swarm);
+    const { child, lines } = this.#reader;
+    child.stdin?.write("\n");
+    const { value, done } = await lines.next();
+    if (!done) return JSON.parse(value) as Stored;
+    this.#reader = undefined;
+    throw new Error("the reader of the store has ended");
   }
+}
+
+interface Reader extends Pick<HostProcess, "child"> {
+  readonly lines: AsyncIterator<string>;
+}
+
+async function startReader(swarm: Swarm): Promise<Reader> {
+  const manager = swarm.members().find((host) => roleOf(host) === "manager" && host.up);
+  if (manager === undefined) throw new Error("no manager host is up");
+  const { child } = await manager.spawn([process.execPath, join(import.meta.dirname, "store-reader.ts")]);
+  child.stderr?.resume();
+  return { child, lines: createInterface({ input: child.stdout! })[Symbol.asyncIterator]() };
 }
 
 /** Public keys that the node tells, the one to be used first. */
@@ -295,9 +317,8 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
       );
     }
   }
-  for (const task of new Set(local.filter(({ task }) => task.status.state === "RUNNING").map(({ task }) => task))) {
-    faults.push(...(await taskFaults(host, task, store)));
-  }
+  const running = new Set(local.filter(({ task }) => task.status.state === "RUNNING").map(({ task }) => task));
+  faults.push(...(await tasksFaults(host, [...running], store)));
   return faults;
 }
 
@@ -330,31 +351,67 @@ async function tunnelFaults(host: Host, { nodeId, places, keys, underlay }: Stor
   return found.flat();
 }
 
-/** Balancers and names in a running task. */
-async function taskFaults(host: Host, task: StoredTask, { places, services }: Store): Promise<readonly string[]> {
+/** A running task, and how services are reached from it. */
+interface Client {
+  readonly task: StoredTask;
+  readonly pid: number;
+  readonly seen: readonly {
+    readonly service: StoredService;
+    readonly networkId: string;
+    readonly virtualIp: string;
+    /** Of its tasks. */
+    readonly name: string;
+  }[];
+}
+
+function clientOf(task: StoredTask, { places, services }: Store): readonly Client[] {
   const pid = task.status.container?.pid;
-  if (pid === undefined) return [];
   const own = places.filter((p) => p.task === task && !p.ingress);
   const on = new Map(own.map(({ networkId, networkName }) => [networkId, networkName]));
-  const nameOf = (service: StoredService, networkId: string) =>
-    `tasks.${service.spec.annotations.name}.${on.get(networkId)}`;
-  if (on.size === 0) return [];
+  if (pid === undefined || on.size === 0) return [];
   const seen = services.flatMap((service) => {
     const ips = (service.endpoint?.virtualIps ?? []).filter(({ networkId }) => on.has(networkId));
-    return ips.map(({ networkId, addr }) => ({ service, networkId, virtualIp: addr.split("/")[0]! }));
+    return ips.map(({ networkId, addr }) => {
+      const name = `tasks.${service.spec.annotations.name}.${on.get(networkId)}`;
+      return { service, networkId, virtualIp: addr.split("/")[0]!, name };
+    });
   });
-  const names = seen.map(({ service, networkId }) => nameOf(service, networkId));
-  const enter = ["nsenter", `--net=/proc/${pid}/ns/net`];
-  const [rules, answers] = await Promise.all([
-    host.exec([...enter, "nft", "-j", "list", "ruleset"]),
-    host.exec([...enter, process.execPath, "-e", resolveScript, ...names]),
+  return [{ task, pid, seen }];
+}
+
+/** Balancers and names in running tasks. */
+async function tasksFaults(host: Host, tasks: readonly StoredTask[], store: Store): Promise<readonly string[]> {
+  const clients = tasks.flatMap((task) => clientOf(task, store));
+  if (clients.length === 0) return [];
+  const questions = clients.map(({ pid, seen }) => ({ pid, names: seen.map(({ name }) => name) }));
+  const [answers, ...rules] = await Promise.all([
+    host.mustExec(["python3", join(import.meta.dirname, "resolve.py")], { input: JSON.stringify(questions) }),
+    ...clients.map(({ pid }) => host.exec(["nsenter", `--net=/proc/${pid}/ns/net`, "nft", "-j", "list", "ruleset"])),
   ]);
-  // It ended meanwhile: the next look shows whether the store knows.
-  if (rules.code !== 0 || answers.code !== 0)
-    return [`${host.name}: task ${task.id} has no network that could be looked at`];
-  const backends = backendsOf(rules.stdout);
-  const resolved = JSON.parse(answers.stdout) as Readonly<Record<string, readonly string[]>>;
-  return seen.flatMap(({ service, networkId, virtualIp }) => {
+  const resolved = JSON.parse(answers) as readonly (Names | null)[];
+  return clients.flatMap((client, i) => {
+    const [names, { code, stdout }] = [resolved[i]!, rules[i]!];
+    // It ended meanwhile: the next look shows whether the store knows.
+    if (names === null || code !== 0)
+      return [`${host.name}: task ${client.task.id} has no network that could be looked at`];
+    return clientFaults(host, client, { names, backends: backendsOf(stdout), places: store.places });
+  });
+}
+
+/** Addresses by name. */
+type Names = Readonly<Record<string, readonly string[]>>;
+
+function clientFaults(
+  host: Host,
+  { task, seen }: Client,
+  found: {
+    readonly names: Names;
+    readonly backends: ReadonlyMap<string, readonly string[]>;
+    readonly places: readonly Place[];
+  },
+): readonly string[] {
+  const { names, backends, places } = found;
+  return seen.flatMap(({ service, networkId, virtualIp, name }) => {
     const serving = places.filter((p) => p.networkId === networkId && p.task.serviceId === service.id && p.serving);
     const six = virtualIp.includes(":");
     const should = serving
@@ -362,8 +419,7 @@ async function taskFaults(host: Host, task: StoredTask, { places, services }: St
       .sort()
       .join(" ");
     const balanced = [...(backends.get(virtualIp) ?? [])].sort().join(" ");
-    const name = nameOf(service, networkId);
-    const named = (resolved[name] ?? [])
+    const named = (names[name] ?? [])
       .filter((address) => address.includes(":") === six)
       .sort()
       .join(" ");
@@ -377,14 +433,6 @@ async function taskFaults(host: Host, task: StoredTask, { places, services }: St
     ];
   });
 }
-
-const resolveScript = `
-  const resolver = new (require("node:dns").promises.Resolver)({ timeout: 5000, tries: 1 });
-  resolver.setServers(["127.0.0.11"]);
-  const names = process.argv.slice(1);
-  const all = async (name) => (await Promise.all([resolver.resolve4(name), resolver.resolve6(name)].map((found) => found.catch(() => [])))).flat();
-  Promise.all(names.map(async (name) => [name, await all(name)]))
-    .then((all) => console.log(JSON.stringify(Object.fromEntries(all))));`;
 
 /** Where a task's tables send connections to each virtual IP: the elements that the chain of its count looks up. */
 function backendsOf(listing: string): ReadonlyMap<string, readonly string[]> {
