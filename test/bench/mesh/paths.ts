@@ -1,6 +1,7 @@
 import { type Host, type Swarm, startLoad, until } from "../../cluster/index.ts";
 import type { PushedImages } from "../../images/index.ts";
 import { type BenchRow, rowOf } from "../types.ts";
+import { makeWayByHand, removeWayByHand } from "./way-by-hand.ts";
 
 const loadMs = 3_000;
 const pairsOf = (rounds: number) => Array.from({ length: rounds }, (_, round) => round);
@@ -21,12 +22,29 @@ async function ratio(
   return { ratios, straight: last };
 }
 
-/** Requests a second by the mesh, to a task on another host than was asked and to one on the same, beside the server alone. */
+/**
+ * Requests a second by the mesh, to a task on another host than was asked and to one on the same, beside a task whose port is
+ * published on its own host alone. Each way has a task of its own: a client that reuses its ports sooner than connections are
+ * forgotten would meet at one task, under the same port, what it sent there by another way (RFC 6191).
+ */
 export async function measureMesh(swarm: Swarm, images: PushedImages, rounds: number): Promise<readonly BenchRow[]> {
   const { cluster } = swarm;
-  const on = ["--constraint", "node.hostname==w1", images.web1.reference];
-  await swarm.mustCtl(["service", "create", "--name", "straight", "--network", "host", ...on]);
-  await swarm.mustCtl(["service", "create", "--name", "meshed", "-p", "8090:80", ...on]);
+  const publish = (name: string, ...flags: readonly string[]) =>
+    swarm.mustCtl([
+      "service",
+      "create",
+      "--name",
+      name,
+      ...flags,
+      "--constraint",
+      "node.hostname==w1",
+      images.web1.reference,
+    ]);
+  await publish("straight", "-p", "published=8090,target=80,mode=host");
+  await publish("by-hand", "-p", "published=8091,target=80,mode=host");
+  await publish("on-host", "--network", "host");
+  await publish("remote", "-p", "8092:80");
+  await publish("local", "-p", "8093:80");
   const rate = (url: string) => async () => {
     const load = await startLoad(cluster.host("reg"), url);
     await new Promise((resolve) => setTimeout(resolve, loadMs));
@@ -35,16 +53,21 @@ export async function measureMesh(swarm: Swarm, images: PushedImages, rounds: nu
     return perSecond;
   };
   const rows: BenchRow[] = [];
-  for (const [what, host, target] of [
-    ["remote", "m1", 0.8],
-    ["local", "w1", 0.95],
-  ] as const) {
-    const { ratios, straight } = await ratio(rounds, rate(`http://${host}:8090/`), rate("http://w1:80/"));
-    const name = { bench: "mesh", better: "higher", unit: "of straight", target } as const;
+  const measure = async (what: string, url: string, target?: number): Promise<void> => {
+    const { ratios, straight } = await ratio(rounds, rate(url), rate("http://w1:8090/"));
+    const name = { bench: "mesh", case: what, better: "higher", unit: "of straight" } as const;
     const other = { name: "requests/s straight", value: straight };
-    rows.push(rowOf({ ...name, case: `requests by the mesh to a ${what} task`, other }, ratios));
-  }
-  await swarm.mustCtl(["service", "rm", "straight", "meshed"]);
+    rows.push(rowOf({ ...name, ...(target === undefined ? {} : { target }), other }, ratios));
+  };
+  await measure("requests by the mesh to a remote task", "http://m1:8092/", 0.8);
+  await measure("requests by the mesh to a local task", "http://w1:8093/", 0.95);
+  await measure("requests to a server on the host's network", "http://w1:80/");
+  const client = cluster.host("reg");
+  const way = { client, entry: cluster.host("e1"), server: cluster.host("w1") };
+  const address = await makeWayByHand(way);
+  await measure("requests by a way made by hand, without rules", `http://${address}:8091/`);
+  await removeWayByHand(way);
+  await swarm.mustCtl(["service", "rm", "straight", "by-hand", "on-host", "remote", "local"]);
   return rows;
 }
 
