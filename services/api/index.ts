@@ -54,6 +54,7 @@ export {
 export type { FieldInfo, MessageCodec, MethodTable, Registry, ServiceTable } from "./message.ts";
 export { runtimeName, taskName } from "./naming.ts";
 export { formatNetworkKeys, type NetworkKey, networkKeysLabel, parseNetworkKeys } from "./network-keys.ts";
+export { formatNetworkRelay, type NetworkRelay, networkRelayLabel, parseNetworkRelay } from "./network-relay.ts";
 export {
   checkPatienceLabels,
   defaultDamping,

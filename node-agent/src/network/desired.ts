@@ -6,6 +6,7 @@ import {
   type NetworkStateService,
   NetworkStateService_Balance,
 } from "@starling/api";
+import type { RelayPaths } from "./encryption/relaying.ts";
 import { safeMtu, safeNetwork, secretTasks, tunnelledVxlan } from "./encryption/safe-mesh.ts";
 import type { TunnelPaths } from "./encryption/tunnels.ts";
 import { type HostNetwork, type HostRoute, pair, routeKey } from "./host-network.ts";
@@ -66,6 +67,8 @@ export interface NodeInputs {
   readonly recovered: readonly RoutedTask[];
   /** How packets of encrypted networks travel; undefined: not at all. */
   readonly tunnels: TunnelPaths | undefined;
+  /** What relayed packets need here; undefined: there are none. */
+  readonly relay?: RelayPaths | undefined;
   /** Whether this host has IPv6: published ports answer over it, and tasks have a way out by it. */
   readonly ipv6: boolean;
 }
@@ -242,6 +245,7 @@ export function desiredHostRules(inputs: NodeInputs): HostRules {
     vxlanPort: vxlanPortOf(view.nodes.get(nodeId)),
     tunnels: inputs.tunnels?.devices.map(({ device }) => device) ?? [],
     secret: [...secret.values()],
+    relay: inputs.relay,
     ipv6: inputs.ipv6,
     ingressSubnets: ingress === undefined ? [] : meshSubnets(ingress.subnets),
     peers,

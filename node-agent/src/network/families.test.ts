@@ -51,6 +51,7 @@ it("the check says what to look at when a node of an IPv6 underlay does not answ
     small: "no answer",
     full: "no answer",
     tcp: "no answer",
+    behindNat: [],
   };
   expect(judgePaths([result], 1430, 4790).map(({ detail }) => detail)).toEqual([
     expect.stringMatching(/does not answer by VXLAN at fd99::2: .* UDP port 4790/),
@@ -58,7 +59,15 @@ it("the check says what to look at when a node of an IPv6 underlay does not answ
 });
 
 it("the check tells checksums that a device gets wrong from packets that are too long and ways that are shut", () => {
-  const answers = { nodeId: "peer", underlayAddress: "10.0.0.3", underlay: "", small: "", full: "", tcp: "" };
+  const answers = {
+    nodeId: "peer",
+    underlayAddress: "10.0.0.3",
+    underlay: "",
+    small: "",
+    full: "",
+    tcp: "",
+    behindNat: [],
+  };
   const said = (result: Partial<typeof answers>) =>
     judgePaths([{ ...answers, ...result }], 1450, 4789).map(({ detail }) => detail);
   expect(said({})).toEqual([]);

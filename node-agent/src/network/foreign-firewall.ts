@@ -1,4 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
+import { relayDevices } from "./encryption/addresses.ts";
 import { bridgePrefix, meshes, routedPrefix } from "./names.ts";
 
 /** What `nft -j list ruleset` prints, as far as it is read. */
@@ -26,7 +27,7 @@ type Rule = NonNullable<Ruleset["nftables"][number]["rule"]>;
 /** Marks our rules in others' chains. */
 const comment = "starling";
 /** Bridges, too: where `bridge-nf-call-iptables` is on, as Docker may have it, bridged frames pass these chains. */
-const devices = [`${routedPrefix}*`, `${bridgePrefix}*`, ...meshes.map(({ device }) => device)];
+const devices = [`${routedPrefix}*`, `${bridgePrefix}*`, ...meshes.map(({ device }) => device), relayDevices];
 /** For a person to read. */
 export const allDevices = devices.join(", ");
 const matches = devices.flatMap((device) => [`iifname "${device}"`, `oifname "${device}"`]);

@@ -345,8 +345,8 @@ describe("changes", () => {
   });
 
   it("tests the way to other nodes, and says what is wrong with it", async () => {
-    expect(await nodes[0]!.check()).toEqual([]);
-    const said = async () => (await nodes[0]!.check()).map(({ detail }) => detail);
+    expect(await nodes[0]!.check()).toEqual({ findings: [], paths: [] });
+    const said = async () => (await nodes[0]!.check()).findings.map(({ detail }) => detail);
     hosts.run("h2", "nft add table ip test; nft add chain ip test c '{ type filter hook prerouting priority -400; }'");
     try {
       // As where checksums inside of VXLAN are wrong: what is encapsulated arrives, but no TCP.
@@ -366,7 +366,7 @@ describe("changes", () => {
     } finally {
       hosts.run("h2", "nft delete table ip test");
     }
-    expect(await nodes[0]!.check()).toEqual([]);
+    expect(await nodes[0]!.check()).toEqual({ findings: [], paths: [] });
   });
 
   it("repairs what someone else removed", async () => {

@@ -2,13 +2,16 @@ import { existsSync, readFileSync } from "node:fs";
 import {
   formatHostAddresses,
   formatNetworkKeys,
+  formatNetworkRelay,
   hostAddressesLabel,
   NetworkFinding,
   NetworkInspection,
+  type NetworkPath,
   type NetworkStateMessage,
   type NetworkStateQuestion,
   NetworkStateQuestion_Kind,
   networkKeysLabel,
+  networkRelayLabel,
   type PortConfig,
   type Task,
 } from "@starling/api";
@@ -35,7 +38,8 @@ import { NameServer } from "./dns/name-server.ts";
 import { parseResolvConf, type ResolverConfig, renderResolvConf } from "./dns/resolv-conf.ts";
 import { Upstream } from "./dns/upstream.ts";
 import { EchoServer } from "./echo-server.ts";
-import { Encryption } from "./encryption/encryption.ts";
+import { Encryption, type EncryptionOptions } from "./encryption/encryption.ts";
+import { judgeWays, pathOf } from "./encryption/judge-ways.ts";
 import { hostWireGuard, type WireGuard } from "./encryption/wireguard.ts";
 import { type FlushDue, hostFlush, joinDue, taskFlush } from "./flush.ts";
 import { converse, HostApplier } from "./host-applier.ts";
@@ -69,6 +73,8 @@ export interface NodeNetworkOptions {
   readonly wireguard?: WireGuard;
   /** Age at which keys of encrypted networks are replaced, and how long the former one still takes packets; defaults: 12 h, 5 min. */
   readonly keys?: { readonly rotateAfterMs?: Millis; readonly retireAfterMs?: Millis };
+  /** How long nodes of encrypted networks may be silent before a relay is looked for; default: Encryption's. */
+  readonly reach?: Pick<EncryptionOptions, "patience" | "lookMs">;
 }
 
 interface Attached {
@@ -154,6 +160,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#auditor = new Auditor(audited, options);
     this.#encryption = new Encryption({
       ...options.keys,
+      ...options.reach,
       nodeId: options.nodeId,
       clock: options.clock,
       log: options.log,
@@ -197,10 +204,11 @@ export class NodeNetwork implements NetworkAttacher {
 
   /** What managers are told of this node in its description: the host's addresses, the public keys of encrypted networks. */
   get labels(): Readonly<Record<string, string>> {
-    const { publicKeys } = this.#encryption;
+    const { publicKeys, relay } = this.#encryption;
     return {
       ...(this.#hostAddresses === "" ? {} : { [hostAddressesLabel]: this.#hostAddresses }),
       ...(publicKeys.length === 0 ? {} : { [networkKeysLabel]: formatNetworkKeys(publicKeys) }),
+      ...(relay === undefined ? {} : { [networkRelayLabel]: formatNetworkRelay(relay) }),
     };
   }
 
@@ -266,8 +274,17 @@ export class NodeNetwork implements NetworkAttacher {
     return this.#auditor.audit(options.repair);
   }
 
-  /** What of the ways to the other nodes doesn't work, each a sentence. */
-  async check(): Promise<readonly Finding[]> {
+  /** What of the ways to the other nodes doesn't work, each a sentence, and which ways encrypted packets take. */
+  async check(): Promise<{ readonly findings: readonly Finding[]; readonly paths: readonly NetworkPath[] }> {
+    const [findings, ways] = await Promise.all([this.#checkMesh(), this.#encryption.ways()]);
+    const { view } = this.#state;
+    return {
+      findings: [...findings, ...judgeWays(ways)],
+      paths: [...ways].map(([nodeId, way]) => pathOf(view, { from: this.#nodeId, to: nodeId, way })),
+    };
+  }
+
+  async #checkMesh(): Promise<readonly Finding[]> {
     const { view } = this.#state;
     const ingress = ingressOf(view);
     if (ingress === undefined) return [];
@@ -298,9 +315,11 @@ export class NodeNetwork implements NetworkAttacher {
     const { id: questionId } = question;
     try {
       const check = question.kind === NetworkStateQuestion_Kind.CHECK;
-      const found = check ? await this.check() : await this.audit({ repair: question.repair });
+      const { findings: found, paths } = check
+        ? await this.check()
+        : { findings: await this.audit({ repair: question.repair }), paths: [] };
       const findings = found.map((finding) => NetworkFinding.create({ ...finding, repaired: question.repair }));
-      this.managers.answer(NetworkInspection.create({ questionId, findings, clockMs: this.#clock.now() }));
+      this.managers.answer(NetworkInspection.create({ questionId, findings, paths, clockMs: this.#clock.now() }));
     } catch (error) {
       this.managers.answer(NetworkInspection.create({ questionId, error: SwarmError.from(error).message }));
     }
@@ -458,6 +477,7 @@ export class NodeNetwork implements NetworkAttacher {
       underlayMtu: 1500,
       recovered: [],
       tunnels: this.#encryption.paths,
+      relay: this.#encryption.relayPaths,
       ipv6: this.#ipv6,
     };
   }

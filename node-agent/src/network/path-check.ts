@@ -1,6 +1,7 @@
 import { runSteps } from "@starling/native/net";
 import type { Finding } from "./describe-plan.ts";
 import { isV6 } from "./desired.ts";
+import { isBehindNat } from "./encryption/ways.ts";
 import type { NetworkView } from "./state.ts";
 
 const timeoutMs = 3_000;
@@ -21,11 +22,14 @@ export interface PathResult {
   readonly full: string;
   /** The same by TCP: empty when all that was sent came back. */
   readonly tcp: string;
+  /** Which of the two hosts are behind a NAT, as far as is known. */
+  readonly behindNat: readonly ("this node" | "the other")[];
 }
 
 /** What is wrong, in words that say what to do. Pure. `mtu` is that of tasks' packets in the mesh, in bytes. */
 export function judgePaths(results: readonly PathResult[], mtu: number, vxlanPort: number): readonly Finding[] {
-  return results.flatMap(({ nodeId, underlayAddress, underlay, small, full, tcp }): readonly Finding[] => {
+  return results.flatMap((result): readonly Finding[] => {
+    const { nodeId, underlayAddress, underlay, small, full, tcp, behindNat } = result;
     const path = (detail: string): Finding[] => [{ subject: "path", detail }];
     if (small === "" && full === "" && tcp === "") return [];
     if (small === "" && full === "") {
@@ -36,6 +40,12 @@ export function judgePaths(results: readonly PathResult[], mtu: number, vxlanPor
     if (small === "") {
       return path(
         `packets of ${mtu} bytes to node ${nodeId} get lost, small ones arrive (${full}): the way to ${underlayAddress} carries less than this host's device says; lower the device's MTU, or create networks with --opt com.docker.network.driver.mtu=SIZE`,
+      );
+    }
+    if (behindNat.length > 0) {
+      const who = behindNat.length === 2 ? "both are" : `${behindNat.join()} is`;
+      return path(
+        `node ${nodeId} is not reached by VXLAN at ${underlayAddress}: ${who} behind a NAT, which the routing mesh and unencrypted networks don't cross; create networks that tasks of both share with --opt encrypted`,
       );
     }
     if (underlay === undefined) {
@@ -96,7 +106,11 @@ export async function checkPaths(options: {
   const results = peers.map(({ id, underlayAddress }, i) => {
     const each = targets.length / peers.length;
     const [full = "", small = "", underlay] = outcomes.slice(each * i, each * i + each).reverse();
-    return { nodeId: id, underlayAddress, underlay, small, full, tcp: byTcp[i] ?? "" };
+    const behindNat = [
+      ...(isBehindNat(view.nodes.get(nodeId)) ? (["this node"] as const) : []),
+      ...(isBehindNat(view.nodes.get(id)) ? (["the other"] as const) : []),
+    ];
+    return { nodeId: id, underlayAddress, underlay, small, full, tcp: byTcp[i] ?? "", behindNat };
   });
   return [...findings, ...judgePaths(results, mtu, vxlanPort)];
 }

@@ -142,14 +142,14 @@ export class TestHosts {
     };
   }
 
-  /** Everything that passes `eth0` of the namespace from now on. Call what it returns to end that and get the bytes. */
-  async capture(namespace: string): Promise<() => Promise<Buffer>> {
+  /** Everything that passes `eth0` of the namespace, or any device, from now on. Call what it returns to end that and get the bytes. */
+  async capture(namespace: string, device: "eth0" | "any" = "eth0"): Promise<() => Promise<Buffer>> {
     const file = join(tmpdir(), `${this.#prefix}${namespace}-${this.#children.length}.pcap`);
     const args = [
       `--net=${this.path(namespace)}`,
       "tcpdump",
       "-i",
-      "eth0",
+      device,
       "--immediate-mode",
       "-p",
       "-U",

@@ -59,6 +59,7 @@ export async function inspect(
       hostname: node.description?.hostname ?? "",
       findings: [...(answer?.findings ?? []), ...(clocks.get(node.id) ?? [])],
       error: answer === undefined ? silence : answer.error,
+      paths: answer?.paths ?? [],
     });
   });
   return InspectNetworkResponse.create({ nodes });

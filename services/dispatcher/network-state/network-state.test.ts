@@ -20,7 +20,9 @@ import {
   NetworkStateReport,
   Node,
   NodeDescription,
+  NodeStatus_State,
   networkKeysLabel,
+  networkRelayLabel,
   PortConfig,
   publishNotReadyLabel,
   Service,
@@ -203,6 +205,44 @@ it("gives nodes' public keys, and says which published tasks are on encrypted ne
   expect(Object.fromEntries(keys)).toEqual({ n1: [], n2: [{ publicKey: key, port: 51841 }] });
   const encrypted = changes.flatMap(({ endpoint }) => (endpoint ? [[endpoint.networkId, endpoint.encrypted]] : []));
   expect(Object.fromEntries(encrypted)).toEqual({ front: false, ing: true });
+});
+
+it("says what part nodes have in relaying, which may, and where none helps", async () => {
+  const { store, watch } = await fixture();
+  const key = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
+  const relay = (wanted: boolean, reached: readonly string[]) => ({
+    key: { publicKey: key, port: 51842 },
+    wanted,
+    reached,
+  });
+  const { READY, DOWN } = NodeStatus_State;
+  await store.update((tx) => {
+    const set = (id: string, how: { labels?: Record<string, string>; state: NodeStatus_State; manager: boolean }) => {
+      const made = tx.nodes.get(id) ?? node(id, "192.168.0.9");
+      const engine = EngineDescription.create({ labels: how.labels ?? {} });
+      const changed = {
+        ...made,
+        description: NodeDescription.create({ engine }),
+        status: { ...made.status, state: how.state },
+        managerStatus: how.manager ? ManagerStatus.create({}) : undefined,
+      };
+      if (tx.nodes.get(id) === undefined) tx.nodes.create(changed);
+      else tx.nodes.update(changed);
+    };
+    const asking = { [networkRelayLabel]: `51842/${key} wanted m1`, [networkKeysLabel]: `51840/${key}` };
+    set("n1", { state: READY, manager: false, labels: asking });
+    set("n2", { state: DOWN, manager: false, labels: { [networkKeysLabel]: `51840/${key}` } });
+    set("m1", { state: READY, manager: true, labels: { [networkRelayLabel]: `51842/${key}` } });
+    set("m2", { state: DOWN, manager: true, labels: { [networkRelayLabel]: "51842/broken" } });
+  });
+  const { changes } = (await watch("n1").next()).value as NetworkStateMessage;
+  const told = changes.flatMap(({ node }) => (node ? [[node.id, [node.relay, node.mayRelay, node.down]]] : []));
+  expect(Object.fromEntries(told)).toEqual({
+    n1: [relay(true, ["m1"]), false, false],
+    n2: [undefined, false, true],
+    m1: [relay(false, []), true, false],
+    m2: [undefined, false, false],
+  });
 });
 
 it("gives the addresses of both families", async () => {

@@ -14,15 +14,19 @@ import {
   NetworkStateNetwork,
   NetworkStateNode,
   NetworkStatePort,
+  NetworkStateRelay,
   NetworkStateService,
   NetworkStateServiceNetwork,
   type Node,
+  NodeStatus_State,
   networkKeysLabel,
+  networkRelayLabel,
   PortConfig_PublishMode,
   parentNetwork,
   parseAddress,
   parseHostAddresses,
   parseNetworkKeys,
+  parseNetworkRelay,
   prefersLocal,
   publishesNotReady,
   publishOn,
@@ -71,13 +75,22 @@ export function projectNode(node: Node): NetworkStateNode {
     node.status.addr,
   ].map(hostOf);
   const attachment = node.attachments.find(({ network }) => network !== undefined && isIngressNetwork(network));
+  const labels = node.description?.engine?.labels ?? {};
+  const keys = parseNetworkKeys(labels[networkKeysLabel] ?? "").map(NetworkStateKey.create);
+  const relay = parseNetworkRelay(labels[networkRelayLabel] ?? "");
+  const down = node.status.state === NodeStatus_State.DOWN;
   return NetworkStateNode.create({
     id: node.id,
     underlayAddress: candidates.find(isUsable) ?? "",
     vxlanPort: node.vxlanUdpPort,
     meshAddress: attachment?.addresses[0] ?? "",
-    hostAddresses: parseHostAddresses(node.description?.engine?.labels[hostAddressesLabel] ?? ""),
-    keys: parseNetworkKeys(node.description?.engine?.labels[networkKeysLabel] ?? "").map(NetworkStateKey.create),
+    hostAddresses: parseHostAddresses(labels[hostAddressesLabel] ?? ""),
+    keys,
+    ...(relay && { relay: NetworkStateRelay.create({ ...relay, key: NetworkStateKey.create(relay.key) }) }),
+    // One whose swarmd is away for a moment still relays.
+    mayRelay: node.managerStatus !== undefined && !down,
+    // Nobody else needs to be told of each node that comes and goes.
+    down: down && keys.length > 0,
   });
 }
 

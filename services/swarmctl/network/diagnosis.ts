@@ -7,9 +7,14 @@ import {
 import { SwarmError } from "@starling/base/errors";
 import { resolveNode } from "../client/resolve.ts";
 import type { Context } from "../context.ts";
-import { formatList, type ListView } from "../format/list.ts";
+import { formatList, type ListView, wantsJson } from "../format/list.ts";
+import { formatTable } from "../format/table.ts";
+import { pathCells, pathHeading, pathRows, withoutMirrored } from "./paths.ts";
 
-/** Asks nodes (all when none is named) to look at their network, and prints a line for each thing they found. */
+/**
+ * Asks nodes (all when none is named) to look at their network, and prints a line for each thing they found, then the paths of
+ * encrypted packets that they told.
+ */
 export async function diagnose(
   { client, out }: Context,
   options: {
@@ -27,7 +32,15 @@ export async function diagnose(
   const named = (text: string) =>
     text.replace(/\bnode (\w{25})\b/g, (all, id) => `node ${names.get(id) || all.slice(5)}`);
   const rows = response.nodes.flatMap(rowsOf).map((row) => ({ ...row, detail: named(row.detail) }));
-  out(formatList(rows, view, options.format === undefined ? {} : { format: options.format }));
+  const format = options.format === undefined ? {} : { format: options.format };
+  const paths = pathRows(response.nodes, (id) => names.get(id) || id);
+  if (wantsJson(format)) {
+    const found = paths.map((path) => ({ ...path, result: "path" }));
+    out(`${JSON.stringify([...rows, ...found], undefined, 2)}\n`);
+  } else {
+    out(formatList(rows, view, format));
+    if (paths.length > 0) out(`\n${formatTable(pathHeading, withoutMirrored(paths).map(pathCells))}`);
+  }
   const bad = rows.filter(({ result }) => result === "found" || result === "no answer");
   if (bad.length === 0) return;
   const verdict = options.verdict(bad.length, new Set(bad.map(({ nodeId }) => nodeId)).size);

@@ -30,17 +30,17 @@ const wireguard: WireGuard = {
   create: async (device) => {
     if (refusal !== undefined) throw refusal;
     log.push(`create ${device.slice(0, 3)}`);
-    devices.set(device, { privateKey: "(none)", publicKey: "(none)", port: 0, peers: new Map() });
+    devices.set(device, { privateKey: "(none)", publicKey: "(none)", port: 0, since: undefined, peers: new Map() });
   },
-  setKey: async (device, { privateKey, port }) => {
-    devices.set(device, { ...devices.get(device)!, privateKey, publicKey: `public of ${privateKey}`, port });
+  setKey: async (device, { privateKey, port, since }) => {
+    devices.set(device, { ...devices.get(device)!, privateKey, publicKey: `public of ${privateKey}`, port, since });
   },
   set: async (device, args) => {
     const state = devices.get(device)!;
     const peers = new Map(state.peers);
     const key = args[1]!;
     const made: TunnelPeerState = {
-      ...{ endpoint: args[3], allowedIps: [args.at(-1)!], handshake, keepalive: 25 },
+      ...{ endpoint: args[3], allowedIps: [args.at(-1)!], handshake, keepalive: 25, received: 0, sent: 0 },
     };
     if (args.includes("remove")) peers.delete(key);
     else peers.set(key, made);
@@ -177,6 +177,35 @@ describe("a node's end of encrypted networks", () => {
     await encryption.update(view(keys), []);
     expect(log).toEqual(["apply"]);
     expect(encryption.publicKeys).toEqual([...devices.values()].map(({ publicKey, port }) => ({ publicKey, port })));
+    await encryption.close();
+  });
+
+  it("replaces a key when that is 12 hours old, however often it was started anew", async () => {
+    let encryption = start();
+    await encryption.update(view([]), []);
+    const [old] = encryption.publicKeys;
+    for (let hour = 1; hour < 12; hour++) {
+      await encryption.close();
+      await clock.advance(1 * hours);
+      encryption = start();
+      await encryption.update(view([old!]), []);
+    }
+    await clock.advance(1 * hours - 1);
+    expect(slots(encryption)).toEqual([51840]);
+    await clock.advance(1);
+    await vi.waitFor(() => expect(slots(encryption)).toContain(51841));
+    await encryption.close();
+  });
+
+  it("counts the age of a key whose device doesn't tell it from its start on", async () => {
+    const former = start();
+    await former.update(view([]), []);
+    await former.close();
+    const [[device, state]] = [...devices] as [[string, TunnelState]];
+    devices.set(device, { ...state, since: undefined });
+    const encryption = start();
+    await encryption.update(view(former.publicKeys), []);
+    expect(devices.get(device)).toMatchObject({ privateKey: state.privateKey, since: clock.now() });
     await encryption.close();
   });
 

@@ -1,17 +1,23 @@
-import type { NetworkKey } from "@starling/api";
+import type { NetworkKey, NetworkRelay } from "@starling/api";
 import type { Clock, Logger, Millis, Timer } from "@starling/base";
 import { emptyView, type NetworkView } from "../state.ts";
 import { Turn } from "../turn.ts";
 import { type Slot, tunnelAddress, tunnelDevice, tunnelPorts } from "./addresses.ts";
+import type { Patience } from "./hearing.ts";
 import { newKeyPair } from "./key-pair.ts";
 import { planTunnel, removeArguments, setArguments, type TunnelState } from "./plan-tunnel.ts";
-import { haveMet, type OwnKey, orderKeys } from "./rotation.ts";
+import { Relaying, type RelayPaths, type Way } from "./relaying.ts";
+import { haveMet, type OwnKey, orderKeys, restOfKey } from "./rotation.ts";
 import { desiredPeers, encryptedWith, type TunnelPaths, type TunnelPeer, tunnelPaths } from "./tunnels.ts";
+import { askingPeers, relayFacts } from "./ways.ts";
 import { NoEncryption, type WireGuard } from "./wireguard.ts";
 
 const retryMs: Millis = 1_000;
 /** How often a new key's sessions are looked for. */
 const meetingMs: Millis = 500;
+/** How often it is looked whether peers answer: when nothing changed for long, and when a way is being found. */
+const lookMs: Millis = 5_000;
+const settlingLookMs: Millis = 1_000;
 /** Default age at which a key is replaced, and for how long the old one still takes packets. */
 const rotateAfterMs: Millis = 12 * 3_600_000;
 const retireAfterMs: Millis = 300_000;
@@ -27,6 +33,10 @@ export interface EncryptionOptions {
   readonly changed: () => void;
   readonly rotateAfterMs?: Millis;
   readonly retireAfterMs?: Millis;
+  /** How long a node may be silent before packets for it are relayed; defaults: 10 s at first, 15 s once an answer is due. */
+  readonly patience?: Patience;
+  /** How often it is looked whether peers answer; default: each 5 s, each second while a way is being found. */
+  readonly lookMs?: Millis;
 }
 
 /**
@@ -53,16 +63,45 @@ export class Encryption {
   #problem: { readonly message: string; readonly lasting: boolean } | undefined;
   #timer: Timer | undefined;
   #rotationTimer: Timer | undefined;
+  #lookTimer: Timer | undefined;
+  readonly #relaying: Relaying;
+  /** What of relaying the host's network was made for. */
+  #relayPaths = "";
+  #relayLabel = "";
   readonly #watches = new Map<string, () => void>();
   #closed = false;
 
   constructor(options: EncryptionOptions) {
     this.#options = options;
+    this.#relaying = new Relaying(options);
   }
 
   /** How packets reach other nodes encrypted; undefined: not at all, now. */
   get paths(): TunnelPaths | undefined {
     return this.#paths;
+  }
+
+  /** What the host needs for relayed packets, its own or others'; undefined: nothing. */
+  get relayPaths(): RelayPaths | undefined {
+    return this.#relaying.paths;
+  }
+
+  /** This node's part in relaying, which managers are to be told. */
+  get relay(): NetworkRelay | undefined {
+    return this.#relaying.label;
+  }
+
+  /** How packets get to each node that has some with this one, as a look just now tells; nodes that are down left out. */
+  async ways(): Promise<ReadonlyMap<string, Way>> {
+    await this.mend();
+    const view = this.#view;
+    const nodes = encryptedWith(view, this.#options.nodeId, this.#localNetworks) ?? [];
+    const devices = this.#keys.map(({ device }) => device);
+    const met = [...nodes].filter((id) => {
+      const node = view.nodes.get(id);
+      return node !== undefined && !node.down && node.keys.length > 0;
+    });
+    return new Map(met.sort().map((id) => [id, this.#relaying.way(view, id, devices)]));
   }
 
   /** Why encryption can't be had now; `lasting`: until something is installed. */
@@ -113,9 +152,9 @@ export class Encryption {
   /** What of the devices and their peers is not as it should be, each a sentence; `update` mends it. */
   async differences(): Promise<readonly string[]> {
     const nodes = encryptedWith(this.#view, this.#options.nodeId, this.#localNetworks);
-    if (nodes === undefined) return [];
-    const desired = desiredPeers(this.#view, nodes);
-    const found: string[] = [];
+    const found = [...(await this.#relaying.differences(this.#view))];
+    if (nodes === undefined) return found;
+    const desired = this.#peersFor(this.#view, nodes).all;
     for (const { device } of this.#keys) {
       const state = await this.#options.wireguard.show(device);
       if (state === undefined) {
@@ -135,6 +174,7 @@ export class Encryption {
     this.#closed = true;
     this.#timer?.cancel();
     this.#rotationTimer?.cancel();
+    this.#lookTimer?.cancel();
     for (const end of this.#watches.values()) end();
     await this.#turn.idle();
   }
@@ -165,19 +205,28 @@ export class Encryption {
     const view = this.#view;
     const nodes = encryptedWith(view, nodeId, this.#localNetworks);
     const before = this.publicKeys;
-    const asked = JSON.stringify([nodes && [...desiredPeers(view, nodes)], before]);
+    const asked = JSON.stringify([nodes && [...desiredPeers(view, nodes)], before, relayFacts(view)]);
     if (asked === this.#brought) return;
+    this.#lookTimer?.cancel();
     if (nodes === undefined) this.#drop(this.#keys);
     else if (this.#keys.length === 0) this.#keys = [await this.#newKey(0)];
     else if (this.#rotation === "meeting" && this.#keys.length === 1) await this.#addKey(this.#keys[0]!);
-    const desired = nodes === undefined ? new Map<string, TunnelPeer>() : desiredPeers(view, nodes);
-    const states: TunnelState[] = [];
-    for (const key of this.#keys) states.push(await this.#bringDevice(key, desired));
+    const observed = new Map<string, TunnelState>();
+    for (const key of this.#keys) observed.set(key.device, await this.#open(key));
+    const states = [...observed.values()];
+    await this.#relaying.bring({ view, nodes: nodes ?? new Set(), states: observed });
+    // Packets can be sent to a relay before tunnels are told to.
+    await this.#applyRelay();
+    const { desired, all } = this.#peersFor(view, nodes ?? []);
+    for (const [device, state] of observed) {
+      const plan = planTunnel(all, state.peers, this.#now());
+      if (plan.set.size > 0) await wireguard.set(device, setArguments(plan));
+    }
     if (this.#rotation === "meeting" && this.#keys.length === 2) this.#meet(states, desired);
     if (!sameKeys(before, this.publicKeys)) this.#options.changed();
     await this.#setPaths(nodes === undefined ? undefined : tunnelPaths(view, this.#devices(), desired));
     for (const [i, { device }] of this.#keys.entries()) {
-      const { remove } = planTunnel(desired, states[i]?.peers ?? new Map(), this.#now());
+      const { remove } = planTunnel(all, states[i]?.peers ?? new Map(), this.#now());
       if (remove.length > 0) await wireguard.set(device, removeArguments(remove));
     }
     for (const { device } of this.#former) {
@@ -185,23 +234,61 @@ export class Encryption {
       await wireguard.remove(device);
     }
     this.#former = [];
+    await this.#relaying.tidy();
+    this.#tellRelay();
     const isSettled = this.#rotation !== "meeting" && sameKeys(before, this.publicKeys);
     this.#brought = isSettled ? asked : "";
-    if (this.#rotation === "steady" && this.#keys.length > 0) this.#rotateLater();
+    if (this.#rotation === "steady" && this.#keys.length > 0) this.#rotateLater(this.#keys[0]!);
+    if (all.size > 0 || this.#relaying.paths !== undefined) this.#lookLater();
+  }
+
+  /** Nodes' keys, by the way that each is reached, and all that devices are to know. */
+  #peersFor(view: NetworkView, nodes: Iterable<string>) {
+    const list = [...nodes];
+    const desired = desiredPeers(view, list, this.#relaying.addresses(view));
+    // Whatever keys a node tells, those of others' tunnels stay what they are.
+    return { desired, all: new Map<string, TunnelPeer>([...askingPeers(view, list), ...desired]) };
+  }
+
+  async #applyRelay(): Promise<void> {
+    const paths = JSON.stringify(this.#relaying.paths) ?? "";
+    if (paths === this.#relayPaths) return;
+    await this.#options.apply();
+    this.#relayPaths = paths;
+  }
+
+  #tellRelay(): void {
+    const label = JSON.stringify(this.#relaying.label) ?? "";
+    if (label === this.#relayLabel) return;
+    this.#relayLabel = label;
+    this.#options.changed();
+  }
+
+  #lookLater(): void {
+    if (this.#closed) return;
+    const { clock, lookMs: every = lookMs } = this.#options;
+    const delayMs = this.#relaying.settling ? Math.min(every, settlingLookMs) : every;
+    this.#lookTimer = clock.setTimer(delayMs, () => void this.#lookAgain());
   }
 
   /** Reads back the keys that a former process used. */
   async #recover(): Promise<void> {
-    const { nodeId, wireguard } = this.#options;
+    const { nodeId, wireguard, clock } = this.#options;
     const found: OwnKey[] = [];
     for (const slot of [0, 1] as const) {
       const device = tunnelDevice(nodeId, slot);
       const state = await wireguard.show(device);
       if (state === undefined) continue;
-      const { privateKey, publicKey, port } = state;
-      if (privateKey === "(none)") await wireguard.remove(device);
-      else found.push({ slot, device, privateKey, publicKey, port });
+      const { privateKey, publicKey, port, since = clock.now() } = state;
+      if (privateKey === "(none)") {
+        await wireguard.remove(device);
+        continue;
+      }
+      const key = { slot, device, privateKey, publicKey, port, since };
+      if (state.since === undefined) await wireguard.setKey(device, key);
+      found.push(key);
     }
+    await this.#relaying.recover();
     this.#keys = orderKeys(found, this.#view.nodes.get(nodeId)?.keys ?? []);
     if (this.#keys.length === 2) this.#retire();
     this.#recovered = true;
@@ -219,7 +306,9 @@ export class Encryption {
   }
 
   async #newKey(slot: Slot): Promise<OwnKey> {
-    const key = { slot, device: tunnelDevice(this.#options.nodeId, slot), port: tunnelPorts[slot], ...newKeyPair() };
+    const { nodeId, clock } = this.#options;
+    const at = { slot, device: tunnelDevice(nodeId, slot), port: tunnelPorts[slot] };
+    const key = { ...at, ...newKeyPair(), since: clock.now() };
     await this.#create(key);
     return key;
   }
@@ -236,8 +325,8 @@ export class Encryption {
     log.info("encryption device made", { device: key.device, "key.public": key.publicKey });
   }
 
-  /** The device with all peers that it should have; made anew, with its key, when it ended. */
-  async #bringDevice(key: OwnKey, desired: ReadonlyMap<string, TunnelPeer>): Promise<TunnelState> {
+  /** The device as it is; made anew, with its key, when it ended. */
+  async #open(key: OwnKey): Promise<TunnelState> {
     const { wireguard, log } = this.#options;
     let state = await wireguard.show(key.device);
     if (state === undefined) {
@@ -254,8 +343,6 @@ export class Encryption {
       };
       this.#watches.set(key.device, wireguard.watch(key.device, onGone));
     }
-    const { set } = planTunnel(desired, state.peers, this.#now());
-    if (set.size > 0) await wireguard.set(key.device, setArguments(set));
     return state;
   }
 
@@ -286,8 +373,9 @@ export class Encryption {
     });
   }
 
-  #rotateLater(): void {
-    this.#rotationTimer ??= this.#options.clock.setTimer(this.#options.rotateAfterMs ?? rotateAfterMs, () => {
+  #rotateLater({ since }: OwnKey): void {
+    const { clock, rotateAfterMs: after = rotateAfterMs } = this.#options;
+    this.#rotationTimer ??= clock.setTimer(restOfKey(since, { now: clock.now(), rotateAfterMs: after }), () => {
       this.#rotationTimer = undefined;
       void this.rotate();
     });

@@ -1,4 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
+import type { Millis } from "@starling/base";
+import { isRelayed } from "./addresses.ts";
 import type { TunnelPeer } from "./tunnels.ts";
 
 /** A WireGuard device as it is. */
@@ -6,6 +8,8 @@ export interface TunnelState {
   readonly privateKey: string;
   readonly publicKey: string;
   readonly port: number;
+  /** When the key was made, by the host's clock; undefined: not known. */
+  readonly since: Millis | undefined;
   /** By public key. */
   readonly peers: ReadonlyMap<string, TunnelPeerState>;
 }
@@ -15,6 +19,9 @@ export interface TunnelPeerState {
   readonly allowedIps: readonly string[];
   /** Seconds since the epoch; 0: never. */
   readonly handshake: number;
+  /** Bytes, both ways. */
+  readonly received: number;
+  readonly sent: number;
   /** Seconds; 0: none. */
   readonly keepalive: number;
 }
@@ -30,12 +37,14 @@ export const isAlive = (peer: TunnelPeerState | undefined, nowSeconds: number): 
 /** What turns a device's peers into those that it should have. Keys are public ones. */
 export interface TunnelPlan {
   readonly set: ReadonlyMap<string, TunnelPeer>;
+  /** Those to be set whose session is to begin anew: they are reached by another way from now on, which a handshake tries at once. */
+  readonly anew: readonly string[];
   readonly remove: readonly string[];
 }
 
 /**
  * The difference. A peer with a live session may have been found at another endpoint than the managers know (it is behind a
- * NAT, or moved): only without one is it put right.
+ * NAT, or moved): only without one is it put right. But which peers are reached by a relay is decided here.
  */
 export function planTunnel(
   desired: ReadonlyMap<string, TunnelPeer>,
@@ -43,42 +52,67 @@ export function planTunnel(
   nowSeconds: number,
 ): TunnelPlan {
   const set = new Map<string, TunnelPeer>();
+  const anew: string[] = [];
   for (const [key, peer] of desired) {
     const old = observed.get(key);
+    const other =
+      old !== undefined && peer.endpoint !== undefined && isRelayed(peer.endpoint) !== isRelayed(old.endpoint);
     const same =
       old !== undefined &&
-      old.keepalive === keepaliveSeconds &&
-      old.allowedIps.join() === `${peer.address}/128` &&
-      (peer.endpoint === undefined || peer.endpoint === old.endpoint || isAlive(old, nowSeconds));
+      old.keepalive === peer.keepalive &&
+      old.allowedIps.toSorted().join() === prefixes(peer).toSorted().join() &&
+      (peer.endpoint === undefined || peer.endpoint === old.endpoint || (isAlive(old, nowSeconds) && !other));
     if (!same) set.set(key, peer);
+    if (other) anew.push(key);
   }
-  return { set, remove: [...observed.keys()].filter((key) => !desired.has(key)) };
+  return { set, anew, remove: [...observed.keys()].filter((key) => !desired.has(key)) };
 }
 
+const prefixes = ({ addresses }: TunnelPeer): readonly string[] => addresses.map((address) => `${address}/128`);
+
 /** Arguments of `wg set DEVICE` for peers to be there. */
-export function setArguments(peers: ReadonlyMap<string, TunnelPeer>): readonly string[] {
-  return [...peers].flatMap(([key, { endpoint, address }]) => [
+export function setArguments({ set, anew }: Pick<TunnelPlan, "set" | "anew">): readonly string[] {
+  return [...set].flatMap(([key, peer]) => [
+    ...(anew.includes(key) ? ["peer", key, "remove"] : []),
     ...["peer", key],
-    ...(endpoint === undefined ? [] : ["endpoint", endpoint]),
-    ...["persistent-keepalive", `${keepaliveSeconds}`, "allowed-ips", `${address}/128`],
+    ...(peer.endpoint === undefined ? [] : ["endpoint", peer.endpoint]),
+    ...["persistent-keepalive", `${peer.keepalive}`, "allowed-ips", prefixes(peer).join()],
   ]);
 }
 
 export const removeArguments = (keys: readonly string[]): readonly string[] =>
   keys.flatMap((key) => ["peer", key, "remove"]);
 
+/** A key's age is written on its device, as its alias: both end together, and no restart of swarmd makes the key young again. */
+export const formatSince = (since: Millis): string => `key of ${since}`;
+
+export function parseSince(alias: string): Millis | undefined {
+  const [, digits] = /^key of (\d{1,15})$/.exec(alias) ?? [];
+  return digits === undefined ? undefined : Number(digits);
+}
+
 /** Reads `wg show DEVICE dump`. */
-export function parseDump(text: string): TunnelState {
+export function parseDump(text: string): Omit<TunnelState, "since"> {
   const [head = "", ...rows] = text.trimEnd().split("\n");
   const [privateKey = "", publicKey = "", port = "0"] = head.split("\t");
   const peers = new Map<string, TunnelPeerState>();
   for (const row of rows) {
-    const [key = "", , endpoint = "(none)", allowed = "(none)", handshake = "0", , , keepalive = "off"] =
-      row.split("\t");
+    const [
+      key = "",
+      ,
+      endpoint = "(none)",
+      allowed = "(none)",
+      handshake = "0",
+      received = "0",
+      sent = "0",
+      keepalive = "off",
+    ] = row.split("\t");
     peers.set(key, {
       endpoint: endpoint === "(none)" ? undefined : endpoint,
       allowedIps: allowed === "(none)" ? [] : allowed.split(","),
       handshake: Number(handshake),
+      received: Number(received),
+      sent: Number(sent),
       keepalive: keepalive === "off" ? 0 : Number(keepalive),
     });
   }

@@ -40,6 +40,12 @@ export function safeNetwork(inputs: NodeInputs): HostNetwork {
   const returnTables = new Set<string>();
   const all = { links, addresses, routes, neighbours, forwarding, returnTables };
   const addRoute = (route: HostRoute) => routes.set(routeKey(route), route);
+  if (inputs.relay !== undefined) {
+    const { device, address, addresses: others } = inputs.relay;
+    links.set(device, { kind: "tunnel", mtu: tunnelMtu(inputs.underlayMtu) });
+    addresses.add(pair(device, `${address}/128`));
+    for (const other of others) addRoute({ destination: `${other}/128`, device });
+  }
   const [first] = tunnels?.devices ?? [];
   if (tunnels === undefined || first === undefined) return all;
   for (const { device, address } of tunnels.devices) {

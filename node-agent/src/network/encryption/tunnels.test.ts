@@ -3,8 +3,8 @@ import { describe, expect, it } from "vitest";
 import type { NetworkView } from "../state.ts";
 import { tunnelAddress } from "./addresses.ts";
 import { newKeyPair } from "./key-pair.ts";
-import { parseDump, planTunnel, setArguments, type TunnelPeerState } from "./plan-tunnel.ts";
-import { haveMet, type OwnKey, orderKeys } from "./rotation.ts";
+import { formatSince, parseDump, parseSince, planTunnel, setArguments, type TunnelPeerState } from "./plan-tunnel.ts";
+import { haveMet, type OwnKey, orderKeys, restOfKey } from "./rotation.ts";
 import { desiredPeers, encryptedWith, tunnelPaths } from "./tunnels.ts";
 
 const keyA = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
@@ -58,19 +58,26 @@ describe("peers", () => {
     const state = view([], { b: [keyB, keyA] });
     const peers = desiredPeers(state, ["b", "c"]);
     expect([...peers]).toEqual([
-      [keyB, { nodeId: "b", endpoint: "10.0.0.2:51840", address: tunnelAddress(keyB) }],
-      [keyA, { nodeId: "b", endpoint: "10.0.0.2:51840", address: addressA }],
+      [keyB, { nodeId: "b", endpoint: "10.0.0.2:51840", addresses: [tunnelAddress(keyB)], keepalive: 25 }],
+      [keyA, { nodeId: "b", endpoint: "10.0.0.2:51840", addresses: [addressA], keepalive: 25 }],
     ]);
     const paths = tunnelPaths(state, [{ device: "sw0-a", address: "fd53::1" }], peers);
     expect([...paths.nodes]).toEqual([["b", tunnelAddress(keyB)]]);
     expect(paths.addresses).toEqual([tunnelAddress(keyB), addressA]);
   });
 
-  const peer = { nodeId: "b", endpoint: "10.0.0.2:51840", address: addressA };
+  it("are sent what is for a relayed node by its relay device", () => {
+    const peers = desiredPeers(view([], { b: [keyB] }), ["b"], new Map([["b", "fd53:7461:7279::1"]]));
+    expect(peers.get(keyB)?.endpoint).toBe("[fd53:7461:7279::1]:51840");
+  });
+
+  const peer = { nodeId: "b", endpoint: "10.0.0.2:51840", addresses: [addressA], keepalive: 25 };
   const there: TunnelPeerState = {
     endpoint: "10.0.0.2:51840",
     allowedIps: [`${addressA}/128`],
     handshake: 1_000,
+    received: 5,
+    sent: 6,
     keepalive: 25,
   };
   it.each<[string, Partial<TunnelPeerState> | undefined, boolean]>([
@@ -83,7 +90,32 @@ describe("peers", () => {
   ])("a peer %s", (_what, fields, isSet) => {
     const observed = new Map(fields === undefined ? [] : [[keyA, { ...there, ...fields }]]);
     const plan = planTunnel(new Map([[keyA, peer]]), observed, 1_100);
-    expect(plan).toEqual({ set: new Map(isSet ? [[keyA, peer]] : []), remove: [] });
+    expect(plan).toEqual({ set: new Map(isSet ? [[keyA, peer]] : []), anew: [], remove: [] });
+  });
+
+  it.each([
+    ["a relay", "[fd53:7461:7279::1]:51840", "192.0.2.1:7"],
+    ["the node itself", "10.0.0.2:51840", "[fd53:7461:7279::1]:51840"],
+  ])("a peer is called anew at %s, however well it answers at the other", (_what, endpoint, old) => {
+    const desired = new Map([[keyA, { ...peer, endpoint }]]);
+    const plan = planTunnel(desired, new Map([[keyA, { ...there, endpoint: old }]]), 1_100);
+    expect(plan).toEqual({ set: desired, anew: [keyA], remove: [] });
+    expect(setArguments(plan).join(" ")).toMatch(/^peer (\S+) remove peer \1 endpoint /);
+  });
+
+  it("is let send nothing when it only asks", () => {
+    const asking = { nodeId: "b", endpoint: undefined, addresses: [], keepalive: 0 };
+    const desired = new Map([[keyA, asking]]);
+    expect(setArguments({ set: desired, anew: [] })).toEqual([
+      "peer",
+      keyA,
+      "persistent-keepalive",
+      "0",
+      "allowed-ips",
+      "",
+    ]);
+    const observed = { ...there, allowedIps: [], keepalive: 0 };
+    expect(planTunnel(desired, new Map([[keyA, observed]]), 9_999).set.size).toBe(0);
   });
 
   it("go when their node has gone", () => {
@@ -91,7 +123,7 @@ describe("peers", () => {
   });
 
   it("are set by wg's words, and read from its dump", () => {
-    expect(setArguments(new Map([[keyA, peer]])).join(" ")).toBe(
+    expect(setArguments({ set: new Map([[keyA, peer]]), anew: [] }).join(" ")).toBe(
       `peer ${keyA} endpoint 10.0.0.2:51840 persistent-keepalive 25 allowed-ips ${addressA}/128`,
     );
     const dump = `PRIVATE\t${keyB}\t51840\toff\n${keyA}\t(none)\t10.0.0.2:51840\t${addressA}/128\t1000\t5\t6\t25\n`;
@@ -106,9 +138,11 @@ describe("peers", () => {
 });
 
 describe("rotation", () => {
-  const state = (handshake: number) =>
-    parseDump(`k\tp\t1\toff\n${keyA}\t(none)\t(none)\t(none)\t${handshake}\t0\t0\t25\n`);
-  const desired = new Map([[keyA, { nodeId: "b", endpoint: undefined, address: addressA }]]);
+  const state = (handshake: number) => ({
+    ...parseDump(`k\tp\t1\toff\n${keyA}\t(none)\t(none)\t(none)\t${handshake}\t0\t0\t25\n`),
+    since: undefined,
+  });
+  const desired = new Map([[keyA, { nodeId: "b", endpoint: undefined, addresses: [addressA], keepalive: 25 }]]);
   it.each<[string, number, number, boolean]>([
     ["waits for a peer that answers the old key", 950, 0, false],
     ["goes on when it answers the new one", 950, 999, true],
@@ -117,8 +151,23 @@ describe("rotation", () => {
     expect(haveMet({ before: state(old), next: state(fresh), desired, nowSeconds: 1_000 })).toBe(expected);
   });
 
+  it.each<[string, number, number]>([
+    ["all of its time", 5_000, 100],
+    ["what is left", 4_960, 60],
+    ["none, when it is older", 3_000, 0],
+    ["no more than that, when the clock was set back", 9_000, 100],
+  ])("a key has %s", (_what, since, expected) => {
+    expect(restOfKey(since, { now: 5_000, rotateAfterMs: 100 })).toBe(expected);
+  });
+
+  it("reads a key's time from what is written on its device, and from nothing else", () => {
+    expect(parseSince(formatSince(1_795_000_000_123))).toBe(1_795_000_000_123);
+    for (const alias of ["", "key of ", "key of -1", "key of 1e9", "key of 1 ", `key of ${"9".repeat(16)}`])
+      expect(parseSince(alias), alias).toBeUndefined();
+  });
+
   it("goes on after a restart by the key that others were told first", () => {
-    const key = (publicKey: string): OwnKey => ({ publicKey, port: 1, slot: 0, device: "", privateKey: "" });
+    const key = (publicKey: string): OwnKey => ({ publicKey, port: 1, slot: 0, device: "", privateKey: "", since: 0 });
     const order = (told: readonly string[]) =>
       orderKeys(
         [key(keyA), key(keyB)],

@@ -1,15 +1,18 @@
 /** Pure: no clock, no I/O, no randomness. */
 import type { NetworkKey, NetworkStateNode } from "@starling/api";
 import { ingressOf, type NetworkView } from "../state.ts";
-import { tunnelAddress } from "./addresses.ts";
+import { endpointText, tunnelAddress } from "./addresses.ts";
+import { keepaliveSeconds } from "./plan-tunnel.ts";
 
 /** A peer as a WireGuard device of this host should have it. */
 export interface TunnelPeer {
   readonly nodeId: string;
   /** `10.0.0.2:51840`; undefined: it has to call first. */
   readonly endpoint: string | undefined;
-  /** The one address that it may send from and be sent to. */
-  readonly address: string;
+  /** What it may send from and be sent to; none: it is only asked whether it answers. */
+  readonly addresses: readonly string[];
+  /** So often it is sent something at least, in seconds; 0: never. */
+  readonly keepalive: number;
 }
 
 /** Nodes that this host exchanges encrypted packets with; undefined: it takes part in nothing encrypted. Pure. */
@@ -35,22 +38,28 @@ export function encryptedWith(
   return nodes;
 }
 
-/** The peers that each of this host's devices should have, by public key. Pure. */
-export function desiredPeers(view: NetworkView, nodes: Iterable<string>): ReadonlyMap<string, TunnelPeer> {
+/** The peers that each of this host's devices should have, by public key; `relayed` has the nodes' relay addresses. Pure. */
+export function desiredPeers(
+  view: NetworkView,
+  nodes: Iterable<string>,
+  relayed: ReadonlyMap<string, string> = new Map(),
+): ReadonlyMap<string, TunnelPeer> {
   const peers = new Map<string, TunnelPeer>();
   for (const nodeId of nodes) {
     const node = view.nodes.get(nodeId);
     for (const key of node?.keys ?? []) {
-      peers.set(key.publicKey, { nodeId, endpoint: endpointOf(node!, key), address: tunnelAddress(key.publicKey) });
+      const relay = relayed.get(nodeId);
+      const endpoint = relay === undefined ? endpointOf(node!, key) : endpointText(relay, key.port);
+      const addresses = [tunnelAddress(key.publicKey)];
+      peers.set(key.publicKey, { nodeId, endpoint, addresses, keepalive: keepaliveSeconds });
     }
   }
   return peers;
 }
 
-function endpointOf({ underlayAddress }: NetworkStateNode, { port }: NetworkKey): string | undefined {
-  if (underlayAddress === "") return undefined;
-  return underlayAddress.includes(":") ? `[${underlayAddress}]:${port}` : `${underlayAddress}:${port}`;
-}
+/** Where the node takes packets for the key, as far as managers know. */
+export const endpointOf = ({ underlayAddress }: NetworkStateNode, { port }: NetworkKey): string | undefined =>
+  underlayAddress === "" ? undefined : endpointText(underlayAddress, port);
 
 /** How this host's packets reach other nodes encrypted. What is not in it must not be sent at all. */
 export interface TunnelPaths {
@@ -73,5 +82,5 @@ export function tunnelPaths(
     const key = view.nodes.get(nodeId)?.keys.find(({ publicKey }) => peers.has(publicKey));
     if (key !== undefined) nodes.set(nodeId, tunnelAddress(key.publicKey));
   }
-  return { devices, nodes, addresses: [...peers.values()].map(({ address }) => address) };
+  return { devices, nodes, addresses: [...peers.values()].flatMap(({ addresses }) => addresses) };
 }

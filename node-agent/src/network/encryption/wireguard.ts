@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { connect } from "node:net";
-import { type Request, rtnetlink, runSteps } from "@starling/native/net";
+import type { Millis } from "@starling/base";
+import { decodeLinks, decodeReplies, type Request, rtnetlink, runSteps } from "@starling/native/net";
 import { converse, writeSysctls } from "../host-applier.ts";
-import { parseDump, type TunnelState } from "./plan-tunnel.ts";
+import { formatSince, parseDump, parseSince, type TunnelState } from "./plan-tunnel.ts";
 
 /** Encryption can't be had on this host, whatever is tried again: something is not installed. */
 export class NoEncryption extends Error {
@@ -17,12 +18,19 @@ export interface WireGuard {
   create(device: string): Promise<void>;
   /** `wg set DEVICE …`. */
   set(device: string, args: readonly string[]): Promise<void>;
-  /** The device's own key and UDP port; the key touches neither a file nor a command line. */
-  setKey(device: string, key: { readonly privateKey: string; readonly port: number }): Promise<void>;
+  /** The device's own key, since when that is used, and UDP port; the key touches neither a file nor a command line. */
+  setKey(device: string, key: DeviceKey): Promise<void>;
   /** Ends the device, and with it the process that serves it. One that is not there is no error. */
   remove(device: string): Promise<void>;
   /** Calls `onGone` once when the device ends by itself. Returns what ends the watching. */
   watch(device: string, onGone: () => void): () => void;
+}
+
+/** What a device is given to be itself. */
+export interface DeviceKey {
+  readonly privateKey: string;
+  readonly port: number;
+  readonly since: Millis;
 }
 
 const notSupported = 95;
@@ -40,9 +48,11 @@ export function hostWireGuard(netns: string | undefined): WireGuard {
   return {
     async show(device) {
       const requests = [rtnetlink.getLinks(device)];
-      const [{ answers }] = await runSteps(netns, [{ type: "netlink", protocol: rtnetlink.routeProtocol, requests }]);
+      const step = { type: "netlink", protocol: rtnetlink.routeProtocol, requests } as const;
+      const [{ answers, replies }] = await runSteps(netns, [step]);
       if (answers.some(({ error }) => error === noSuchDevice)) return undefined;
-      return parseDump(await run("wg", ["show", device, "dump"]));
+      const [link] = decodeLinks(decodeReplies(replies));
+      return { ...parseDump(await run("wg", ["show", device, "dump"])), since: parseSince(link?.alias ?? "") };
     },
     async create(device) {
       if (!(await createInKernel(netns, rtnetlink.createWireGuard({ name: device }))))
@@ -55,10 +65,11 @@ export function hostWireGuard(netns: string | undefined): WireGuard {
     async set(device, args) {
       for (const words of chunks(args)) await run("wg", ["set", device, ...words]);
     },
-    async setKey(device, { privateKey, port }) {
+    async setKey(device, { privateKey, port, since }) {
       // wg opens a file for the key; what Node gives a child to read from can't be opened by name, a pipe can.
       const words = [device, "listen-port", `${port}`, "private-key", "/dev/stdin"];
       await run("sh", ["-c", 'cat | wg set "$@"', "sh", ...words], privateKey);
+      await converse([rtnetlink.setLink({ name: device, alias: formatSince(since) })], netns);
     },
     remove: (device) => converse([rtnetlink.deleteLink(device)], netns),
     watch(device, onGone) {
