@@ -20,6 +20,7 @@ import {
   NetworkStateReport,
   Node,
   NodeDescription,
+  NodeRole,
   NodeStatus_State,
   networkKeysLabel,
   networkRelayLabel,
@@ -224,7 +225,7 @@ it("says what part nodes have in relaying, which may, and where none helps", asy
         ...made,
         description: NodeDescription.create({ engine }),
         status: { ...made.status, state: how.state },
-        managerStatus: how.manager ? ManagerStatus.create({}) : undefined,
+        role: how.manager ? NodeRole.MANAGER : NodeRole.WORKER,
       };
       if (tx.nodes.get(id) === undefined) tx.nodes.create(changed);
       else tx.nodes.update(changed);

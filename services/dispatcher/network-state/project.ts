@@ -18,6 +18,7 @@ import {
   NetworkStateService,
   NetworkStateServiceNetwork,
   type Node,
+  NodeRole,
   NodeStatus_State,
   networkKeysLabel,
   networkRelayLabel,
@@ -88,7 +89,7 @@ export function projectNode(node: Node): NetworkStateNode {
     keys,
     ...(relay && { relay: NetworkStateRelay.create({ ...relay, key: NetworkStateKey.create(relay.key) }) }),
     // One whose swarmd is away for a moment still relays.
-    mayRelay: node.managerStatus !== undefined && !down,
+    mayRelay: node.role === NodeRole.MANAGER && !down,
     // Nobody else needs to be told of each node that comes and goes.
     down: down && keys.length > 0,
   });

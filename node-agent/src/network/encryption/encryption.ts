@@ -33,7 +33,7 @@ export interface EncryptionOptions {
   readonly changed: () => void;
   readonly rotateAfterMs?: Millis;
   readonly retireAfterMs?: Millis;
-  /** How long a node may be silent before packets for it are relayed; defaults: 10 s at first, 15 s once an answer is due. */
+  /** How long a node may be silent before packets for it are relayed; defaults: 7 s at first, 15 s once an answer is due. */
   readonly patience?: Patience;
   /** How often it is looked whether peers answer; default: each 5 s, each second while a way is being found. */
   readonly lookMs?: Millis;

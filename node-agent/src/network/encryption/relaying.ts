@@ -13,7 +13,7 @@ import type { DeviceKey, WireGuard } from "./wireguard.ts";
 const managerSilenceMs: Millis = 5 * relayKeepaliveSeconds * 1_000;
 /** For so long after a node turned out not to be reached its way is looked at often. */
 const settlingMs: Millis = 60_000;
-const defaultPatience: Patience = { firstMs: 10_000, dueMs: 15_000 };
+const defaultPatience: Patience = { firstMs: 7_000, dueMs: 15_000 };
 
 /** What the host needs for relayed packets beside the device itself. */
 export interface RelayPaths {
@@ -154,7 +154,8 @@ export class Relaying {
       (hearing) => hearing.heard !== undefined && !isLost(hearing, now, this.#patience),
     );
     const manager = this.#choices.get(nodeId);
-    if (heard) return manager === undefined ? { t: "direct" } : { t: "relay", manager };
+    if (heard && manager !== undefined) return { t: "relay", manager };
+    if (heard && !this.#ways.has(nodeId)) return { t: "direct" };
     return { t: "none", reason: this.#reason(nodeId, manager) };
   }
 
