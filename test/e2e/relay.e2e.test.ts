@@ -33,6 +33,8 @@ describe("an encrypted network of workers that don't reach each other", () => {
     await stage.create("web", on("w1"), stage.image("web1"));
     await stage.create("client", on("w2"), stage.image("tools"));
     for (const service of ["web", "client"]) await stage.running(service, 1);
+    // A relay is looked for when a node has not answered for some seconds.
+    await until("there is a relay", async () => (await paths()).paths.some((path) => path.includes("relay")));
   });
   afterAll(() => stage?.close());
   beforeEach(() => stage.showLogsOnFailure());
