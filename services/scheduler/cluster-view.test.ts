@@ -22,7 +22,7 @@ function books(view: ClusterView) {
       portFree: new Pipeline(task("probe", { hostPort: 80 })).stillFits(info),
     },
   ]);
-  const queue = (tasks: ReadonlyMap<string, Task>) => [...tasks.keys()].sort();
+  const queue = (tasks: { values(): Iterable<Task> }) => [...tasks.values()].map(({ id }) => id).sort();
   return {
     nodes: Object.fromEntries(nodes),
     waiting: queue(view.waiting),

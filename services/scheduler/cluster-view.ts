@@ -5,6 +5,7 @@ import type { EventOf } from "@starling/store";
 import type { NodeInfo } from "./node-info.ts";
 import { NodeSet } from "./node-set.ts";
 import { VolumeHomes } from "./volume-home.ts";
+import { WaitingTasks } from "./waiting.ts";
 
 /**
  * The scheduler's picture of the cluster: committed objects plus what it has decided itself. A task is
@@ -18,7 +19,7 @@ export class ClusterView {
   /** All nodes, also those that only tasks name. */
   readonly nodes = new NodeSet();
   readonly homes = new VolumeHomes();
-  readonly waiting = new Map<string, Task>();
+  readonly waiting = new WaitingTasks();
   readonly preassigned = new Map<string, Task>();
   readonly unwanted = new Map<string, Task>();
   readonly #tasks = new Map<string, Task>();
@@ -82,7 +83,10 @@ export class ClusterView {
 
   #queue(task: Task): void {
     if (task.nodeId !== "") this.#neverChosen.add(task.id);
-    if (!isStopRequested(task)) (task.nodeId === "" ? this.waiting : this.preassigned).set(task.id, task);
+    if (!isStopRequested(task)) {
+      if (task.nodeId === "") this.waiting.set(task);
+      else this.preassigned.set(task.id, task);
+    }
     // Tasks to be removed are the reaper's: it deletes them as long as they have no node.
     else if (task.desiredState < TaskState.REMOVE) this.unwanted.set(task.id, task);
   }

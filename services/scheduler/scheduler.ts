@@ -42,6 +42,19 @@ export function createScheduler(options: SchedulerOptions): { run(signal: AbortS
   return { run: (signal) => new Scheduler(options).run(signal) };
 }
 
+/** A group of which tasks were left over. */
+interface Stuck {
+  /** Why, by the pass that left them. */
+  readonly explanation: string;
+  readonly left: readonly Task[];
+  /** What all of them say; undefined when some say other numbers. */
+  readonly err: string | undefined;
+  /** The same, without numbers. */
+  readonly kind: string;
+  /** When the first of them was told so. */
+  readonly toldAt: number;
+}
+
 class Scheduler {
   readonly #store: MemoryStore;
   readonly #clock: Clock;
@@ -50,8 +63,8 @@ class Scheduler {
   readonly #waitingTasks;
   readonly #view = new ClusterView();
   readonly #pacer: Pacer;
-  /** Groups of which the last pass left tasks over, and why. */
-  #stuck: Map<string, string> = new Map();
+  /** Groups of which the last pass left tasks over, by key. */
+  #stuck: Map<string, Stuck> = new Map();
 
   constructor({ store, clock, log, metrics = processMetrics }: SchedulerOptions) {
     this.#store = store;
@@ -149,18 +162,22 @@ class Scheduler {
       if (this.#pacer.due) await this.#pacer.turn();
     }
     if (this.#view.waiting.size === 0) return;
-    for (const task of [...this.#view.waiting.values()]) {
-      const home = this.#view.homes.of(task);
-      const decision = home && this.#decideAtHome(task, home);
-      if (decision !== undefined) yield decision;
-      if (this.#pacer.due) await this.#pacer.turn();
+    for (const { tasks } of [...this.#view.waiting.groups.values()]) {
+      if (!this.#view.homes.concern(tasks[0])) continue;
+      for (const task of tasks) {
+        const home = this.#view.homes.of(task);
+        const decision = home && this.#decideAtHome(task, home);
+        if (decision !== undefined) yield decision;
+        if (this.#pacer.due) await this.#pacer.turn();
+      }
     }
     const freed = this.#view.nodes.takeFreed();
     const stuckBefore = this.#stuck;
     this.#stuck = new Map();
-    for (const [key, group] of await this.#groupBySpec()) {
+    for (const [key, { tasks }] of [...this.#view.waiting.groups]) {
       const before = stuckBefore.get(key);
-      const last = before === undefined ? undefined : { explanation: before, freed };
+      const last = before && { explanation: before.explanation, freed };
+      const group = this.#homeless(tasks);
       const placing = placeGroup(group, this.#view.nodes, this.#clock.now(), last);
       let step = placing.next();
       for (; !step.done; step = placing.next()) {
@@ -171,29 +188,38 @@ class Scheduler {
         }
         if (this.#pacer.due) await this.#pacer.turn();
       }
-      const { tasks, explanation } = step.value;
-      if (tasks.length > 0) this.#stuck.set(key, explanation);
-      const err = explanation === "" ? "no suitable node" : `no suitable node (${explanation})`;
-      for (const task of tasks) {
-        if (this.#mayExplain(task, err)) yield { t: "explain", task, err };
-        if (this.#pacer.due) await this.#pacer.turn();
-      }
+      const { tasks: left, explanation } = step.value;
+      if (left.length > 0) this.#stuck.set(key, yield* this.#explain(left, explanation, before));
       if (this.#pacer.due) await this.#pacer.turn();
     }
   }
 
-  /** Tasks of one service and spec version share a filter run; tasks without a version are on their own. */
-  async #groupBySpec(): Promise<ReadonlyMap<string, readonly Task[]>> {
-    const groups = new Map<string, Task[]>();
-    for (const task of this.#view.waiting.values()) {
-      if (this.#view.homes.of(task) !== undefined) continue;
-      const key = task.specVersion ? `${task.serviceId} ${task.specVersion.index}` : task.id;
-      const group = groups.get(key);
-      if (group === undefined) groups.set(key, [task]);
-      else group.push(task);
+  /** Tells tasks that are left over why, unless all of them have been told. */
+  async *#explain(
+    left: readonly Task[],
+    explanation: string,
+    before: Stuck | undefined,
+  ): AsyncGenerator<Decision, Stuck> {
+    const err = explanation === "" ? "no suitable node" : `no suitable node (${explanation})`;
+    const kind = uncounted(err);
+    const now = this.#clock.now();
+    const recent = before?.kind === kind && now - before.toldAt < RECOUNT_MS;
+    if (before?.left === left && (before.err === err || recent)) return { ...before, explanation };
+    let toldAt = now;
+    let same = true;
+    for (const task of left) {
+      if (this.#mayExplain(task, err, kind)) yield { t: "explain", task, err };
+      same &&= task.status.err === err;
+      toldAt = Math.min(toldAt, toldMs(task));
       if (this.#pacer.due) await this.#pacer.turn();
     }
-    return groups;
+    return { explanation, left, err: same ? err : undefined, kind, toldAt };
+  }
+
+  /** Those of a group that may run anywhere. */
+  #homeless(tasks: readonly Task[]): readonly Task[] {
+    const { homes } = this.#view;
+    return homes.concern(tasks[0]) ? tasks.filter((task) => homes.of(task) === undefined) : tasks;
   }
 
   #decidePreassigned(task: Task): Decision | undefined {
@@ -234,10 +260,10 @@ class Scheduler {
    * Tasks of a removed service are left to the orchestrator, which removes them. That other numbers of nodes have the same
    * reasons is written now and then only: each change of a node would write all tasks that wait.
    */
-  #mayExplain({ status, serviceId }: Task, err: string): boolean {
+  #mayExplain(task: Task, err: string, kind = uncounted(err)): boolean {
+    const { status, serviceId } = task;
     if (status.err === err) return false;
-    const toldAt = status.timestamp === undefined ? 0 : timestampMs(status.timestamp);
-    if (this.#clock.now() - toldAt < RECOUNT_MS && uncounted(status.err) === uncounted(err)) return false;
+    if (this.#clock.now() - toldMs(task) < RECOUNT_MS && uncounted(status.err) === kind) return false;
     return serviceId === "" || this.#store.view((tx) => tx.services.get(serviceId)) !== undefined;
   }
 
@@ -272,6 +298,11 @@ class Scheduler {
         return;
     }
   }
+}
+
+/** When the task's state was told; 0 when that is not known. */
+function toldMs({ status }: Task): number {
+  return status.timestamp === undefined ? 0 : timestampMs(status.timestamp);
 }
 
 /** A reason without its numbers of nodes. */

@@ -63,6 +63,11 @@ export class VolumeHomes {
     return this.#homes.delete(resourceId);
   }
 
+  /** Whether `of` may name a node for tasks with this one's spec. */
+  concern(task: Task | undefined): boolean {
+    return task !== undefined && this.#homes.size > 0 && nodeVolumesOf({ ...task, slot: 1 }).length > 0;
+  }
+
   /** Where the task has to run, and for which of its volumes; undefined when it may run anywhere. */
   of(task: Task): { readonly nodeId: string; readonly volume: string } | undefined {
     if (this.#homes.size === 0) return undefined;

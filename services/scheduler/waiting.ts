@@ -1,0 +1,71 @@
+/** Pure: no clock, no I/O, no randomness. */
+import type { Task } from "@starling/api";
+
+/** Waiting tasks of one service and spec version: they share a filter run. */
+export class WaitingGroup {
+  readonly #tasks = new Map<string, Task>();
+  #list: readonly Task[] | undefined;
+
+  /** In the order in which they began to wait; the same array as long as nothing changes. */
+  get tasks(): readonly Task[] {
+    this.#list ??= [...this.#tasks.values()];
+    return this.#list;
+  }
+
+  get size(): number {
+    return this.#tasks.size;
+  }
+
+  set(task: Task): void {
+    this.#tasks.set(task.id, task);
+    this.#list = undefined;
+  }
+
+  delete(id: string): void {
+    this.#tasks.delete(id);
+    this.#list = undefined;
+  }
+}
+
+/** Tasks that wait for a node, one by one and in groups. Invariant: a task is in exactly one group, and no group is empty. */
+export class WaitingTasks {
+  readonly #tasks = new Map<string, Task>();
+  readonly #groups = new Map<string, WaitingGroup>();
+
+  get size(): number {
+    return this.#tasks.size;
+  }
+
+  values(): Iterable<Task> {
+    return this.#tasks.values();
+  }
+
+  /** By key. */
+  get groups(): ReadonlyMap<string, WaitingGroup> {
+    return this.#groups;
+  }
+
+  set(task: Task): void {
+    this.delete(task.id);
+    this.#tasks.set(task.id, task);
+    const key = groupKey(task);
+    const group = this.#groups.get(key) ?? new WaitingGroup();
+    group.set(task);
+    this.#groups.set(key, group);
+  }
+
+  delete(id: string): void {
+    const task = this.#tasks.get(id);
+    if (task === undefined) return;
+    this.#tasks.delete(id);
+    const key = groupKey(task);
+    const group = this.#groups.get(key)!;
+    group.delete(id);
+    if (group.size === 0) this.#groups.delete(key);
+  }
+}
+
+/** Tasks without a version are on their own. */
+function groupKey(task: Task): string {
+  return task.specVersion ? `${task.serviceId} ${task.specVersion.index}` : task.id;
+}
