@@ -17,7 +17,7 @@ import type { Handlers } from "@starling/api/rpc";
 import { type Millis, SwarmError } from "@starling/base";
 import type { StoreEvent } from "@starling/store";
 import { Batcher } from "./batcher.ts";
-import { seconds } from "./heartbeat.ts";
+import { periodOf, seconds } from "./heartbeat.ts";
 import { NodeFeed } from "./node-feed.ts";
 import { batchWindowMs, type DispatcherOptions, type Running } from "./running.ts";
 import { Sessions } from "./sessions.ts";
@@ -132,17 +132,19 @@ function start(options: DispatcherOptions, stopped: AbortSignal): Running {
     log.warn(`${what} not recorded`, { "node.id": nodeId, error });
   const cluster = () => store.view((tx) => tx.clusters.get(options.clusterId));
   const node = (nodeId: string) => store.view((tx) => tx.nodes.get(nodeId));
+  const nodeCount = () => store.view((tx) => tx.nodes.size);
+  const periodMs = () => periodOf(heartbeatPeriod(cluster()), nodeCount());
   // A failure means that leadership is lost; the next leader watches this node anew.
   const write = (nodeId: string, state: NodeStatus_State, message: string) =>
     void writes.add([{ t: "node-status", nodeId, state, message }]).catch(logFailure("state of a node", nodeId));
   const sessions = new Sessions({
     clock,
     random: options.random,
-    periodMs: () => heartbeatPeriod(cluster()),
+    periodMs,
     patience: (nodeId) => {
       const known = cluster();
       const labels = node(nodeId)?.spec.annotations.labels ?? {};
-      return nodePatience(known?.spec.annotations.labels ?? {}, labels, heartbeatPeriod(known));
+      return nodePatience(known?.spec.annotations.labels ?? {}, labels, periodMs());
     },
     probe: async (nodeId) => {
       const address = node(nodeId)?.status.addr ?? "";

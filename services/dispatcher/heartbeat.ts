@@ -42,6 +42,14 @@ const probeLeadMsMax = 1_000;
 /** Pause between probes of a node that is away. */
 export const probeEveryMs = 1_000;
 
+/** Beats in a second that are asked of all nodes together: a leader spends a third of a core on so many. */
+const beatsPerSecondMost = 1_250;
+
+/** The period of a cluster with so many nodes: the one that is wanted, unless there are too many nodes for that. */
+export function periodOf(wantedMs: Millis, nodes: number): Millis {
+  return Math.max(wantedMs, (nodes * 1_000) / beatsPerSecondMost);
+}
+
 /** The next period of one node, chosen anew at each beat. `random` in [0, 1). */
 export function choosePeriod(baseMs: Millis, random: number): Millis {
   return baseMs * (1 - periodSpread + 2 * periodSpread * random);

@@ -38,7 +38,7 @@ function start(s: MemoryStore): void {
   });
 }
 
-const tasksOf = (s: MemoryStore) => s.view((tx) => tx.tasks.find(byService("s")));
+const tasksOf = (s: MemoryStore, service = "s") => s.view((tx) => tx.tasks.find(byService(service)));
 const wanted = (s: MemoryStore) => tasksOf(s).filter((task) => task.desiredState <= TaskState.RUNNING);
 
 /** Turns the clock until it is so. */
@@ -56,13 +56,13 @@ class PromptProposer extends FakeProposer {
   }
 }
 
-async function createService(s: MemoryStore, replicas: number, task = TaskSpec.create()): Promise<void> {
+async function createService(s: MemoryStore, replicas: number, task = TaskSpec.create(), id = "s"): Promise<void> {
   await s.update((tx) =>
     tx.services.create(
       Service.create({
-        id: "s",
+        id,
         spec: ServiceSpec.create({
-          annotations: Annotations.create({ name: "web" }),
+          annotations: Annotations.create({ name: id }),
           replicated: ReplicatedService.create({ replicas }),
           task,
         }),
@@ -93,6 +93,31 @@ function inState(task: Task, state: TaskState): Task {
 }
 
 describe("the service loop on a real store", () => {
+  it("looks at large services again only after pauses that are as long as all of their passes ask for", async () => {
+    const s = store();
+    const replicas = 200;
+    for (const id of ["a", "b", "c"]) await createService(s, replicas, TaskSpec.create(), id);
+    start(s);
+    const sizes = () => ["a", "b", "c"].map((id) => tasksOf(s, id).length);
+    await turns(() => sizes().every((size) => size === replicas));
+    await clock.advance(100);
+    const lose = async () => {
+      await s.update((tx) => {
+        for (const id of ["a", "b", "c"]) tx.tasks.delete(tx.tasks.find(byService(id))[0]!.id);
+      });
+      await clock.advance(0);
+    };
+    await lose();
+    expect(sizes()).toEqual([replicas, replicas, replicas]); // Long ago the last passes were.
+    await lose();
+    expect(sizes()).toEqual([replicas - 1, replicas - 1, replicas - 1]);
+    // A pass over 200 tasks asks for 0.6 ms.
+    await clock.advance(0.7);
+    expect(sizes()).toEqual([replicas, replicas - 1, replicas - 1]);
+    await clock.advance(1.2);
+    expect(sizes()).toEqual([replicas, replicas, replicas]);
+  });
+
   it("creates, scales and removes the tasks of a service", async () => {
     const s = store();
     start(s);

@@ -28,18 +28,15 @@ export function createServiceLoop(options: {
   return { run: (signal) => new ServiceLoop(options).run(signal) };
 }
 
-/** A pass that took long is not repeated before so many times its length have gone by: events come one by one. */
-const pauseFactor = 4;
-/** Nor one that looked at many tasks: many times what that takes at least, and still not to be felt. */
-const pausePerTaskMs = 0.04;
-const taskPauseMsMost = 40;
-/** Pauses that are not worth a timer. */
-const pauseMsLeast = 1;
-
-/** How long the next pass of a service has to wait after one that took `workedMs` for so many tasks. */
-function pauseAfter(workedMs: number, tasks: number): number {
-  return Math.max(workedMs * (pauseFactor - 1), Math.min(tasks * pausePerTaskMs, taskPauseMsMost));
-}
+/**
+ * A pass that took long is not repeated before so many times its length have gone by, and those of others that took long: events
+ * come one by one, and passes must not take up the leader's thread, be it for one very large service or for many large ones.
+ */
+const pauseFactor = 3;
+/** What a pass takes for each task at least: how long it took is no more than a guess when it is short. */
+const msPerTask = 0.001;
+/** Shorter passes are repeated as often as they are asked for. */
+const longPassMs = 0.1;
 
 /** Global services and jobs change with the nodes. */
 function isOnEveryNode({ spec }: Service): boolean {
@@ -54,8 +51,10 @@ class ServiceLoop {
   /** Services to look at in the next pass. */
   readonly #due = new Set<string>();
   readonly #timers = new Map<string, Timer>();
-  /** Services whose last pass was of some length, and when the next one may be. */
+  /** Services whose last pass took long, and when the next one may be. */
   readonly #pausedUntil = new Map<string, number>();
+  /** When the pauses of all passes so far are over, one after the other. */
+  #pausesEndAt = 0;
   readonly #pacer: Pacer;
   /** When this leader first saw a task RUNNING. */
   readonly #runningSince = new Map<string, number>();
@@ -202,6 +201,13 @@ class ServiceLoop {
     await this.#pass(serviceId);
   }
 
+  /** After a pass that took so long. */
+  #pause(serviceId: string, workedMs: number): void {
+    if (workedMs < longPassMs) return;
+    this.#pausesEndAt = Math.max(this.#pausesEndAt, this.#clock.monotonic()) + workedMs * pauseFactor;
+    this.#pausedUntil.set(serviceId, this.#pausesEndAt);
+  }
+
   #wakeIn(serviceId: string, ms: number): void {
     this.#timers.set(
       serviceId,
@@ -217,8 +223,7 @@ class ServiceLoop {
     const { value, workedMs } = await this.#pacer.run(this.#plan(tx, service, serviceId, nowMs));
     if (service === undefined) return await this.#removeOrphans(serviceId, value.tasks);
     const { plan } = value;
-    const pauseMs = pauseAfter(workedMs, value.tasks.length);
-    if (pauseMs > pauseMsLeast) this.#pausedUntil.set(serviceId, this.#clock.monotonic() + pauseMs);
+    this.#pause(serviceId, Math.max(workedMs, value.tasks.length * msPerTask));
     if (plan === undefined) return;
     if (plan.wakeAtMs !== undefined) {
       this.#wakeIn(serviceId, Math.max(0, plan.wakeAtMs - this.#clock.now()));
