@@ -13,6 +13,7 @@ const nameOf = (id: string) => id.toUpperCase();
 it("shows a pair once when both find the same, and each side's when they don't", () => {
   const rows = pathRows(
     [
+      inspection("d", [["a", 99 as NetworkPath_Kind]]),
       inspection("a", [
         ["b", DIRECT],
         ["c", RELAY, "m"],
@@ -26,7 +27,6 @@ it("shows a pair once when both find the same, and each side's when they don't",
         ["a", RELAY, "n"],
         ["b", KEEPALIVE],
       ]),
-      inspection("d", [["a", 99 as NetworkPath_Kind]]),
     ],
     nameOf,
   );

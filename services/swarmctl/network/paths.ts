@@ -20,13 +20,16 @@ const kinds: Readonly<Record<number, PathRow["path"]>> = {
   [NetworkPath_Kind.RELAY]: "relay",
 };
 
-/** A row for each node and each that it exchanges encrypted packets with, by what nodes answered. */
+/** A row for each node and each that it exchanges encrypted packets with, by what nodes answered; sorted by their names. */
 export function pathRows(nodes: readonly NodeInspection[], nameOf: (id: string) => string): readonly PathRow[] {
   const row = (nodeId: string, { nodeId: peerId, kind, relayNodeId }: NetworkPath): PathRow => ({
     ...{ nodeId, node: nameOf(nodeId), peerId, peer: nameOf(peerId) },
     ...{ path: kinds[kind] ?? "none", relayId: relayNodeId, relay: relayNodeId === "" ? "" : nameOf(relayNodeId) },
   });
-  return nodes.flatMap(({ nodeId, paths }) => paths.map((path) => row(nodeId, path)));
+  const key = ({ node, peer }: PathRow) => `${node}\0${peer}`;
+  return nodes
+    .flatMap(({ nodeId, paths }) => paths.map((path) => row(nodeId, path)))
+    .sort((a, b) => (key(a) < key(b) ? -1 : 1));
 }
 
 /** One row for two nodes that find the same; the other way's is left out. */
