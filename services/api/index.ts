@@ -67,6 +67,13 @@ export { publishesNotReady, publishNotReadyLabel } from "./not-ready.ts";
 export { isForeignNode, needsOwnNode, ownNodePlugin } from "./own-nodes.ts";
 export { type ParentNetwork, parentNetwork } from "./parent-network.ts";
 export {
+  checkPlacementStrategy,
+  type PlacementStrategy,
+  placementStrategies,
+  placementStrategy,
+  placementStrategyLabel,
+} from "./placement-strategy.ts";
+export {
   isHostNetwork,
   isPredefinedNetwork,
   predefinedNetwork,
@@ -75,6 +82,16 @@ export {
 } from "./predefined-network.ts";
 export { preferLocalLabel, prefersLocal } from "./prefer-local.ts";
 export { isPublishAddress, publishOn, publishOnLabel } from "./publish-on.ts";
+export {
+  checkRebalanceLabels,
+  type MoveLabel,
+  mayRebalance,
+  moveLabelOf,
+  type RebalancePolicy,
+  rebalanceLabels,
+  rebalancePolicy,
+  withMoveLabel,
+} from "./rebalance.ts";
 export { isRemovedNodeError, removedNodeError } from "./removed-node.ts";
 export { ownMetadataPrefix, resolveImageMetadata } from "./request-metadata.ts";
 export {

@@ -18,6 +18,8 @@ export const FAILURES_WINDOW_MS: Millis = 5 * 60_000;
 export interface NodeInfoListener {
   /** `activeTasks` has changed, and from what. */
   activeChanged(info: NodeInfo, before: number): void;
+  /** What tasks on it reserve has changed. */
+  booked(info: NodeInfo): void;
   /** Something of it is free that was not. */
   freed(info: NodeInfo): void;
   /** Its object is another one, or gone. */
@@ -124,6 +126,12 @@ export class NodeInfo {
     return recent >= FAILURES_MAX ? recent : 0;
   }
 
+  /** When the last failure of the task's service version here is no longer within the window; 0 when there was none. */
+  failureForgottenAt(task: Task): Millis {
+    const last = this.#failures.get(failureKey(task))?.at(-1);
+    return last === undefined ? 0 : last + FAILURES_WINDOW_MS;
+  }
+
   #book(task: Task, sign: 1 | -1): void {
     const reservations = task.spec.resources?.reservations;
     this.nanoCpusLeft -= sign * (reservations?.nanoCpus ?? 0);
@@ -134,6 +142,7 @@ export class NodeInfo {
       else this.#hostPorts.delete(portKey(port));
     }
     if (task.assignedGenericResources.length > 0) this.#countGeneric();
+    this.#listener?.booked(this);
   }
 
   #countActive(serviceId: string, by: number): void {

@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { NodeInfo, type NodeInfoListener } from "./node-info.ts";
+import { PackedOrder, type Room } from "./packed-order.ts";
 
 /** What fitted nowhere before fits now on none but `nodes`. */
 export interface Freed {
@@ -18,13 +19,18 @@ export class NodeSet {
     activeChanged: (info, before) => {
       this.#byActive[before]?.delete(info);
       this.#bucket(info.activeTasks).add(info);
+      this.#packed?.changed(info);
     },
+    booked: (info) => this.#packed?.changed(info),
     freed: (info) => this.#freed.add(info),
     nodeChanged: (info) => {
       this.#freed.add(info);
       this.#anyChanged = true;
+      this.#packed?.changed(info);
     },
   };
+  /** Kept from the first time on that it is asked for: most clusters only spread. */
+  #packed: PackedOrder | undefined;
   #freed = new Set<NodeInfo>();
   #anyChanged = false;
 
@@ -43,6 +49,7 @@ export class NodeSet {
       info = new NodeInfo(id, this.#listener);
       this.#byId.set(id, info);
       this.#bucket(0).add(info);
+      this.#packed?.changed(info);
     }
     return info;
   }
@@ -51,6 +58,7 @@ export class NodeSet {
     this.#byId.delete(info.id);
     this.#freed.delete(info);
     this.#byActive[info.activeTasks]?.delete(info);
+    this.#packed?.changed(info);
   }
 
   values(): Iterable<NodeInfo> {
@@ -60,6 +68,12 @@ export class NodeSet {
   /** Nodes with few active tasks first. No task may be booked during the iteration. */
   *leastActiveFirst(): Generator<NodeInfo> {
     for (const bucket of this.#byActive) yield* bucket;
+  }
+
+  /** Nodes with this room, those most used first. Tasks may be booked during the iteration; their nodes keep their places. */
+  fullestFirst(room: Room): Iterable<NodeInfo> {
+    this.#packed ??= new PackedOrder(this.#byId.values());
+    return this.#packed.withRoom(room, (info) => this.#byId.get(info.id) === info);
   }
 
   /** What has changed for the better since the last call. */

@@ -5,6 +5,7 @@ import {
   Network,
   NodeStatus_State,
   namedResource,
+  type PlacementStrategy,
   Platform,
   predefinedNetwork,
   TaskState,
@@ -13,14 +14,15 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { GIB, nodeSet, type TaskOptions, task } from "./fixtures.ts";
 import type { NodeSet } from "./node-set.ts";
+import { fullness } from "./packed-order.ts";
 import { placeGroup } from "./place.ts";
 
 /** Runs a placement to its end: how many tasks each node got, and why the rest got none. */
-function place(nodes: NodeSet, count: number, options: TaskOptions = {}) {
+function place(nodes: NodeSet, count: number, options: TaskOptions = {}, strategy: PlacementStrategy = "spread") {
   const group = Array.from({ length: count }, (_, n) => task(`${options.service ?? "web"}.${n}`, options));
   const perNode = Object.fromEntries([...nodes.values()].map(({ id }) => [id, 0]));
   const generic: string[] = [];
-  const placing = placeGroup(group, nodes, 0);
+  const placing = placeGroup(group, nodes, { now: 0, strategy });
   for (;;) {
     const step = placing.next();
     if (step.done) return { perNode, generic, unplaced: step.value.tasks.length, why: step.value.explanation };
@@ -173,6 +175,93 @@ describe("placeGroup", () => {
           }
         },
       ),
+    );
+  });
+});
+
+describe("placeGroup that bin-packs", () => {
+  const pack = (nodes: NodeSet, count: number, options: TaskOptions = {}) => place(nodes, count, options, "binpack");
+
+  it("fills the node that is most used by reservations, then the next", () => {
+    const nodes = nodeSet({ empty: {}, half: {}, most: {}, small: { cpus: 1 } });
+    nodes.get("half")!.setTask(task("old1", { nodeId: "half", state: TaskState.RUNNING, cpus: 2 }));
+    nodes.get("most")!.setTask(task("old2", { nodeId: "most", state: TaskState.RUNNING, cpus: 3 }));
+    expect(pack(nodes, 2, { cpus: 1 }).perNode).toEqual({ empty: 0, half: 1, most: 1, small: 0 });
+    expect(pack(nodes, 3, { service: "b", cpus: 1 })).toMatchObject({
+      perNode: { empty: 2, half: 1, most: 0, small: 0 },
+      unplaced: 0,
+    });
+    expect(pack(nodes, 9, { service: "c", cpus: 1 })).toMatchObject({
+      perNode: { empty: 2, half: 0, most: 0, small: 1 },
+      unplaced: 6,
+      why: "insufficient resources on 4 nodes",
+    });
+  });
+
+  it("without reservations keeps to the node with the most tasks, within max replicas", () => {
+    const nodes = nodeSet({ a: {}, b: {}, c: {} });
+    nodes.get("b")!.setTask(task("db", { service: "db", nodeId: "b", state: TaskState.RUNNING }));
+    expect(pack(nodes, 5).perNode).toEqual({ a: 0, b: 5, c: 0 });
+    expect(pack(nodes, 5, { service: "w", maxReplicas: 2 }).perNode).toEqual({ a: 2, b: 2, c: 1 });
+  });
+
+  it("counts both CPU and memory, the scarcer one more", () => {
+    const nodes = nodeSet({ cpu: {}, both: {} });
+    nodes.get("cpu")!.setTask(task("a", { nodeId: "cpu", state: TaskState.RUNNING, cpus: 3 }));
+    nodes.get("both")!.setTask(task("b", { nodeId: "both", state: TaskState.RUNNING, cpus: 2, memory: 2 * GIB }));
+    expect(pack(nodes, 1, { cpus: 1 }).perNode).toEqual({ cpu: 0, both: 1 });
+  });
+
+  it("spreads over the values of a preference first, and packs within each", () => {
+    const nodes = nodeSet({
+      a1: { labels: { zone: "a" } },
+      a2: { labels: { zone: "a" } },
+      b1: { labels: { zone: "b" } },
+      b2: { labels: { zone: "b" } },
+    });
+    nodes.get("a2")!.setTask(task("db", { service: "db", nodeId: "a2", state: TaskState.RUNNING, cpus: 1 }));
+    const { perNode } = pack(nodes, 6, { spread: ["node.labels.zone"], cpus: 0.5 });
+    expect(perNode).toMatchObject({ a1: 0, a2: 3 });
+    expect([perNode["b1"], perNode["b2"]].sort()).toEqual([0, 3]);
+  });
+
+  it("puts nodes on which the service version keeps failing last", () => {
+    const nodes = nodeSet({ a: { cpus: 2 }, b: { cpus: 2 } });
+    nodes.get("a")!.setTask(task("old", { nodeId: "a", state: TaskState.RUNNING, cpus: 0.5 }));
+    for (let n = 0; n < 5; n++) nodes.get("a")!.addFailure(task("x"), 0);
+    expect(pack(nodes, 3, { service: "b", cpus: 1 })).toMatchObject({ perNode: { a: 1, b: 2 }, unplaced: 0 });
+  });
+
+  it("chooses the fullest node that fits, whatever was booked and freed before", () => {
+    const step = fc.record({ node: fc.nat(149), cpus: fc.integer({ min: 1, max: 4 }), frees: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 300 }), fc.integer({ min: 1, max: 4 }), (steps, cpus) => {
+        const nodes = nodeSet(
+          Object.fromEntries(Array.from({ length: 150 }, (_, n) => [`n${n}`, { cpus: 2 + (n % 7) }])),
+        );
+        pack(nodes, 1);
+        for (const [n, each] of steps.entries()) {
+          const id = `n${each.node}`;
+          const info = nodes.get(id);
+          if (each.frees) for (const old of steps.keys()) info?.removeTask(`t${old}`);
+          else if (info && info.nanoCpusLeft >= each.cpus * 1e9) {
+            info.setTask(task(`t${n}`, { service: "x", nodeId: id, state: TaskState.RUNNING, cpus: each.cpus }));
+          }
+          // A removed node is not known any more.
+          if (info && each.frees && n % 5 === 0) nodes.delete(info);
+          if (n % 7 === 0) pack(nodes, 1, { service: "y", cpus: 0.1 });
+        }
+        const best = [...nodes.values()]
+          .filter((info) => info.nanoCpusLeft >= cpus * 1e9)
+          .sort((a, b) => fullness(b) - fullness(a) || b.activeTasks - a.activeTasks)[0];
+        const before = new Map([...nodes.values()].map((info) => [info.id, [fullness(info), info.activeTasks]]));
+        const chosen = Object.entries(pack(nodes, 1, { service: "z", cpus }).perNode).find(
+          ([, count]) => count > 0,
+        )?.[0];
+        expect(before.get(chosen ?? "")).toEqual(best && before.get(best.id));
+        expect(chosen === undefined).toBe(best === undefined);
+      }),
+      { seed: 11, numRuns: 60 },
     );
   });
 });

@@ -1,6 +1,13 @@
-import { type Task, TaskState, timestampMs, timestampOfMs } from "@starling/api";
+import {
+  type PlacementStrategy,
+  placementStrategy,
+  type Task,
+  TaskState,
+  timestampMs,
+  timestampOfMs,
+} from "@starling/api";
 import { type Clock, type Logger, type Metrics, Pacer, metrics as processMetrics, SwarmError } from "@starling/base";
-import { byKind, byTaskState, type MemoryStore, type ReadTx } from "@starling/store";
+import { all, byKind, byTaskState, type MemoryStore, type ReadTx } from "@starling/store";
 import { applyEvent, ClusterView } from "./cluster-view.ts";
 import { applyDecision, CHOSEN, CONFIRMED, type Decision, type Outcome } from "./decision.ts";
 import { Inbox } from "./inbox.ts";
@@ -178,7 +185,8 @@ class Scheduler {
       const before = stuckBefore.get(key);
       const last = before && { explanation: before.explanation, freed };
       const group = this.#homeless(tasks);
-      const placing = placeGroup(group, this.#view.nodes, this.#clock.now(), last);
+      const strategy = this.#strategyOf(tasks[0]!);
+      const placing = placeGroup(group, this.#view.nodes, { now: this.#clock.now(), strategy, last });
       let step = placing.next();
       for (; !step.done; step = placing.next()) {
         if (step.value !== undefined) {
@@ -220,6 +228,14 @@ class Scheduler {
   #homeless(tasks: readonly Task[]): readonly Task[] {
     const { homes } = this.#view;
     return homes.concern(tasks[0]) ? tasks.filter((task) => homes.of(task) === undefined) : tasks;
+  }
+
+  /** By what service and cluster say now. */
+  #strategyOf({ serviceId }: Task): PlacementStrategy {
+    return this.#store.view((tx) => {
+      const service = tx.services.get(serviceId)?.spec.annotations.labels ?? {};
+      return placementStrategy(service, tx.clusters.find(all)[0]?.spec.annotations.labels ?? {});
+    });
   }
 
   #decidePreassigned(task: Task): Decision | undefined {

@@ -1,8 +1,14 @@
 import {
+  Annotations,
+  Cluster,
+  ClusterSpec,
   Node,
   NodeDescription,
   NodeStatus,
   NodeStatus_State,
+  placementStrategyLabel,
+  ResourceRequirements,
+  Resources,
   Task,
   TaskSpec,
   TaskState,
@@ -19,9 +25,11 @@ interface Case {
   readonly tasks: number;
   /** All tasks are of one service and spec version; else each is scheduled on its own. */
   readonly oneService: boolean;
+  /** By the cluster's setting, each task reserving a hundredth of a node: a node that is full is passed over. Default: spread. */
+  readonly binpack?: boolean;
   /** Seconds. */
   readonly target: number;
-  readonly swarmkit: number;
+  readonly swarmkit?: number;
 }
 
 const cases: readonly Case[] = [
@@ -29,6 +37,8 @@ const cases: readonly Case[] = [
   { nodes: 1_000, tasks: 10_000, oneService: false, target: 0.5, swarmkit: 4.8 },
   { nodes: 1_000, tasks: 100_000, oneService: false, target: 5, swarmkit: 45 },
   { nodes: 1_000, tasks: 100_000, oneService: true, target: 2, swarmkit: 8.9 },
+  { nodes: 1_000, tasks: 100_000, oneService: false, binpack: true, target: 5 },
+  { nodes: 1_000, tasks: 100_000, oneService: true, binpack: true, target: 2 },
   { nodes: 10_000, tasks: 100_000, oneService: true, target: 2.5, swarmkit: 9.9 },
   { nodes: 100_000, tasks: 100_000, oneService: true, target: 6, swarmkit: 24 },
 ];
@@ -52,12 +62,12 @@ export async function run({ quick }: BenchOptions): Promise<BenchRow[]> {
 async function measure(each: Case, runs: number): Promise<BenchRow[]> {
   const measured: Run[] = [];
   for (let run = 0; run < runs; run++) measured.push(await once(each));
-  const name = `${each.nodes} nodes x ${each.tasks} tasks, ${each.oneService ? "one service" : "task by task"}`;
+  const name = `${each.nodes} nodes x ${each.tasks} tasks, ${each.oneService ? "one service" : "task by task"}${each.binpack ? ", bin-packed" : ""}`;
   const row = { bench: "scheduler", better: "lower" as const };
-  const other = { name: "SwarmKit", value: each.swarmkit };
+  const other = each.swarmkit === undefined ? {} : { other: { name: "SwarmKit", value: each.swarmkit } };
   return [
     rowOf(
-      { ...row, case: name, unit: "s", target: each.target, other },
+      { ...row, case: name, unit: "s", target: each.target, ...other },
       measured.map(({ seconds }) => seconds),
     ),
     rowOf(
@@ -67,13 +77,15 @@ async function measure(each: Case, runs: number): Promise<BenchRow[]> {
   ];
 }
 
-async function once({ nodes, tasks, oneService }: Case): Promise<Run> {
+async function once({ nodes, tasks, oneService, binpack }: Case): Promise<Run> {
   const store = new MemoryStore();
-  const spec = TaskSpec.create();
+  const resources = binpack ? roomOf(1) : undefined;
+  const spec = TaskSpec.create({ resources: resources && ResourceRequirements.create({ reservations: resources }) });
+  if (binpack) await store.update((tx) => tx.clusters.create(binpacked));
   const status = TaskStatus.create({ state: TaskState.PENDING });
   await store.batch(Array.from({ length: nodes }).keys(), (tx, n) => {
     const id = `node${n}`;
-    const description = NodeDescription.create({ hostname: id });
+    const description = NodeDescription.create({ hostname: id, resources: binpack ? roomOf(100) : undefined });
     tx.nodes.create(Node.create({ id, description, status: NodeStatus.create({ state: NodeStatus_State.READY }) }));
   });
   await store.batch(Array.from({ length: tasks }).keys(), (tx, n) => {
@@ -93,6 +105,15 @@ async function once({ nodes, tasks, oneService }: Case): Promise<Run> {
   abort.abort();
   await ended;
   return { seconds, longestSliceMs: await slices };
+}
+
+const binpacked = Cluster.create({
+  id: "cluster",
+  spec: ClusterSpec.create({ annotations: Annotations.create({ labels: { [placementStrategyLabel]: "binpack" } }) }),
+});
+
+function roomOf(tasks: number): Resources {
+  return Resources.create({ nanoCpus: tasks * 1e7, memoryBytes: tasks * 2 ** 20 });
 }
 
 async function longestSlice(signal: AbortSignal): Promise<number> {

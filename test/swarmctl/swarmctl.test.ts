@@ -251,6 +251,32 @@ describe("waiting", () => {
     expect(serviceNamed("slow")).toBeDefined();
   });
 
+  it("where tasks are placed, and whether they are moved, is set for the cluster and for a service, and taken back", async () => {
+    const labels = () => cluster.store.view((tx) => tx.clusters.get("cluster-id")!.spec.annotations.labels);
+    const settings = ["--rebalance", "on", "--rebalance-rate", "12", "--rebalance-settle", "30s"];
+    await cluster.run("cluster", "update", "--placement-strategy", "binpack", ...settings);
+    expect(labels()).toEqual({
+      "io.starling.placement-strategy": "binpack",
+      "io.starling.rebalance": "on",
+      "io.starling.rebalance.rate": "12",
+      "io.starling.rebalance.settle": "30s",
+    });
+    const { code, err } = await cluster.run("cluster", "update", "--rebalance-rate", "0");
+    expect(code).toBe(1);
+    expect(err).toContain('label io.starling.rebalance.rate="0" is not a number of tasks a minute');
+    const own = ["--detach", "--placement-strategy", "spread", "--rebalance", "off", "web:1"];
+    await cluster.run("service", "create", "--name", "own", ...own);
+    expect(serviceNamed("own")!.spec.annotations.labels).toEqual({
+      "io.starling.placement-strategy": "spread",
+      "io.starling.rebalance": "off",
+    });
+    await cluster.run("service", "update", "--detach", "--rebalance", "", "own");
+    expect(serviceNamed("own")!.spec.annotations.labels).toEqual({ "io.starling.placement-strategy": "spread" });
+    const all = ["--placement-strategy", "", "--rebalance", "", "--rebalance-rate", "", "--rebalance-settle", ""];
+    await cluster.run("cluster", "update", ...all);
+    expect(labels()).toEqual({});
+  });
+
   it("how long silent nodes are waited for is set for the cluster and for a node, and taken back", async () => {
     const labels = () =>
       cluster.store.view((tx) => ({

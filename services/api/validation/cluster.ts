@@ -5,6 +5,8 @@ import { defaultClusterName } from "../defaults/cluster.ts";
 import { durationMs } from "../duration.ts";
 import type { ClusterSpec } from "../gen/messages.js";
 import { checkPatienceLabels } from "../node-patience.ts";
+import { checkPlacementStrategy } from "../placement-strategy.ts";
+import { checkRebalanceLabels } from "../rebalance.ts";
 import { refuse, required } from "./refuse.ts";
 
 const nodeCertExpiryMinMs = 3_600_000;
@@ -36,6 +38,8 @@ export function validateClusterSpec(spec: ClusterSpec | undefined): ClusterSpec 
     refuse(`modification of cluster name is not allowed: keep "${defaultClusterName}"`);
   }
   checkPatienceLabels(cluster.annotations.labels);
+  checkPlacementStrategy(cluster.annotations.labels);
+  checkRebalanceLabels(cluster.annotations.labels);
   checkAddressPoolLabels(cluster.annotations.labels);
   return cluster;
 }

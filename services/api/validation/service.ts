@@ -11,8 +11,10 @@ import {
   type UpdateConfig,
 } from "../gen/messages.js";
 import { isJob } from "../ingress.ts";
+import { checkPlacementStrategy } from "../placement-strategy.ts";
 import { preferLocalLabel } from "../prefer-local.ts";
 import { isPublishAddress, publishOnLabel } from "../publish-on.ts";
+import { checkRebalanceLabels, rebalanceLabels } from "../rebalance.ts";
 import { updateDeadlineLabel, updateDeadlineMs } from "../update-deadline.ts";
 import { validateAnnotations } from "./annotations.ts";
 import { refuse, required } from "./refuse.ts";
@@ -29,6 +31,8 @@ export function validateServiceSpec(spec: ServiceSpec | undefined): ServiceSpec 
   checkUpdateDeadline(service);
   checkPreferLocal(service);
   checkBalance(service);
+  checkPlacementStrategy(service.annotations.labels);
+  checkRebalance(service);
   checkPublishOn(service);
   if (isJob(service)) {
     if (service.update) refuse("Jobs may not have an update config");
@@ -60,6 +64,13 @@ function checkBalance({ annotations }: ServiceSpec): void {
   const text = annotations.labels[balanceLabel];
   if (text !== undefined && !balanceNames.includes(text))
     refuse(`ServiceSpec: label ${balanceLabel} "${text}" must be one of ${balanceNames.join(", ")}`);
+}
+
+function checkRebalance({ annotations: { labels } }: ServiceSpec): void {
+  checkRebalanceLabels(labels);
+  for (const label of [rebalanceLabels.rate, rebalanceLabels.settle]) {
+    if (labels[label] !== undefined) refuse(`ServiceSpec: label ${label} is the cluster's: set it by cluster update`);
+  }
 }
 
 function checkPublishOn({ annotations }: ServiceSpec): void {

@@ -48,6 +48,8 @@ const endpoint = (...ports: PortConfig[]) => service({ endpoint: EndpointSpec.cr
 const mount = (init: Partial<Mount>) => Mount.create({ type: Mount_Type.VOLUME, target: "/data", ...init });
 const secret = (name: string, file: string) =>
   SecretReference.create({ secretId: name, secretName: name, file: FileTarget.create({ name: file }) });
+const labelled = (label: string, value: string) =>
+  service({ annotations: Annotations.create({ name: "n", labels: { [label]: value } }) });
 const negative = { seconds: -1, nanos: 0 };
 
 function service(init: Partial<ServiceSpec>): ServiceSpec {
@@ -169,6 +171,13 @@ describe("validateServiceSpec", () => {
       service({ annotations: Annotations.create({ name: "n", labels: { "io.starling.balance": "fair" } }) }),
       'label io.starling.balance "fair" must be one of random, source',
     ],
+    [
+      "an unknown strategy",
+      labelled("io.starling.placement-strategy", "random"),
+      '"random" must be one of spread, binpack',
+    ],
+    ["a half-hearted wish to rebalance", labelled("io.starling.rebalance", "yes"), '"yes" must be on or off'],
+    ["a rate of its own", labelled("io.starling.rebalance.rate", "5"), "is the cluster's: set it by cluster update"],
     ["a rollback into the past", service({ rollback: UpdateConfig.create({ delay: negative }) }), "rollback-delay"],
     ["no target port", endpoint(port({ targetPort: 0 })), "target port 0 must be between 1 and 65535"],
     ["a port beyond", endpoint(port({ publishedPort: 70000 })), "published port 70000"],
@@ -286,6 +295,8 @@ describe("validateNetworkSpec", () => {
 describe("validateClusterSpec", () => {
   const cluster = (init: Partial<ClusterSpec>) => ClusterSpec.create({ annotations: annotations("default"), ...init });
   const empty = ClusterSpec.create();
+  const own = (name: string, value: string) =>
+    cluster({ annotations: Annotations.create({ name: "default", labels: { [`io.starling.${name}`]: value } }) });
 
   it.each<[string, ClusterSpec, string]>([
     ["another name", cluster({ annotations: annotations("x") }), "modification of cluster name is not allowed"],
@@ -299,6 +310,9 @@ describe("validateClusterSpec", () => {
       cluster({ dispatcher: { ...empty.dispatcher, heartbeatPeriod: negative } }),
       "heartbeat time period cannot be a negative duration",
     ],
+    ["no rate", own("rebalance.rate", "0"), '"0" is not a number of tasks a minute, from 1 to 6000'],
+    ["no time to settle", own("rebalance.settle", "-1s"), '"-1s" is not a duration of at most 168h'],
+    ["no strategy", own("placement-strategy", ""), '"" must be one of spread, binpack'],
     [
       "raft heartbeats as far apart as elections",
       cluster({ raft: { ...empty.raft, heartbeatTick: 9, electionTick: 9 } }),

@@ -8,12 +8,13 @@ import {
 } from "@starling/api";
 import type { Command, FlagDefinition } from "../command.ts";
 import { type PatienceFlags, patienceFlags, withPatience } from "../flags/patience.ts";
+import { clusterPlacementFlags, type PlacementFlags, withPlacement } from "../flags/placement.ts";
 import { choose, parseCount, parseDuration, parseInteger, parsePairs, splitCommas } from "../flags/values.ts";
 import { changeCluster } from "./change.ts";
 import { externalCaFlag } from "./external-ca.ts";
 import { checkAutolock, howToUnlock, mustUnlockKey } from "./unlock-key.ts";
 
-interface UpdateFlags extends PatienceFlags {
+interface UpdateFlags extends PatienceFlags, PlacementFlags {
   readonly autolock?: boolean;
   readonly certexpiry?: Duration;
   readonly certExpiry?: Duration;
@@ -74,6 +75,7 @@ export const update: Command<UpdateFlags> = {
     { flags: "--heartbeatperiod <duration>", help: "Period of agents' heartbeats", parse: parseDuration },
     { flags: "--dispatcher-heartbeat <duration>", help: "As --heartbeatperiod", parse: parseDuration, hidden: true },
     ...patienceFlags,
+    ...clusterPlacementFlags,
     { flags: "--label-add <key=value>", help: "Add or change a label of the cluster", list: true },
     { flags: "--label-rm <key>", help: "Remove a label of the cluster", list: true },
     ...raftFlags,
@@ -107,13 +109,14 @@ export const update: Command<UpdateFlags> = {
 };
 
 export function withFlags(spec: ClusterSpec, flags: UpdateFlags): ClusterSpec {
+  const labels = withPools(withLabels(spec.annotations.labels, flags), flags);
   const { logDriver } = spec.taskDefaults;
   const history = flags.taskhistory ?? flags.taskHistoryLimit;
   return {
     ...spec,
     annotations: {
       ...spec.annotations,
-      labels: withPatience(withPools(withLabels(spec.annotations.labels, flags), flags), flags),
+      labels: withPlacement(withPatience(labels, flags), flags),
     },
     raft: {
       ...spec.raft,

@@ -4,10 +4,12 @@ import {
   durationMs,
   EndpointSpec_ResolutionMode_names,
   Mount_Type_names,
+  placementStrategyLabel,
   prefersLocal,
   publishOn,
   type Resources,
   RestartPolicy_RestartCondition_names,
+  rebalanceLabels,
   runtimeOptionPrefix,
   type Service,
   type UpdateConfig,
@@ -65,6 +67,8 @@ export function describeService(service: Service): string {
     ["Limits", resources(spec.task.resources?.limits)],
     ["Reservations", resources(spec.task.resources?.reservations)],
     ["Constraints", filled(placement?.constraints)],
+    ["Placement strategy", spec.annotations.labels[placementStrategyLabel]],
+    ["Rebalance", spec.annotations.labels[rebalanceLabels.rebalance]],
     [
       "Restart",
       restart &&

@@ -15,6 +15,7 @@ import type { FlagDefinition } from "../command.ts";
 import { type FileReference, parseFileReference } from "../flags/file-reference.ts";
 import { parseMount, parsePairMount, parseTmpfs } from "../flags/mount.ts";
 import { parseNetworkAttachment } from "../flags/network-attachment.ts";
+import { type PlacementFlags, placementFlags } from "../flags/placement.ts";
 import { parseNamedPort, parsePublish } from "../flags/port.ts";
 import { parseUlimit } from "../flags/ulimit.ts";
 import {
@@ -34,7 +35,7 @@ import { type CredentialSpec, parseCredentialSpec } from "./credential-spec.ts";
 import { type RuntimeFlags, runtimeFlags } from "./runtime-flags.ts";
 
 /** What `service create` and `service update` share, parsed. Absent means: not given. */
-export interface ServiceFlags extends RuntimeFlags {
+export interface ServiceFlags extends RuntimeFlags, Pick<PlacementFlags, "placementStrategy" | "rebalance"> {
   readonly name?: string;
   readonly label?: readonly string[];
   readonly containerLabel?: readonly string[];
@@ -304,6 +305,7 @@ export const serviceFlags: readonly FlagDefinition[] = [
   },
   { flags: "--constraint <expression>", help: "Placement constraint: node.labels.KEY==VALUE", list: true },
   { flags: "--placement-pref <spread>", help: "Placement preference: spread=node.labels.KEY", list: true },
+  ...placementFlags,
   { flags: "--restart-condition <condition>", help: "none, on-failure or any", parse: choose(restartConditions) },
   { flags: "--restart-delay <duration>", help: "Delay between restarts (5s)", parse: parseDuration },
   { flags: "--restart-max-attempts <count>", help: "Most restarts (0 = any)", parse: (text) => parseCount(text) },

@@ -314,6 +314,11 @@ describe("service create", () => {
       { annotations: { labels: { "io.starling.update-deadline": "5m" } } },
     ],
     ["--balance", ["--balance", "source"], { annotations: { labels: { "io.starling.balance": "source" } } }],
+    [
+      "--placement-strategy, --rebalance",
+      ["--placement-strategy", "binpack", "--rebalance", "off"],
+      { annotations: { labels: { "io.starling.placement-strategy": "binpack", "io.starling.rebalance": "off" } } },
+    ],
     ["--prefer-local", ["--prefer-local"], { annotations: { labels: { "io.starling.prefer-local": "true" } } }],
     [
       "--publish-on",

@@ -27,6 +27,7 @@ import {
   UpdateConfig,
   updateDeadlineLabel,
 } from "@starling/api";
+import { withPlacement } from "../flags/placement.ts";
 import { parseDuration, parsePairs } from "../flags/values.ts";
 import { UsageError } from "../usage-error.ts";
 import { withContainerFlags } from "./container-spec.ts";
@@ -67,7 +68,7 @@ function withOwnLabels(
   ];
   return own.reduce(
     (changed, [label, value, isGiven]) => withLabel(changed, label, value, isGiven),
-    withUpdateDeadline(labels, flags),
+    withPlacement(withUpdateDeadline(labels, flags), flags),
   );
 }
 
