@@ -22,6 +22,7 @@ import {
   TaskStatus,
   UpdateTaskStatusRequest,
   UpdateTaskStatusRequest_TaskStatusUpdate,
+  withMoveLabel,
 } from "@starling/api";
 import type { CallContext } from "@starling/api/rpc";
 import { FakeClock, nullLogger } from "@starling/base";
@@ -352,6 +353,15 @@ describe("status reports", () => {
     await report("n1", sessionId, "t1", TaskState.SHUTDOWN);
     expect(task("t1")?.status).toMatchObject({ ...status, appliedBy: "m1", appliedAt: expect.anything() });
     expect(task("t1")).toSatisfy(hasStopped);
+  });
+
+  it("of a task that was moved leave it to the managers to say why", async () => {
+    const { sessionId } = await register("n1");
+    const message = "rebalanced: moved to use node n2";
+    const status = TaskStatus.create({ state: TaskState.RUNNING, message });
+    await store.update((tx) => tx.tasks.update(withMoveLabel({ ...tx.tasks.get("t1")!, status }, "movedTo", "n2")));
+    await report("n1", sessionId, "t1", TaskState.SHUTDOWN);
+    expect(task("t1")?.status).toMatchObject({ state: TaskState.SHUTDOWN, message });
   });
 
   it("are refused for tasks of other nodes, ignored for tasks that are gone", async () => {

@@ -2,6 +2,7 @@ import {
   hasStopped,
   isOnNode,
   isTerminal,
+  moveLabelOf,
   type Node,
   type NodeDescription,
   NodeStatus,
@@ -103,7 +104,10 @@ function applyTaskStatus(tx: WriteTx, write: Write & { t: "task-status" }, optio
   if (task.status.state > write.status.state) return;
   if (sameReport(task.status, write.status)) return;
   const now = options.clock.now();
-  const status = { ...write.status, appliedBy: options.ownNodeId, appliedAt: timestampOfMs(now) };
+  // Why a task moved its node does not know: to it that is a task that stops.
+  const moved = moveLabelOf(task, "movedTo") !== undefined && write.status.err === "";
+  const { message } = moved ? task.status : write.status;
+  const status = { ...write.status, message, appliedBy: options.ownNodeId, appliedAt: timestampOfMs(now) };
   tx.tasks.update({ ...task, status });
   logTransition(task, write.status, options.log);
   const starts = task.status.state < TaskState.RUNNING && status.state === TaskState.RUNNING;

@@ -20,14 +20,15 @@ import {
   timestampOfMs,
   type UpdateConfig,
   UpdateConfig_UpdateOrder,
+  withMoveLabel,
 } from "@starling/api";
 import { atOnce } from "@starling/base";
 import fc from "fast-check";
 import { expect } from "vitest";
 import { newTask } from "./new-task.ts";
-import type { Plan } from "./plan.ts";
+import type { Move, Plan } from "./plan.ts";
 import { planService } from "./plan-service.ts";
-import { hasEnded, isWanted } from "./slot.ts";
+import { hasEnded, isWanted, type SlotKey } from "./slot.ts";
 
 const { PENDING, ASSIGNED, READY, RUNNING, COMPLETE, FAILED, SHUTDOWN, REMOVE } = TaskState;
 const { START_FIRST } = UpdateConfig_UpdateOrder;
@@ -80,13 +81,32 @@ export class Model {
       expect(state, `desired state of ${taskId} goes back`).toBeGreaterThanOrEqual(task.desiredState);
       this.tasks.set(taskId, { ...task, desiredState: state });
     }
-    for (const { slot, desiredState } of plan.create) {
-      const id = `t${this.#made++}`;
-      const task = newTask({ id, service: this.service, cluster: undefined, slot, desiredState, nowMs: this.nowMs });
-      const meta = Meta.create({ version: { index: this.#made }, createdAt: timestampOfMs(this.nowMs) });
-      this.tasks.set(id, { ...task, meta, status: { ...task.status, state: PENDING } });
-    }
+    for (const { slot, desiredState } of plan.create) this.#create(slot, desiredState);
+    for (const move of plan.moves) this.#move(move);
     return plan.wakeAtMs;
+  }
+
+  #move(move: Move): void {
+    const task = this.tasks.get(move.taskId)!;
+    if (move.t === "stay") {
+      this.tasks.set(task.id, withMoveLabel(task, undefined));
+      return;
+    }
+    const desiredState = move.startFirst ? task.desiredState : SHUTDOWN;
+    this.tasks.set(task.id, withMoveLabel({ ...task, desiredState }, "movedTo", move.nodeId));
+    this.#create(move.slot, move.startFirst ? RUNNING : READY);
+  }
+
+  #create(slot: SlotKey, desiredState: TaskState): void {
+    const id = `t${this.#made++}`;
+    const task = newTask({ id, service: this.service, cluster: undefined, slot, desiredState, nowMs: this.nowMs });
+    const meta = Meta.create({ version: { index: this.#made }, createdAt: timestampOfMs(this.nowMs) });
+    this.tasks.set(id, { ...task, meta, status: { ...task.status, state: PENDING } });
+  }
+
+  /** As the scheduler marks a task; this one marks any. */
+  wantElsewhere(task: Task, number: number): void {
+    this.tasks.set(task.id, withMoveLabel(task, "moveTo", `n${number}`));
   }
 
   /** Scheduler and agents bring a task on by one step; those on nodes that are down do nothing. */
@@ -161,6 +181,10 @@ function nodeOf(number: number, state: NodeStatus_State, availability: NodeSpec_
 export const happening = fc.oneof(
   { weight: 6, arbitrary: fc.record({ t: fc.constant("work" as const), which: fc.nat(30) }) },
   { weight: 2, arbitrary: fc.record({ t: fc.constant("fail" as const), which: fc.nat(30) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ t: fc.constant("move" as const), which: fc.nat(30), number: fc.nat(nodeCount - 1) }),
+  },
   { weight: 2, arbitrary: fc.record({ t: fc.constant("time" as const), ms: fc.nat(10_000) }) },
   {
     weight: 1,
@@ -187,6 +211,11 @@ export function play(model: Model, each: typeof happening extends fc.Arbitrary<i
     case "fail": {
       const task = at(each.which);
       if (task) model.fail(task);
+      return;
+    }
+    case "move": {
+      const task = at(each.which);
+      if (task) model.wantElsewhere(task, each.number);
       return;
     }
     case "time":

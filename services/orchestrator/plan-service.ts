@@ -4,6 +4,7 @@ import { filterInSteps, inSteps, type Steps, setInSteps } from "@starling/base";
 import { reconcileGlobal } from "./global/reconcile.ts";
 import { presentIteration, reconcileReplicatedJob } from "./jobs/reconcile.ts";
 import { emptyPlan, type Observed, type Plan } from "./plan.ts";
+import { planMoves } from "./rebalance/plan.ts";
 import { reconcileReplicated } from "./replicated/reconcile.ts";
 import { planRestarts, planStarts } from "./restart/plan.ts";
 import { groupSlots, hasEnded, isLostNode, type Slot, type SlotKey, takesNewTasks } from "./slot.ts";
@@ -86,4 +87,5 @@ function* planKept(
     yield* planUpdate(service, updated, observed, plan);
   }
   yield* planStarts(service, kept, observed, plan);
+  if (service.spec.replicated) yield* planMoves(service, kept, observed, plan);
 }

@@ -8,6 +8,8 @@ export interface Plan {
   readonly create: PlannedTask[];
   /** Desired states to raise. */
   readonly desire: { readonly taskId: string; readonly state: TaskState }[];
+  /** What becomes of tasks that the scheduler wants on other nodes. */
+  readonly moves: Move[];
   /** Change of the service object itself: update status, or a roll-back. */
   service: ServiceChange | undefined;
   /** When to look again though nothing happens: a delay or a monitored period ends. Milliseconds since the epoch. */
@@ -18,6 +20,20 @@ export interface PlannedTask {
   readonly slot: SlotKey;
   readonly desiredState: TaskState;
 }
+
+/**
+ * - move: a new task with a wish for the node takes the slot, beside the old one when start-first;
+ * - stay: the task goes on where it is, and is not marked any more.
+ */
+export type Move =
+  | {
+      readonly t: "move";
+      readonly slot: SlotKey;
+      readonly taskId: string;
+      readonly nodeId: string;
+      readonly startFirst: boolean;
+    }
+  | { readonly t: "stay"; readonly taskId: string };
 
 export interface ServiceChange {
   readonly updateStatus: UpdateStatus;
@@ -36,7 +52,7 @@ export interface Observed {
 }
 
 export function emptyPlan(): Plan {
-  return { create: [], desire: [], service: undefined, wakeAtMs: undefined };
+  return { create: [], desire: [], moves: [], service: undefined, wakeAtMs: undefined };
 }
 
 /** Keeps the earliest time to look again. */

@@ -3,7 +3,10 @@ import {
   ContainerSpec,
   enforcedMessage,
   JobStatus,
+  moveLabelOf,
   Node,
+  NodeDescription,
+  NodeStatus,
   NodeStatus_State,
   ReplicatedJob,
   ReplicatedService,
@@ -15,6 +18,7 @@ import {
   TaskStatus,
   timestampOfMs,
   UpdateStatus_UpdateState,
+  withMoveLabel,
 } from "@starling/api";
 import { FakeClock, nullLogger } from "@starling/base";
 import { all, byService, MemoryStore } from "@starling/store";
@@ -116,6 +120,49 @@ describe("the service loop on a real store", () => {
     expect(sizes()).toEqual([replicas, replicas - 1, replicas - 1]);
     await clock.advance(1.2);
     expect(sizes()).toEqual([replicas, replicas, replicas]);
+  });
+
+  it("replaces a task that is to move, says so on it, and wishes for the node", async () => {
+    const s = store();
+    start(s);
+    await createService(s, 1);
+    await clock.advance(10);
+    await obey(s);
+    const [old] = wanted(s);
+    const description = NodeDescription.create({ hostname: "host-2" });
+    await s.update((tx) => {
+      for (const id of ["n1", "n2"]) {
+        tx.nodes.create(Node.create({ id, description, status: NodeStatus.create({ state: NodeStatus_State.READY }) }));
+      }
+      tx.tasks.update(withMoveLabel({ ...tx.tasks.get(old!.id)!, nodeId: "n1" }, "moveTo", "n2"));
+    });
+    await turns(() => tasksOf(s).length === 2);
+    const moved = tasksOf(s).find(({ id }) => id === old!.id)!;
+    expect(moved).toMatchObject({
+      desiredState: TaskState.SHUTDOWN,
+      status: { message: "rebalanced: moved to use node host-2" },
+    });
+    expect(moveLabelOf(moved, "movedTo")).toBe("n2");
+    const [successor] = wanted(s);
+    expect(successor).toMatchObject({ slot: 1, nodeId: "", desiredState: TaskState.READY });
+    expect(moveLabelOf(successor!, "wish")).toBe("n2");
+    await obey(s);
+    await turns(() => wanted(s)[0]?.desiredState === TaskState.RUNNING);
+    await obey(s);
+    expect(tasksOf(s)).toHaveLength(2);
+  });
+
+  it("leaves a task that it did not move unmarked", async () => {
+    const s = store();
+    start(s);
+    await createService(s, 1);
+    await clock.advance(10);
+    await obey(s);
+    const [old] = wanted(s);
+    await s.update((tx) => tx.tasks.update(withMoveLabel(tx.tasks.get(old!.id)!, "moveTo", "unknown")));
+    await turns(() => moveLabelOf(tasksOf(s)[0]!, "moveTo") === undefined);
+    expect(tasksOf(s)).toHaveLength(1);
+    expect(wanted(s)).toHaveLength(1);
   });
 
   it("creates, scales and removes the tasks of a service", async () => {

@@ -1,5 +1,6 @@
 import {
   hasStopped,
+  moveLabelOf,
   type Node,
   type Service,
   type Task,
@@ -169,6 +170,7 @@ class ServiceLoop {
       old === undefined ||
       old.desiredState !== task.desiredState ||
       hasStopped(old) !== hasStopped(task) ||
+      moveLabelOf(old, "moveTo") !== moveLabelOf(task, "moveTo") ||
       (moves && task.status.state > TaskState.RUNNING) ||
       (moves && task.status.state === TaskState.RUNNING && this.#isAwaited(task));
     if (matters) this.#mark(task.serviceId);
@@ -228,7 +230,7 @@ class ServiceLoop {
     if (plan.wakeAtMs !== undefined) {
       this.#wakeIn(serviceId, Math.max(0, plan.wakeAtMs - this.#clock.now()));
     }
-    if (plan.create.length === 0 && plan.desire.length === 0 && plan.service === undefined) return;
+    if (plan.create.length + plan.desire.length + plan.moves.length === 0 && plan.service === undefined) return;
     this.#logUpdate(service, plan.service?.updateStatus.state, plan.service?.updateStatus.message);
     await this.#write(serviceId, () => applyPlan(this.#store, service, plan, { newId: this.#newId, nowMs }));
   }

@@ -229,7 +229,11 @@ describe("placeGroup that bin-packs", () => {
     const nodes = nodeSet({ a: { cpus: 2 }, b: { cpus: 2 } });
     nodes.get("a")!.setTask(task("old", { nodeId: "a", state: TaskState.RUNNING, cpus: 0.5 }));
     for (let n = 0; n < 5; n++) nodes.get("a")!.addFailure(task("x"), 0);
-    expect(pack(nodes, 3, { service: "b", cpus: 1 })).toMatchObject({ perNode: { a: 1, b: 2 }, unplaced: 0 });
+    expect(pack(nodes, 2, { cpus: 1 }).perNode).toEqual({ a: 0, b: 2 });
+    const [third] = [task("web.third", { cpus: 1 })];
+    expect(placeGroup([third], nodes, { now: 0, strategy: "binpack" }).next().value).toMatchObject({
+      info: { id: "a" },
+    });
   });
 
   it("chooses the fullest node that fits, whatever was booked and freed before", () => {

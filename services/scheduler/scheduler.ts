@@ -1,4 +1,5 @@
 import {
+  moveLabelOf,
   type PlacementStrategy,
   placementStrategy,
   type Task,
@@ -7,12 +8,13 @@ import {
   timestampOfMs,
 } from "@starling/api";
 import { type Clock, type Logger, type Metrics, Pacer, metrics as processMetrics, SwarmError } from "@starling/base";
-import { all, byKind, byTaskState, type MemoryStore, type ReadTx } from "@starling/store";
+import { all, byKind, byTaskState, type EventOf, type MemoryStore, type ReadTx } from "@starling/store";
 import { applyEvent, ClusterView } from "./cluster-view.ts";
 import { applyDecision, CHOSEN, CONFIRMED, type Decision, type Outcome } from "./decision.ts";
 import { Inbox } from "./inbox.ts";
 import { Pipeline } from "./pipeline.ts";
 import { placeGroup } from "./place.ts";
+import { Rebalancer } from "./rebalance/rebalancer.ts";
 import { homelessIds, volumeHomeKind } from "./volume-home.ts";
 
 export interface SchedulerOptions {
@@ -62,6 +64,8 @@ interface Stuck {
   readonly toldAt: number;
 }
 
+type SchedulerEvent = EventOf<"task" | "node" | "resource" | "service" | "cluster">;
+
 class Scheduler {
   readonly #store: MemoryStore;
   readonly #clock: Clock;
@@ -69,6 +73,7 @@ class Scheduler {
   readonly #passSeconds;
   readonly #waitingTasks;
   readonly #view = new ClusterView();
+  readonly #rebalancer: Rebalancer;
   readonly #pacer: Pacer;
   /** Groups of which the last pass left tasks over, by key. */
   #stuck: Map<string, Stuck> = new Map();
@@ -78,12 +83,20 @@ class Scheduler {
     this.#clock = clock;
     this.#log = log;
     this.#pacer = new Pacer(clock);
+    this.#rebalancer = new Rebalancer({ store, clock, log, metrics, view: this.#view });
     this.#passSeconds = metrics.histogram("swarm_scheduler_pass_seconds", "Time of a scheduling pass with its commits");
     this.#waitingTasks = metrics.gauge("swarm_scheduler_waiting_tasks", "Tasks without a node after the last pass");
   }
 
   async run(signal: AbortSignal): Promise<void> {
-    const inbox = await this.#follow(signal);
+    const stop = new AbortController();
+    const either = AbortSignal.any([signal, stop.signal]);
+    const inbox = await this.#follow(either);
+    const loops = [this.#schedule(inbox, either), this.#rebalancer.run(either)];
+    await Promise.all(loops.map((loop) => loop.finally(() => stop.abort())));
+  }
+
+  async #schedule(inbox: Inbox<SchedulerEvent>, signal: AbortSignal): Promise<void> {
     await this.#forgetHomes(signal);
     for (let due = true; !signal.aborted; ) {
       if (due) due = await this.#pass(signal);
@@ -92,7 +105,8 @@ class Scheduler {
       let removed = false;
       for (const event of inbox.take()) {
         if (event.kind === "service") removed ||= event.action === "remove";
-        else due = applyEvent(this.#view, event, this.#clock.now()) || due;
+        else if (event.kind !== "cluster") due = applyEvent(this.#view, event, this.#clock.now()) || due;
+        if (event.kind !== "resource") this.#rebalancer.note(event);
         if (this.#pacer.due) await this.#pacer.turn();
       }
       if (removed) await this.#forgetHomes(signal);
@@ -117,7 +131,7 @@ class Scheduler {
 
   /** Learns what there is; resolves with what is committed after that. */
   async #follow(signal: AbortSignal) {
-    const kinds = ["task", "node", "resource", "service"] as const;
+    const kinds = ["task", "node", "resource", "service", "cluster"] as const;
     const { value: tx, events } = this.#store.viewAndWatch((tx) => tx, { kinds, signal });
     const inbox = new Inbox(events);
     await this.#load(tx);
@@ -177,6 +191,11 @@ class Scheduler {
         if (decision !== undefined) yield decision;
         if (this.#pacer.due) await this.#pacer.turn();
       }
+    }
+    for (const task of [...this.#view.waiting.wishing.values()]) {
+      const decision = this.#decideMoved(task);
+      if (decision !== undefined) yield decision;
+      if (this.#pacer.due) await this.#pacer.turn();
     }
     const freed = this.#view.nodes.takeFreed();
     const stuckBefore = this.#stuck;
@@ -270,6 +289,17 @@ class Scheduler {
     const why = info?.node === undefined ? "which is not in the swarm any more" : pipeline.explain([info]);
     const err = `no suitable node (volume "${volume}" is on node ${where}: ${why})`;
     return this.#mayExplain(task, err) ? { t: "explain", task, err } : undefined;
+  }
+
+  /** On the node that a task was moved for, if it fits there now; else it is placed as any. */
+  #decideMoved(task: Task): Decision | undefined {
+    const wish = moveLabelOf(task, "wish");
+    const info = wish === undefined ? undefined : this.#view.nodes.get(wish);
+    if (info?.node === undefined || this.#view.homes.of(task) !== undefined || !new Pipeline(task).fits(info))
+      return undefined;
+    const booked = { ...task, nodeId: info.id, assignedGenericResources: info.selectGeneric(task) };
+    this.#view.book(booked);
+    return { t: "assign", task: booked, nodeVersion: info.node.meta.version.index, message: CHOSEN };
   }
 
   /**

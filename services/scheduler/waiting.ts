@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import type { Task } from "@starling/api";
+import { moveLabelOf, type Task } from "@starling/api";
 
 /** Waiting tasks of one service and spec version: they share a filter run. */
 export class WaitingGroup {
@@ -31,6 +31,7 @@ export class WaitingGroup {
 export class WaitingTasks {
   readonly #tasks = new Map<string, Task>();
   readonly #groups = new Map<string, WaitingGroup>();
+  readonly #wishing = new Map<string, Task>();
 
   get size(): number {
     return this.#tasks.size;
@@ -45,9 +46,15 @@ export class WaitingTasks {
     return this.#groups;
   }
 
+  /** Those that wish for a node: another task was moved for it. */
+  get wishing(): ReadonlyMap<string, Task> {
+    return this.#wishing;
+  }
+
   set(task: Task): void {
     this.delete(task.id);
     this.#tasks.set(task.id, task);
+    if (moveLabelOf(task, "wish") !== undefined) this.#wishing.set(task.id, task);
     const key = groupKey(task);
     const group = this.#groups.get(key) ?? new WaitingGroup();
     group.set(task);
@@ -58,6 +65,7 @@ export class WaitingTasks {
     const task = this.#tasks.get(id);
     if (task === undefined) return;
     this.#tasks.delete(id);
+    this.#wishing.delete(id);
     const key = groupKey(task);
     const group = this.#groups.get(key)!;
     group.delete(id);

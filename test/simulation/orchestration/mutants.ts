@@ -1,4 +1,11 @@
-import { enforcedMessage, type Service, type Task, TaskState, UpdateConfig_FailureAction } from "@starling/api";
+import {
+  enforcedMessage,
+  moveLabelOf,
+  type Service,
+  type Task,
+  TaskState,
+  UpdateConfig_FailureAction,
+} from "@starling/api";
 import type { StoreEvent } from "@starling/store";
 import type { Lie } from "./lying-store.ts";
 
@@ -67,6 +74,11 @@ export const mutants: readonly Mutant[] = [
     name: "host ports are not counted",
     station: "scheduler",
     lie: { shows: { task: (task) => ({ ...task, endpoint: undefined }) } },
+  },
+  {
+    name: "what is uneven stays so",
+    station: "scheduler",
+    lie: { writes: (task) => (moveLabelOf(task, "moveTo") === undefined ? task : undefined) },
   },
   {
     name: "a place that becomes free is not noticed",

@@ -1,9 +1,12 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
+  mayRebalance,
   type Node,
   nodeMatches,
   parseConstraints,
+  placementStrategy,
   RestartPolicy_RestartCondition,
+  rebalancePolicy,
   type Service,
   sameValue,
   type Task,
@@ -129,6 +132,8 @@ function checkService(tx: ReadTx, service: Service, books: Books, historyLimit: 
   }
   const updating = updateStatus?.state === UPDATING || updateStatus?.state === ROLLBACK_STARTED;
   if (updating && !held) violations.push(bad("its update has not ended"));
+  const labels = tx.clusters.find(all)[0]?.spec.annotations.labels ?? {};
+  violations.push(...checkSpread(service, tasks, books, labels).map(bad));
   violations.push(
     ...(jobStatus ? checkJob(service, tasks, eligible) : checkReplicas(service, tasks, eligible)).map(bad),
   );
@@ -151,6 +156,39 @@ function checkReplicas(service: Service, tasks: readonly Task[], eligible: reado
   // What only rests on a node that it may not be on any more is its history.
   const surplus = slots.filter(([id, there]) => !eligibleIds.has(id) && there.some(isLive)).map(([id]) => id);
   return missing.length + surplus.length === 0 ? [] : [`missing on ${missing}; surplus on ${surplus}`];
+}
+
+/** Of a service that is to be rebalanced, and whose replicas all run: no move of one would make it more even. */
+function checkSpread(
+  { id, spec }: Service,
+  tasks: readonly Task[],
+  books: Books,
+  cluster: Readonly<Record<string, string>>,
+): string[] {
+  const { labels } = spec.annotations;
+  const running = tasks.filter(({ status, desiredState }) => status.state === RUNNING && desiredState === RUNNING);
+  if (spec.replicated === undefined || running.length !== spec.replicated.replicas || running.length === 0) return [];
+  if (!mayRebalance(labels, rebalancePolicy(cluster))) return [];
+  if (placementStrategy(labels, cluster) === "binpack") return [];
+  const byZone = (spec.task.placement?.preferences ?? []).length > 0;
+  const zoneOf = ({ spec: { annotations } }: Node) => annotations.labels["zone"];
+  const on = (holds: (node: Node) => boolean) => {
+    const ids = new Set(books.nodes.filter(holds).map((node) => node.id));
+    return running.filter(({ nodeId }) => ids.has(nodeId)).length;
+  };
+  const any: Task = { ...running[0]!, spec: spec.task };
+  const takers = books.eligible({ spec } as Service).filter((node) => books.hasRoom(any, node));
+  return takers.flatMap((to) =>
+    books.nodes.flatMap((from) => {
+      const apart = byZone && zoneOf(from) !== zoneOf(to);
+      const count = (node: Node) => on((other) => (apart ? zoneOf(other) === zoneOf(node) : other.id === node.id));
+      const gives = running.some(({ nodeId }) => nodeId === from.id);
+      if (!gives || count(from) - count(to) < 2) return [];
+      return [
+        `${id} is uneven: ${count(from)} on ${from.id}, ${count(to)} on ${to.id}${apart ? " and their zones" : ""}`,
+      ];
+    }),
+  );
 }
 
 /** Each slot (or node) has completed in the present iteration. */

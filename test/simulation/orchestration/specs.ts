@@ -10,12 +10,14 @@ import {
   PlacementPreference,
   PortConfig,
   PortConfig_PublishMode,
+  placementStrategyLabel,
   ReplicatedJob,
   ReplicatedService,
   ResourceRequirements,
   Resources,
   RestartPolicy,
   RestartPolicy_RestartCondition,
+  rebalanceLabels,
   ServiceSpec,
   SpreadOver,
   TaskSpec,
@@ -102,7 +104,9 @@ export class Specs {
   /** An image that works. */
   mended(spec: ServiceSpec): ServiceSpec {
     const task = { ...spec.task, forceUpdate: spec.task.forceUpdate + 1 };
-    return { ...spec, annotations: { ...spec.annotations, labels: {} }, task };
+    const own = Object.values<string>(behaviour);
+    const labels = Object.fromEntries(Object.entries(spec.annotations.labels).filter(([key]) => !own.includes(key)));
+    return { ...spec, annotations: { ...spec.annotations, labels }, task };
   }
 
   /** Other published ports. */
@@ -125,9 +129,21 @@ export class Specs {
   }
 
   #labels(): Record<string, string> {
+    return { ...this.#behaviour(), ...this.#strategy() };
+  }
+
+  #behaviour(): Record<string, string> {
     const what = this.#random();
     if (what < 0.06) return { [behaviour.failing]: this.#random() < 0.5 ? "prepare" : "start" };
     return what < 0.1 ? { [behaviour.flaky]: "yes" } : {};
+  }
+
+  /** What differs from the cluster's word. */
+  #strategy(): Record<string, string> {
+    const what = this.#random();
+    if (what < 0.15) return { [placementStrategyLabel]: "binpack" };
+    if (what < 0.25) return { [rebalanceLabels.rebalance]: "off" };
+    return what < 0.35 ? { [rebalanceLabels.rebalance]: "on" } : {};
   }
 
   #placement(): Placement | undefined {

@@ -11,6 +11,7 @@ import {
   NodeSpec,
   NodeSpec_Availability,
   OrchestrationConfig,
+  rebalanceLabels,
 } from "@starling/api";
 import { FakeClock, type Random, SwarmError, seededRandom } from "@starling/base";
 import type { WriteTx } from "@starling/store";
@@ -330,9 +331,15 @@ class World {
     return { what: `${id} joins`, write };
   }
 
+  /** In every other world what runs is moved to nodes that come or come back, unless a service says otherwise. */
+  #clusterLabels(): Readonly<Record<string, string>> {
+    const { rebalance, rate, settle } = rebalanceLabels;
+    return { [rebalance]: this.#options.seed % 2 === 0 ? "on" : "off", [rate]: "240", [settle]: "3s" };
+  }
+
   #firstObjects(tx: WriteTx): void {
     const spec = ClusterSpec.create({
-      annotations: Annotations.create({ name: "default" }),
+      annotations: Annotations.create({ name: "default", labels: this.#clusterLabels() }),
       orchestration: OrchestrationConfig.create({ taskHistoryRetentionLimit: historyLimit }),
     });
     const heartbeatPeriod = durationOfMs(this.#options.nodes > 200 ? 5_000 : 1_000);
