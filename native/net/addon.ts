@@ -16,12 +16,12 @@ export const Errno = {
 
 /** What the C++ side (binding.cc) takes and gives. */
 type NativeStep =
-  | { readonly type: "netlink"; readonly protocol: number; readonly requests: Uint8Array }
+  | { readonly type: "netlink"; readonly protocol: number; readonly requests: Uint8Array; readonly session: string }
   | { readonly type: "nft"; readonly script: string; readonly json: boolean; readonly session: string }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
   | HeldStep
-  | ConntrackStep
+  | (ConntrackStep & { readonly session: string })
   | PingStep
   | ExchangeStep;
 
@@ -59,6 +59,8 @@ export interface ConntrackStep {
   readonly live: readonly string[];
   /** IP protocol numbers: 6 TCP, 17 UDP. */
   readonly protocols: readonly number[];
+  /** As of nft steps. */
+  readonly session?: string;
 }
 
 /** In place of a namespace's path: a new one, which ends with the job. */
@@ -109,7 +111,13 @@ export interface SocketResult {
 
 /** A step of a job; a job's steps are done in order in one network namespace. */
 export type Step =
-  | { readonly type: "netlink"; readonly protocol: number; readonly requests: readonly Request[] }
+  | {
+      readonly type: "netlink";
+      readonly protocol: number;
+      readonly requests: readonly Request[];
+      /** As of nft steps. */
+      readonly session?: string;
+    }
   | {
       readonly type: "nft";
       readonly script: string;
@@ -156,14 +164,16 @@ export async function runSteps<const S extends readonly Step[]>(
   steps: S,
 ): Promise<{ -readonly [K in keyof S]: ResultOf<S[K]> }> {
   const native = steps.map((step): NativeStep => {
-    if (step.type === "netlink") return { ...step, requests: encodeRequests(step.requests) };
+    if (step.type === "netlink")
+      return { ...step, requests: encodeRequests(step.requests), session: step.session ?? "" };
+    if (step.type === "conntrack") return { ...step, session: step.session ?? "" };
     if (step.type === "nft") return { ...step, json: step.json ?? false, session: step.session ?? "" };
     return step;
   });
   return (await addon().run(netns, native)) as { -readonly [K in keyof S]: ResultOf<S[K]> };
 }
 
-/** Ends the session that nft steps of that name kept, and with it its hold on their network namespace. */
+/** Ends the session that steps of that name kept, and with it its hold on their network namespace. */
 export function closeNftSession(name: string): void {
   addon().closeSession(name);
 }

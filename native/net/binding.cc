@@ -30,7 +30,8 @@ Step ReadStep(const Napi::Object& step) {
   if (type == "netlink") {
     const auto bytes = step.Get("requests").As<Napi::Uint8Array>();
     return NetlinkStep{step.Get("protocol").As<Napi::Number>().Int32Value(),
-                       std::vector<uint8_t>(bytes.Data(), bytes.Data() + bytes.ByteLength())};
+                       std::vector<uint8_t>(bytes.Data(), bytes.Data() + bytes.ByteLength()),
+                       step.Get("session").As<Napi::String>()};
   }
   if (type == "nft") {
     return NftStep{step.Get("script").As<Napi::String>(), step.Get("json").ToBoolean().Value(),
@@ -55,7 +56,7 @@ Step ReadStep(const Napi::Object& step) {
                     step.Get("address").As<Napi::String>()};
   }
   if (type == "conntrack") {
-    ConntrackStep read{ReadTexts(step.Get("subnets")), ReadTexts(step.Get("live")), {}};
+    ConntrackStep read{ReadTexts(step.Get("subnets")), ReadTexts(step.Get("live")), {}, step.Get("session").As<Napi::String>()};
     const auto protocols = step.Get("protocols").As<Napi::Array>();
     for (uint32_t i = 0; i < protocols.Length(); i++) {
       read.protocols.push_back(static_cast<uint8_t>(protocols.Get(i).As<Napi::Number>().Uint32Value()));
@@ -183,7 +184,10 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
 // closeSession(name): in the background, as it may wait.
 void CloseSession(const Napi::CallbackInfo& info) {
   const std::string session = info[0].As<Napi::String>();
-  std::thread([session] { CloseNft(session); }).detach();
+  std::thread([session] {
+    CloseNft(session);
+    CloseConversations(session);
+  }).detach();
 }
 
 // Work of balancers off Node's thread; `work` runs there and gives bytes or a number.

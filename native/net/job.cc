@@ -66,7 +66,7 @@ SocketResult TakeHeld(const HeldStep& step) {
 }
 
 struct Runner {
-  StepResult operator()(const NetlinkStep& step) const { return Converse(step.protocol, step.requests); }
+  StepResult operator()(const NetlinkStep& step) const { return Converse(step.protocol, step.requests, step.session); }
   StepResult operator()(const NftStep& step) const { return RunNft(step.script, step.json, step.session); }
   StepResult operator()(const SysctlStep& step) const { return WriteSysctls(step); }
   StepResult operator()(const SocketStep& step) const { return BindSocket(step); }

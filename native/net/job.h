@@ -19,6 +19,7 @@ namespace starling::net {
 struct NetlinkStep {
   int protocol;
   std::vector<uint8_t> requests;
+  std::string session;
 };
 struct NftStep {
   std::string script;

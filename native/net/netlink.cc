@@ -7,7 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <stdexcept>
+#include <utility>
 
 #include "unique_fd.h"
 
@@ -80,7 +83,30 @@ Answer Receive(int fd, std::vector<uint8_t>& buffer, Receipt& receipt) {
   }
 }
 
+std::mutex mu;
+std::map<std::pair<std::string, int>, UniqueFd> kept;  // by session and protocol; GUARDED_BY(mu)
+
+UniqueFd TakeKept(const std::string& session, int protocol) {
+  const std::lock_guard<std::mutex> lock(mu);
+  const auto found = kept.extract({session, protocol});
+  return found.empty() ? UniqueFd() : std::move(found.mapped());
+}
+
+void Keep(const std::string& session, int protocol, UniqueFd fd) {
+  const std::lock_guard<std::mutex> lock(mu);
+  // Of two at a time the second is closed.
+  kept.emplace(std::pair(session, protocol), std::move(fd));
+}
+
 }  // namespace
+
+void CloseConversations(const std::string& session) {
+  std::vector<UniqueFd> closing;  // Outside the lock, as it may wait.
+  const std::lock_guard<std::mutex> lock(mu);
+  for (auto at = kept.lower_bound({session, 0}); at != kept.end() && at->first.first == session; at = kept.erase(at)) {
+    closing.push_back(std::move(at->second));
+  }
+}
 
 std::optional<Answer> TakeDatagram(std::span<const uint8_t> rest, Receipt& receipt) {
   while (rest.size() >= sizeof(nlmsghdr)) {
@@ -98,8 +124,9 @@ std::optional<Answer> TakeDatagram(std::span<const uint8_t> rest, Receipt& recei
   return std::nullopt;
 }
 
-Conversation Converse(int protocol, std::span<const uint8_t> requests) {
-  UniqueFd fd = Open(protocol);
+Conversation Converse(int protocol, std::span<const uint8_t> requests, const std::string& session) {
+  UniqueFd fd = session.empty() ? UniqueFd() : TakeKept(session, protocol);
+  if (!fd) fd = Open(protocol);
   Conversation conversation;
   std::vector<uint8_t> request;
   std::vector<uint8_t> buffer(1 << 16);
@@ -122,6 +149,7 @@ Conversation Converse(int protocol, std::span<const uint8_t> requests) {
     at += NLMSG_ALIGN(header.nlmsg_len);
   }
   conversation.replies = std::move(receipt.replies);
+  if (!session.empty()) Keep(session, protocol, std::move(fd));
   return conversation;
 }
 

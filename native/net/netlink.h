@@ -23,7 +23,14 @@ struct Conversation {
 // Sends the messages of `requests` (back to back, each padded to 4 bytes, nlmsg_len set) one after another and reads the
 // answers. Every message must carry NLM_F_ACK or be a dump; sequence numbers are set here. A dump that the kernel marks
 // as interrupted (NLM_F_DUMP_INTR) answers EINTR. Throws std::runtime_error when the conversation itself fails.
-Conversation Converse(int protocol, std::span<const uint8_t> requests);
+//
+// Closing a socket of NETLINK_NETFILTER waits, like nft's (nft.h), for the kernel's clean-up. So one that went well is kept
+// under the name `session` (if not empty) for the next conversation of that name and protocol, in whatever namespace the
+// first was; it keeps that namespace alive until CloseConversations.
+Conversation Converse(int protocol, std::span<const uint8_t> requests, const std::string& session = "");
+
+// Ends what is kept under that name. May wait, see above.
+void CloseConversations(const std::string& session);
 
 // What has been received of the answer to the request `sequence`.
 struct Receipt {
