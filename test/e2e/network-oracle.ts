@@ -304,16 +304,16 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
       by(routes6, device).map(({ dst }) => expanded(dst)),
     );
   }
-  const chains = chainTargets(rules);
+  const targets = portTargets(rules);
   for (const service of services) {
     for (const port of service.endpoint?.ports ?? []) {
       if (port.publishMode === "HOST" || !port.publishedPort) continue;
       const behind = places.filter((p) => p.ingress && p.serving && p.task.serviceId === service.id);
-      const chain = chains.get(`port_${(port.protocol ?? "TCP").toLowerCase()}_${port.publishedPort}`) ?? [];
+      const found = targets.get(`${(port.protocol ?? "TCP").toLowerCase()} ${port.publishedPort}`) ?? [];
       expectSame(
         `port ${port.publishedPort}`,
         behind.flatMap(({ address }) => [address, meshAddress6(address)]),
-        chain.map(expanded),
+        found.map(expanded),
       );
     }
   }
@@ -457,19 +457,21 @@ function backendsOf(listing: string): ReadonlyMap<string, readonly string[]> {
   return found;
 }
 
-/** Addresses that a chain's rules send to, by chain. */
-function chainTargets(listing: string): ReadonlyMap<string, readonly string[]> {
+/** Addresses behind each published port (`tcp 8080`) in a listing of the host's table. */
+function portTargets(listing: string): ReadonlyMap<string, readonly string[]> {
+  type Tuple = { readonly concat: readonly (string | number)[] };
   const { nftables } = JSON.parse(listing) as {
     nftables: readonly {
-      readonly rule?: { readonly chain: string; readonly expr: readonly { readonly dnat?: unknown }[] };
+      readonly map?: { readonly name: string; readonly elem?: readonly (readonly [Tuple, Tuple])[] };
     }[];
   };
-  const targets = new Map<string, readonly string[]>();
-  for (const { rule } of nftables) {
-    const dnat = rule?.expr.find((part) => part.dnat !== undefined);
-    if (rule === undefined || dnat === undefined) continue;
-    const addresses = [...JSON.stringify(dnat).matchAll(/"(\d+\.\d+\.\d+\.\d+|[0-9a-f]*:[0-9a-f:]+)"/g)];
-    targets.set(rule.chain, [...(targets.get(rule.chain) ?? []), ...addresses.map(([, address]) => address!)]);
+  const targets = new Map<string, string[]>();
+  for (const { map } of nftables) {
+    const [, protocol] = /^(tcp|udp)_backends6?$/.exec(map?.name ?? "") ?? [];
+    for (const [key, value] of protocol === undefined ? [] : (map?.elem ?? [])) {
+      const port = `${protocol} ${key.concat[0]}`;
+      targets.set(port, [...(targets.get(port) ?? []), String(value.concat[0])]);
+    }
   }
   return targets;
 }

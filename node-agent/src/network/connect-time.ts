@@ -11,7 +11,7 @@ import {
   planParts,
   withoutUnknown,
 } from "./balancer-plan.ts";
-import { type NodeInputs, virtualServices } from "./desired.ts";
+import { type NodeInputs, usedNetworks, virtualServicesOf } from "./desired.ts";
 import { tasksCgroup } from "./tasks-cgroup.ts";
 
 /**
@@ -113,12 +113,10 @@ const cookies = (tasks: readonly BalancedTask[]) => tasks.map(({ cookie }) => co
 
 /** Services on all networks that have a task on this node. */
 function partsOf(inputs: NodeInputs, tasks: readonly BalancedTask[]): ReadonlyMap<string, BalancerPart> {
-  const used = new Set(inputs.tasks.flatMap(({ overlays }) => overlays.map(({ networkId }) => networkId)));
-  for (const endpoint of inputs.view.endpoints.values()) {
-    if (endpoint.nodeId === inputs.nodeId) used.add(endpoint.networkId);
-  }
+  const used = usedNetworks(inputs);
+  const services = [...inputs.view.services.values()].flatMap((service) => virtualServicesOf(inputs, service, used));
   const vniOf = (networkId: string) => inputs.view.networks.get(networkId)?.vni ?? 0;
-  return balancerParts(virtualServices(inputs, used), tasks, vniOf);
+  return balancerParts(services, tasks, vniOf);
 }
 
 async function readAll(balancer: Balancer): Promise<Entries> {

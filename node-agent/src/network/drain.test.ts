@@ -12,6 +12,7 @@ import type { NodeInputs } from "./desired.ts";
 import { hostFlush, taskFlush } from "./flush.ts";
 import { Managers } from "./managers.ts";
 import { compareListings, type Listing } from "./nft-listing.ts";
+import { NetworkView } from "./state.ts";
 
 const asking = (sequence: number) => NetworkStateMessage.create({ sequence, acknowledge: true });
 
@@ -93,18 +94,16 @@ describe("tracked connections to forget", () => {
   ];
   const inputs: NodeInputs = {
     nodeId: "n1",
-    view: {
-      networks: new Map([
-        ["net", NetworkStateNetwork.create({ id: "net", subnets: ["10.0.1.0/24"] })],
-        ["ing", NetworkStateNetwork.create({ id: "ing", subnets: ["10.255.0.0/16"], ingress: true })],
-      ]),
-      nodes: new Map([["n1", NetworkStateNode.create({ id: "n1", meshAddress: "10.255.0.2/16" })]]),
-      services: new Map(),
-      endpoints: new Map(endpoints.map((e) => [`${e.networkId}/${e.taskId}`, e])),
-    },
+    view: NetworkView.of({
+      networks: [
+        NetworkStateNetwork.create({ id: "net", subnets: ["10.0.1.0/24"] }),
+        NetworkStateNetwork.create({ id: "ing", subnets: ["10.255.0.0/16"], ingress: true }),
+      ],
+      nodes: [NetworkStateNode.create({ id: "n1", meshAddress: "10.255.0.2/16" })],
+      endpoints,
+    }),
     tasks: [],
     leaving: new Set(["t3"]),
-    dead: [],
     underlayMtu: 1500,
     recovered: [],
     tunnels: undefined,

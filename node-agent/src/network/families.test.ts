@@ -1,7 +1,9 @@
 import { NetworkStateEndpoint, NetworkStateNetwork, NetworkStateNode } from "@starling/api";
 import { expect, it } from "vitest";
-import { desiredHostNetwork, type NodeInputs } from "./desired.ts";
+import type { NodeInputs } from "./desired.ts";
 import { checkPaths, judgePaths } from "./path-check.ts";
+import { NetworkView } from "./state.ts";
+import { wantedNetwork } from "./test-desired.ts";
 
 const node = (id: string, underlayAddress: string, host: number) =>
   NetworkStateNode.create({ id, underlayAddress, meshAddress: `10.255.0.${host}/16` });
@@ -13,15 +15,9 @@ const endpoints = nodes.map(({ id: nodeId }, i) =>
 );
 const inputs: NodeInputs = {
   nodeId: "self",
-  view: {
-    networks: new Map([network, ingress].map((each) => [each.id, each])),
-    nodes: new Map(nodes.map((each) => [each.id, each])),
-    services: new Map(),
-    endpoints: new Map(endpoints.map((each) => [`net/${each.taskId}`, each])),
-  },
+  view: NetworkView.of({ networks: [network, ingress], nodes, endpoints }),
   tasks: [],
   leaving: new Set(),
-  dead: [],
   underlayMtu: 1500,
   recovered: [],
   tunnels: undefined,
@@ -29,14 +25,17 @@ const inputs: NodeInputs = {
 };
 
 it("a node reached by the other family gets no entries, which the kernel would refuse, and holds up no other", () => {
-  const { links, forwarding } = desiredHostNetwork(inputs);
+  const { links, forwarding } = wantedNetwork(inputs);
   expect([...forwarding.values()]).toEqual(["fd99::2", "fd99::2"]);
   expect([...links.values()].map(({ mtu }) => mtu)).toEqual([1430, 1430, 1430]);
 });
 
 it("the check names a node of the other family, and what to give both", async () => {
-  const alone = new Map([...inputs.view.nodes].filter(([id]) => id !== "peer"));
-  const view = { ...inputs.view, nodes: alone };
+  const view = NetworkView.of({
+    networks: [network, ingress],
+    nodes: nodes.filter(({ id }) => id !== "peer"),
+    endpoints,
+  });
   const findings = await checkPaths({ nodeId: "self", view, netns: undefined, mtu: 1430, vxlanPort: 4789 });
   expect(findings.map(({ detail }) => detail)).toEqual([
     "node other is reached at 10.0.0.3, this one at fd99::1: give both a --data-path-addr of one family",

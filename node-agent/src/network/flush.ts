@@ -1,9 +1,9 @@
 /** Pure: no clock, no I/O, no randomness. */
 import type { NetworkStateEndpoint } from "@starling/api";
 import type { ConntrackStep } from "@starling/native/net";
-import { addressesOf, isV6, type LocalTask, type NodeInputs } from "./desired.ts";
+import { isV6, type LocalTask, type NodeInputs } from "./desired.ts";
 import { localPool, meshAddress6, meshPrefix6 } from "./names.ts";
-import { ingressOf } from "./state.ts";
+import { addressesOf } from "./state.ts";
 
 const tcp = 6;
 const udp = 17;
@@ -20,26 +20,24 @@ export const joinDue = (a: FlushDue, b: FlushDue): FlushDue => (a === "all" || b
 const step = (subnets: readonly string[], live: readonly string[], protocol: number): readonly ConntrackStep[] =>
   subnets.length === 0 ? [] : [{ type: "conntrack", subnets, live, protocols: [protocol] }];
 
-/** The endpoint's addresses that published ports lead to. */
-const meshAddressesOf = ({ address }: NetworkStateEndpoint): readonly string[] => [address, meshAddress6(address)];
+/** Addresses that published ports lead to, by an endpoint's one. */
+const inMesh = (address: string): readonly string[] => (isV6(address) ? [] : [address, meshAddress6(address)]);
 
 const alone = (address: string): string => `${address}/${isV6(address) ? 128 : 32}`;
 
-/** Prefixes of those `due` on `networks` whose addresses none of `keep` has now. */
+/** Prefixes of those `due` on `networks` whose addresses none of `keep` has now. `of`: whose they are in conntrack, too. */
 function gone(
   { view }: NodeInputs,
   due: readonly NetworkStateEndpoint[],
   networks: ReadonlySet<string>,
   keep: (endpoint: NetworkStateEndpoint) => boolean,
-  of: (endpoint: NetworkStateEndpoint) => readonly string[] = addressesOf,
+  of: (address: string) => readonly string[] = (address) => [address],
 ): readonly string[] {
-  const addresses = new Set(due.filter(({ networkId }) => networks.has(networkId)).flatMap(of));
-  if (addresses.size === 0) return [];
-  for (const endpoint of view.endpoints.values()) {
-    if (!networks.has(endpoint.networkId) || !keep(endpoint)) continue;
-    for (const address of of(endpoint)) addresses.delete(address);
-  }
-  return [...addresses].map(alone);
+  const stale = due
+    .filter(({ networkId }) => networks.has(networkId))
+    .flatMap(addressesOf)
+    .filter((address) => ![...networks].some((id) => view.endpointsWith(id, address).some(keep)));
+  return [...new Set(stale.flatMap(of))].map(alone);
 }
 
 /**
@@ -48,19 +46,16 @@ function gone(
  */
 export function hostFlush(inputs: NodeInputs, due: FlushDue): readonly ConntrackStep[] {
   const { view, leaving, tasks, recovered } = inputs;
-  const ingress = ingressOf(view);
+  const { ingress } = view;
   if (due !== "all") {
     const serves = ({ serving, taskId }: NetworkStateEndpoint) => serving && !leaving.has(taskId);
-    return ingress === undefined
-      ? []
-      : step(gone(inputs, due, new Set([ingress.id]), serves, meshAddressesOf), [], udp);
+    return ingress === undefined ? [] : step(gone(inputs, due, new Set([ingress.id]), serves, inMesh), [], udp);
   }
   const live = recovered.map(({ address }) => address);
   for (const task of tasks) if (task.routed !== undefined && !leaving.has(task.taskId)) live.push(task.routed);
   for (const node of view.nodes.values()) if (node.meshAddress !== "") live.push(node.meshAddress.split("/")[0]!);
-  for (const endpoint of view.endpoints.values()) {
-    if (endpoint.networkId === ingress?.id && endpoint.serving && !leaving.has(endpoint.taskId))
-      live.push(endpoint.address);
+  for (const endpoint of view.endpointsOn(ingress?.id ?? "")) {
+    if (endpoint.serving && !leaving.has(endpoint.taskId)) live.push(endpoint.address);
   }
   const subnets = (ingress?.subnets ?? []).filter((subnet) => !isV6(subnet));
   return step([localPool, ...subnets, meshPrefix6], [...live, ...live.map(meshAddress6)], udp);
@@ -84,8 +79,7 @@ export function taskFlush(inputs: NodeInputs, task: LocalTask, due: FlushDue): r
   const subnets = [...on].flatMap((id) => view.networks.get(id)?.subnets ?? []);
   const there: string[] = [];
   const serving: string[] = [];
-  for (const endpoint of view.endpoints.values()) {
-    if (!on.has(endpoint.networkId)) continue;
+  for (const endpoint of [...on].flatMap((id) => [...view.endpointsOn(id)])) {
     there.push(...addressesOf(endpoint));
     if (serves(endpoint)) serving.push(...addressesOf(endpoint));
   }

@@ -1,29 +1,40 @@
 import { type Logger, SwarmError } from "@starling/base";
 import { Errno, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
-import { desiredHostNetwork, desiredHostRules, type NodeInputs } from "./desired.ts";
+import type { DesiredState } from "./desired-state.ts";
 import { admitScript, allDevices, droppingChains, type Ruleset } from "./foreign-firewall.ts";
-import { type HostNetwork, isMadeElsewhere } from "./host-network.ts";
+import type { HostNetwork } from "./host-network.ts";
+import { hostKinds, ruleKinds } from "./ledger.ts";
 import { type Mesh, meshes } from "./names.ts";
-import { hostTable, meshTable } from "./nft-host.ts";
-import { type NftTable, planTable } from "./nft-table.ts";
+import { type HostRules, hostTable, meshTable } from "./nft-host.ts";
+import type { NftTable } from "./nft-table.ts";
 import { type Observation, observeHost } from "./observe.ts";
-import { type Entry, entryRequests, type HostPlan, isEmptyPlan, linkRequests, planHost } from "./plan-host.ts";
+import { devicesAlone, planAll, planChange, planRules } from "./plan-change.ts";
+import { type Entry, entryRequests, type HostPlan, isEmptyPlan, linkRequests } from "./plan-host.ts";
 import { RuleLoader } from "./rule-loader.ts";
 import { missingUserChains, userChainScript } from "./user-rules.ts";
 
+/** The host's network as it was looked at; without `entries` (those of devices) when these are known to be as was wanted last. */
+type Look = Observation & { readonly entries: boolean };
+
 /**
- * Makes the host's devices, entries and rules as they should be. What the kernel has is looked at once and then
- * remembered, so that a change costs what it changes; `forget` has the next apply look again.
+ * Makes the host's devices, entries and rules as they should be. What the kernel has is looked at once and from then on known to be
+ * what was wanted last, so that a change costs what it changes; `forget` has the next apply look again and compare everything.
  */
 export class HostApplier {
   readonly #log: Logger;
   readonly #netns: string | undefined;
-  #observed: Observation | undefined;
-  /** Counts `forget`: what was looked at before the last one isn't remembered. */
+  readonly #desired: DesiredState;
+  #observed: Look | undefined;
+  #routed: Observation["routed"] = [];
+  /** Whether the kernel's entries are those that were taken from `#desired`. */
+  #entriesKnown = false;
+  /** Counts `forget` and `forgetLinks`: what was looked at before the last one isn't remembered. */
   #generation = 0;
-  /** Tables as last loaded; undefined: not known, to be replaced whole. */
-  #host: NftTable | undefined;
-  readonly #meshes = new Map<Mesh, NftTable>();
+  /** What of the rules is the node's alone, as loaded last; undefined: the tables are not known, to be replaced whole. */
+  #loaded: HostRules | undefined;
+  readonly #meshes = new Set<Mesh>();
+  /** As audits compare them, of a version of `#desired`. */
+  #rendered: { readonly version: number; readonly tables: readonly NftTable[] } | undefined;
   #base = false;
   /** Devices on which IPv6 is known to be on. */
   readonly #withIpv6 = new Set<string>();
@@ -32,30 +43,50 @@ export class HostApplier {
   readonly #rules: RuleLoader;
 
   /** `netns` is the host's network namespace; undefined: the process's own. */
-  constructor(log: Logger, netns: string | undefined) {
-    this.#log = log;
-    this.#netns = netns;
-    this.#rules = new RuleLoader(netns);
+  constructor(options: {
+    readonly log: Logger;
+    readonly netns: string | undefined;
+    readonly desired: DesiredState;
+  }) {
+    this.#log = options.log;
+    this.#netns = options.netns;
+    this.#desired = options.desired;
+    this.#rules = new RuleLoader(options.netns);
   }
 
   forget(): void {
     this.#base = false;
     this.#withIpv6.clear();
+    this.#entriesKnown = false;
+    this.forgetLinks();
+  }
+
+  /** Devices came or went, with what hung on them: the rest is known. */
+  forgetLinks(): void {
     this.#generation++;
     this.#observed = undefined;
   }
 
   forgetTables(): void {
-    this.#host = undefined;
+    this.#loaded = undefined;
+    this.#rendered = undefined;
     this.#meshes.clear();
   }
 
   async observation(): Promise<Observation> {
+    return this.#look();
+  }
+
+  async #look(): Promise<Look> {
     if (this.#observed !== undefined) return this.#observed;
     const generation = this.#generation;
-    const observed = await observeHost(this.#netns);
-    if (generation === this.#generation) this.#observed = observed;
-    return observed;
+    const entries = !this.#entriesKnown;
+    const observed = await observeHost(this.#netns, entries ? "all" : "devices");
+    const routed = entries ? observed.routed : this.#routed.filter(({ device }) => observed.network.links.has(device));
+    const look = { ...observed, routed, entries };
+    this.#routed = routed;
+    if (generation === this.#generation) this.#observed = look;
+    return look;
   }
 
   /** Whether others have changed rules of the host since the last call. */
@@ -69,31 +100,64 @@ export class HostApplier {
 
   /** The tables as they should be in the kernel now. */
   get tables(): readonly NftTable[] {
-    return [...(this.#host === undefined ? [] : [this.#host]), ...this.#meshes.values()];
+    if (this.#loaded === undefined) return [];
+    const { version } = this.#desired;
+    if (this.#rendered?.version !== version) {
+      const rules = this.#allRules();
+      const meshTables = Array.from(this.#meshes, (mesh) => meshTable(mesh, rules.items.meshPeers.keys()));
+      this.#rendered = { version, tables: [hostTable(rules), ...meshTables] };
+    }
+    return this.#rendered.tables;
   }
 
   /** Returns how many things of the host's network it changed, rules not counted. Rejects when the kernel refuses. */
-  async apply(inputs: NodeInputs): Promise<number> {
-    await this.#prepare(inputs);
-    const desired = desiredHostNetwork(inputs);
-    const plan = planHost(desired, (await this.observation()).network);
+  async apply(): Promise<number> {
+    await this.#prepare();
     try {
+      const plan = (await this.#plan()) ?? (await this.#planAll());
+      const links = new Map(this.#desired.ledger.all(["links"]).links);
       // Guards are there before the first device whose packets they hold back.
-      if (this.#host === undefined) await this.#loadTables(inputs, []);
-      if (!isEmptyPlan(plan)) await this.#applyPlan(plan, desired);
-      const there = meshes.filter(({ device }) => desired.links.has(device));
-      await this.#loadTables(inputs, there);
+      if (this.#loaded === undefined) await this.#loadTables([]);
+      if (!isEmptyPlan(plan)) await this.#applyPlan(plan, links);
+      await this.#loadTables(meshes.filter(({ device }) => links.has(device)));
+      return Object.values(plan).reduce((sum, list: readonly unknown[]) => sum + list.length, 0);
     } catch (error) {
       this.forget();
       throw error;
     }
-    return Object.values(plan).reduce((sum, list: readonly unknown[]) => sum + list.length, 0);
   }
 
-  /** What differs in the kernel now from what `inputs` ask for. Rules aside: `tables` are compared by themselves. */
-  async differences(inputs: NodeInputs): Promise<HostPlan> {
+  /** What differs in the kernel now from what is wanted. Rules aside: `tables` are compared by themselves. */
+  async differences(): Promise<HostPlan> {
     this.forget();
-    return planHost(desiredHostNetwork(inputs), (await this.observation()).network);
+    const look = await this.#look();
+    const plan = planAll(this.#desired.ledger, look.network);
+    if (isEmptyPlan(plan)) this.#settle(look);
+    return plan;
+  }
+
+  /** What is to be done for what changed since the last plan; undefined: everything is to be compared. */
+  async #plan(): Promise<HostPlan | undefined> {
+    const { entries, network } = await this.#look();
+    if (entries || !this.#entriesKnown) return undefined;
+    const plan = planChange(this.#desired.ledger, network.links);
+    if (plan === undefined) this.forget();
+    return plan;
+  }
+
+  async #planAll(): Promise<HostPlan> {
+    if (this.#observed?.entries === false) this.forget();
+    const look = await this.#look();
+    const plan = planAll(this.#desired.ledger, look.network);
+    this.#settle(look);
+    return plan;
+  }
+
+  /** What `look` shows is made as was wanted just now. */
+  #settle(look: Look): void {
+    this.#desired.ledger.take(hostKinds);
+    this.#entriesKnown = true;
+    if (this.#observed === look) this.#observed = { ...look, network: devicesAlone(look.network), entries: false };
   }
 
   /**
@@ -116,8 +180,9 @@ export class HostApplier {
     return findings;
   }
 
-  async #prepare({ ipv6 }: NodeInputs): Promise<void> {
+  async #prepare(): Promise<void> {
     if (this.#base) return;
+    const { ipv6 } = this.#desired.inputs;
     const { routeLearners } = await this.observation();
     await writeSysctls(
       [
@@ -135,7 +200,7 @@ export class HostApplier {
     for (const finding of await this.admit(true)) this.#log.info("seen to beside our rules", { finding });
   }
 
-  async #applyPlan(plan: HostPlan, desired: HostNetwork): Promise<void> {
+  async #applyPlan(plan: HostPlan, links: HostNetwork["links"]): Promise<void> {
     this.#log.debug("host network changes", {
       links: [
         ...plan.deleteLinks.map((n) => `-${n}`),
@@ -150,25 +215,21 @@ export class HostApplier {
     if (linksChange) {
       for (const kinds of ["bridges", "others"] as const) {
         const { indexes } = await this.observation();
-        await converse(linkRequests(plan, desired, kinds, indexes), this.#netns);
-        this.forget();
+        await converse(linkRequests(plan, links, kinds, indexes), this.#netns);
+        this.forgetLinks();
       }
-      await writeSysctls(linkSysctls(plan, desired), this.#netns);
+      await writeSysctls(linkSysctls(plan, links), this.#netns);
     }
-    const generation = this.#generation;
-    const observed = await this.observation();
-    await this.#switchOnIpv6(plan, desired);
-    await converse(entryRequests(plan, observed.indexes), this.#netns);
-    if (linksChange) this.forget();
-    if (generation !== this.#generation) return;
-    const network = { ...desired, ...keptEntries(observed.network, desired), links: observed.network.links };
-    this.#observed = { ...observed, network };
+    const { indexes } = await this.observation();
+    await this.#switchOnIpv6(plan, links);
+    for (const requests of entryRequests(plan, indexes)) await converse(requests, this.#netns);
+    if (linksChange) this.forgetLinks();
   }
 
   /** On devices that are to have entries of it, which the kernel would refuse: tasks' are made without, as all were once. */
-  async #switchOnIpv6({ addEntries }: HostPlan, desired: HostNetwork): Promise<void> {
+  async #switchOnIpv6({ addEntries }: HostPlan, links: HostNetwork["links"]): Promise<void> {
     const devices = new Set(addEntries.flatMap(ipv6DeviceOf));
-    const off = [...devices].filter((name) => desired.links.has(name) && !this.#withIpv6.has(name));
+    const off = [...devices].filter((name) => links.has(name) && !this.#withIpv6.has(name));
     const settings = off.flatMap((name) => [
       { path: `net/ipv6/conf/${name}/addr_gen_mode`, value: "1" },
       { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "0" },
@@ -178,42 +239,26 @@ export class HostApplier {
   }
 
   /** The host's table, and those of `there`: meshes whose devices exist. */
-  async #loadTables(inputs: NodeInputs, there: readonly Mesh[]): Promise<void> {
-    const rules = desiredHostRules(inputs);
-    const host = hostTable(rules);
-    const tables = new Map(there.map((mesh) => [mesh, meshTable(mesh, rules.peers)]));
-    const scripts = [...tables].map(([mesh, table]) => planTable(this.#meshes.get(mesh), table));
-    const script = planTable(this.#host, host) + scripts.join("");
-    if (script === "") return;
-    try {
-      await this.#rules.load(script);
-    } catch (error) {
+  async #loadTables(there: readonly Mesh[]): Promise<void> {
+    const all = this.#allRules();
+    const changes = this.#desired.ledger.take(ruleKinds);
+    const script = planRules({ loaded: this.#loaded, loadedMeshes: this.#meshes }, { all, meshes: there, changes });
+    this.#loaded = undefined;
+    if (script !== "") {
       this.forgetTables();
-      throw error;
+      await this.#rules.load(script);
     }
-    this.#host = host;
-    for (const [mesh, table] of tables) this.#meshes.set(mesh, table);
+    this.#loaded = all;
+    this.#meshes.clear();
+    for (const mesh of there) this.#meshes.add(mesh);
+  }
+
+  #allRules(): HostRules {
+    return this.#desired.rulesOf(this.#desired.ledger.all(ruleKinds));
   }
 }
 
 const textOf = (error: unknown): string => SwarmError.from(error).message;
-
-/** Entries of tasks' devices that the plan leaves alone since nobody speaks for them. */
-function keptEntries(
-  observed: HostNetwork,
-  desired: HostNetwork,
-): Pick<HostNetwork, "routes" | "neighbours" | "forwarding"> {
-  const spoken = [...observed.links].every(([name, link]) => link.kind !== "veth" || desired.links.has(name));
-  if (spoken) return desired;
-  const unspoken = (device: string | undefined) =>
-    device !== undefined && isMadeElsewhere(observed.links.get(device)) && !desired.links.has(device);
-  const byDevice = ([key]: readonly [string, string]) => unspoken(key.split("|")[0]);
-  return {
-    routes: new Map([...[...observed.routes].filter(([, route]) => unspoken(route.device)), ...desired.routes]),
-    neighbours: new Map([...[...observed.neighbours].filter(byDevice), ...desired.neighbours]),
-    forwarding: new Map([...[...observed.forwarding].filter(byDevice), ...desired.forwarding]),
-  };
-}
 
 /**
  * The kernel forwards IPv6 on no device unless on all. A host that forwards takes no router's advertisements, and loses the
@@ -232,11 +277,11 @@ function ipv6DeviceOf(entry: Entry): readonly string[] {
   return entry.address.includes(":") ? [entry.device] : [];
 }
 
-function linkSysctls(plan: HostPlan, desired: HostNetwork): readonly Sysctl[] {
+function linkSysctls(plan: HostPlan, links: HostNetwork["links"]): readonly Sysctl[] {
   return plan.createLinks.flatMap((name) => [
     { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "1", optional: true },
     // Takes IPv6 neighbour entries, but no address of its own.
-    ...(desired.links.get(name)?.ipv6
+    ...(links.get(name)?.ipv6
       ? [
           { path: `net/ipv6/conf/${name}/addr_gen_mode`, value: "1" },
           { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "0" },
@@ -278,7 +323,8 @@ export function checkAnswers(
     const request = requests[position]!;
     const tolerated = isDelete(request)
       ? settled.has(error)
-      : request.type === rtnetlink.Rtm.newRule && error === Errno.EEXIST;
+      : // Rules and local routes are made without replacing what is there.
+        [rtnetlink.Rtm.newRule, rtnetlink.Rtm.newRoute].some((type) => type === request.type) && error === Errno.EEXIST;
     if (error === 0 || tolerated) return;
     throw new Error(`netlink request ${position} (type ${request.type}): errno ${error} ${explanation}`.trim());
   });

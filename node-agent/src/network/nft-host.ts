@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { type SafeRules, safeForward, safeInput, safeOutput, safeSets } from "./encryption/guards.ts";
+import { safeForward, safeInput, safeOutput, safeSets } from "./encryption/guards.ts";
+import type { Items, RuleKind } from "./ledger.ts";
 import {
   clearMesh,
   hex,
@@ -16,7 +17,7 @@ import {
   safeMesh,
 } from "./names.ts";
 import type { NftChain, NftSet, NftTable } from "./nft-table.ts";
-import { stickyParting } from "./sticky.ts";
+import { stickyParting, stickyParts } from "./sticky.ts";
 
 /** A port that every address of this host answers, and who is behind it. Addresses of tasks are their IPv4 ones. */
 export interface PublishedPort {
@@ -28,23 +29,29 @@ export interface PublishedPort {
   readonly on: readonly string[];
   /** A client's connections go to the same task. */
   readonly sticky?: boolean;
+  /** It is a task's here, not the mesh's. */
+  readonly ofHost?: true;
 }
 
-/** A task here with an address of its own behind a routed interface. */
-export interface RoutedTask {
-  readonly device: string;
+/** A chain that spreads connections over as many places. */
+export interface Spread {
+  readonly name: string;
+  readonly protocol: "tcp" | "udp";
+  readonly places: number;
+  readonly sticky: boolean;
+}
+
+/** A port of a task here that the mesh may reach. */
+export interface OpenPort {
   readonly address: string;
-  /** Target ports that the mesh may reach. */
-  readonly ports: readonly { readonly protocol: "tcp" | "udp"; readonly port: number }[];
+  readonly protocol: "tcp" | "udp";
+  readonly port: number;
+  /** Whether its packets must come encrypted. */
+  readonly secret: boolean;
 }
 
-export interface PeerNode {
-  readonly underlay: string;
-  /** With prefix length; undefined before the managers gave it one. */
-  readonly mesh: string | undefined;
-}
-
-export interface HostRules extends SafeRules {
+/** What the host's table is made of. `items` may be a part: those that changed, as they were or are. */
+export interface HostRules {
   /** UDP port of VXLAN packets. */
   readonly vxlanPort: number;
   /** This node's mesh address with prefix length; undefined: no routing mesh yet. */
@@ -52,42 +59,49 @@ export interface HostRules extends SafeRules {
   /** Whether all this is for IPv6 as well. */
   readonly ipv6: boolean;
   readonly ingressSubnets: readonly string[];
-  readonly peers: readonly PeerNode[];
-  readonly published: readonly PublishedPort[];
-  readonly tasks: readonly RoutedTask[];
-  /** `an address of a node's host`, `address of a published task on it`. */
-  readonly taskOfNode: readonly (readonly [string, string])[];
-  /** Addresses of all published tasks: connections to others, whose tasks are gone, are reset. */
-  readonly live: readonly string[];
+  /** This host's tunnel devices. */
+  readonly tunnels: readonly string[];
+  /** This host's relay device, and whether it passes on others' packets; undefined: there is none. */
+  readonly relay: { readonly device: string; readonly forwards: boolean } | undefined;
+  readonly items: Items<RuleKind>;
 }
 
-const keys = (elements: readonly string[]): ReadonlyMap<string, string> => new Map(elements.map((key) => [key, ""]));
+const keys = (elements: Iterable<string>): ReadonlyMap<string, string> =>
+  new Map(Array.from(elements, (key) => [key, ""]));
 const routed = `"${routedPrefix}*"`;
 const bothMeshes = `{ "${meshDevice}", "${safeMesh.device}" }`;
 const bothMeshesAndLo = `{ "${meshDevice}", "${safeMesh.device}", "lo" }`;
 
 /** Table `inet starling` of the host's namespace: the routing mesh, host ports, tasks' way out and its guards. */
 export function hostTable(rules: HostRules): NftTable {
-  const live = rules.published.filter((port) => port.backends.length > 0);
-  const meshPeers = rules.peers.flatMap((peer) => (peer.mesh === undefined ? [] : [peer.mesh]));
-  const underlays = rules.peers.map((peer) => peer.underlay);
+  const { published, spreads, meshPeers, secret } = rules.items;
+  const live = [...published.values()].filter((port) => port.backends.length > 0);
+  const underlays = [...rules.items.underlays.keys()];
   return {
     name: "inet starling",
     sets: [
-      nodesByMac("node_by_mac", clearMesh, meshPeers),
-      nodesByMac("safe_node_by_mac", safeMesh, meshPeers),
-      ...safeSets(rules),
+      nodesByMac("node_by_mac", clearMesh, meshPeers.keys()),
+      nodesByMac("safe_node_by_mac", safeMesh, meshPeers.keys()),
+      ...safeSets({ tunnels: rules.tunnels, relay: rules.relay, secret: [...secret.keys()] }),
       {
         name: "published",
         type: "inet_proto . inet_service",
         value: "verdict",
         elements: new Map(live.map((port) => [`${port.protocol} . ${port.port}`, `goto ${chainOf(port)}`])),
       },
-      ...families.flatMap((family) => taskSets(rules, family)),
+      ...protocols.flatMap((protocol) =>
+        families.map((family) => backendsMap(served(rules).includes(family) ? live : [], protocol, family)),
+      ),
+      ...families.flatMap((family) => taskSets(rules.items, family)),
       { name: "nodes", type: "ipv4_addr", elements: keys(underlays.filter((address) => !address.includes(":"))) },
       { name: "nodes6", type: "ipv6_addr", elements: keys(underlays.filter((address) => address.includes(":"))) },
     ],
-    chains: [...live.map((port) => portChain(port, rules.ipv6)), ...guards(rules), ...natChains(rules)],
+    chains: [
+      ...Array.from(spreads.values(), (spread) => spreadChain(spread, served(rules))),
+      ...live.flatMap((port) => restrictedChain(port, served(rules))),
+      ...guards(rules),
+      ...natChains(rules),
+    ],
   };
 }
 
@@ -105,74 +119,110 @@ const ipv6: Family = { ip: "ip6", suffix: "6", type: "ipv6_addr", of: meshAddres
 const families: readonly Family[] = [ipv4, ipv6];
 
 /** The sets about tasks, which are there for each family. */
-function taskSets({ tasks, taskOfNode, secret, live }: HostRules, family: Family): readonly NftSet[] {
+function taskSets(items: HostRules["items"], family: Family): readonly NftSet[] {
   const { type, of, includes } = family;
-  const set = (name: string, of: string, elements: readonly string[]): NftSet => ({
+  const set = (name: string, of: string, elements: Iterable<string>): NftSet => ({
     ...{ name: `${name}${family.suffix}`, type: of, elements: keys(elements) },
   });
-  const open = (which: readonly RoutedTask[]) =>
-    which.flatMap((task) => task.ports.map((port) => `${of(task.address)} . ${port.protocol} . ${port.port}`));
-  const hidden = new Set(secret);
+  const open = [...items.open.values()];
+  const opened = (secret: boolean) =>
+    open.filter((one) => one.secret === secret).map((one) => `${of(one.address)} . ${one.protocol} . ${one.port}`);
   const portType = `${type} . inet_proto . inet_service`;
-  const all = [...new Set([...live, ...tasks.map((task) => task.address)])];
+  const taskOfNode = [...items.taskOfNode.values()].filter(([node]) => includes(node));
   return [
     set(
       "own",
       `ifname . ${type}`,
-      tasks.map((task) => `"${task.device}" . ${of(task.address)}`),
+      Array.from(items.own.values(), ({ device, address }) => `"${device}" . ${of(address)}`),
     ),
     set(
       "self",
       `${type} . ${type}`,
-      tasks.map(({ address }) => `${of(address)} . ${of(address)}`),
+      Array.from(items.local.keys(), (address) => `${of(address)} . ${of(address)}`),
     ),
     set(
       "task_of_node",
       `${type} . ${type}`,
-      taskOfNode.filter(([node]) => includes(node)).map(([node, task]) => `${node} . ${of(task)}`),
+      taskOfNode.map(([node, task]) => `${node} . ${of(task)}`),
     ),
-    set("open", portType, open(tasks.filter(({ address }) => !hidden.has(address)))),
-    set("open_safe", portType, open(tasks.filter(({ address }) => hidden.has(address)))),
-    set("live", type, all.map(of)),
+    set("open", portType, opened(false)),
+    set("open_safe", portType, opened(true)),
+    set("live", type, Array.from(items.live.keys(), of)),
   ];
 }
 
-const nodesByMac = (name: string, mesh: Mesh, peers: readonly string[]): NftSet => ({
+const nodesByMac = (name: string, mesh: Mesh, peers: Iterable<string>): NftSet => ({
   name,
   type: "ether_addr",
   value: "mark",
-  elements: new Map(peers.map((cidr) => [macOf(cidr.split("/")[0]!), hex(markOf(cidr, mesh))])),
+  elements: new Map(Array.from(peers, (cidr) => [macOf(cidr.split("/")[0]!), hex(markOf(cidr, mesh))])),
 });
-
-const chainOf = (port: PublishedPort): string => `port_${port.protocol}_${port.port}`;
 
 /** Of the rules: a host without IPv6 has none of it. */
 const served = (rules: Pick<HostRules, "ipv6">): readonly Family[] => (rules.ipv6 ? families : [ipv4]);
 
-/** The choice hashes the client's address (and port) with one seed, so that every node makes the same one. */
-function portChain(port: PublishedPort, withIpv6: boolean): NftChain {
-  const rules = served({ ipv6: withIpv6 }).flatMap((family) => {
-    const on = port.on.filter(family.includes);
-    if (port.on.length > 0 && on.length === 0) return [];
-    const rule = portRule(port, family);
-    return on.length === 0 ? [rule] : on.map((address) => `${family.ip} daddr ${address} ${rule}`);
-  });
-  return { name: chainOf(port), rules };
+/** Places from which a client's connections draw a task: of a sticky port one of many parts, else one for each task. */
+function placesOf({ backends, sticky }: PublishedPort): readonly string[] {
+  const targets = [...new Set(backends.map(({ address, port }) => `${address} . ${port}`))];
+  return sticky ? stickyParting(targets) : targets;
 }
 
-function portRule({ protocol, backends, sticky }: PublishedPort, { ip, of }: Family): string {
-  const nfproto = ip === "ip" ? "ipv4" : "ipv6";
-  const [only, second] = backends;
-  if (only !== undefined && second === undefined) {
-    const address = ip === "ip" ? of(only.address) : `[${of(only.address)}]`;
-    return `meta nfproto ${nfproto} meta l4proto ${protocol} dnat ${ip} to ${address}:${only.port}`;
+/** All ports with as many places share a chain; one that answers on some addresses alone looks at these in a chain of its own. */
+export function spreadOf(port: PublishedPort): Spread {
+  const { protocol, sticky = false } = port;
+  const places = sticky ? stickyParts : placesOf(port).length;
+  return { name: `${protocol}_${sticky ? "sticky" : `spread_${places}`}`, protocol, places, sticky };
+}
+const chainOf = (port: PublishedPort): string =>
+  port.on.length === 0 ? spreadOf(port).name : `port_${port.protocol}_${port.port}`;
+
+const protocols = ["tcp", "udp"] as const;
+const backendsOf = (protocol: string, { suffix }: Family): string => `${protocol}_backends${suffix}`;
+
+/**
+ * Who is behind each place of each port. One map a protocol: nft checks the expressions that a map's type is told by against
+ * the protocol of each rule that uses it.
+ */
+function backendsMap(ports: readonly PublishedPort[], protocol: "tcp" | "udp", family: Family): NftSet {
+  const elements = new Map<string, string>();
+  for (const port of ports) {
+    if (port.protocol !== protocol) continue;
+    placesOf(port).forEach((target, place) => {
+      const [address = "", service = ""] = target.split(" . ");
+      elements.set(`${port.port} . ${place}`, `${family.of(address)} . ${service}`);
+    });
   }
-  const targets = new Map(backends.map((b) => [`${b.address} . ${b.port}`, `${of(b.address)} . ${b.port}`]));
-  const places = sticky ? stickyParting([...targets.keys()]) : [...targets.keys()];
-  const choices = places.map((target, place) => `${place} : ${targets.get(target)}`).join(", ");
-  const client = sticky ? `${ip} saddr` : `${ip} saddr . th sport`;
-  const choice = `jhash ${client} mod ${places.length} seed 0x5eed map { ${choices} }`;
-  return `meta nfproto ${nfproto} meta l4proto { tcp, udp } dnat ${ip} addr . port to ${choice}`;
+  return {
+    name: backendsOf(protocol, family),
+    type: `typeof ${protocol} dport . numgen random mod 65536`,
+    value: `${family.ip} daddr . ${protocol} dport`,
+    elements,
+  };
+}
+
+/**
+ * A change of a port or its tasks is elements of the maps, and costs the same whatever else there is: nft lists all chains to
+ * change one (12 ms with 1,000). The choice hashes the client's address (and port) with one seed, so that every node makes
+ * the same one.
+ */
+const spreadChain = ({ name, protocol, places, sticky }: Spread, served: readonly Family[]): NftChain => ({
+  name,
+  rules: served.map((family) => {
+    const { ip } = family;
+    const client = sticky ? `${ip} saddr` : `${ip} saddr . ${protocol} sport`;
+    const place = `jhash ${client} mod ${places} seed 0x5eed`;
+    const of = `meta nfproto ${ip === "ip" ? "ipv4" : "ipv6"} meta l4proto ${protocol}`;
+    return `${of} dnat ${ip} addr . port to ${protocol} dport . ${place} map @${backendsOf(protocol, family)}`;
+  }),
+});
+
+function restrictedChain(port: PublishedPort, served: readonly Family[]): readonly NftChain[] {
+  if (port.on.length === 0) return [];
+  const { name } = spreadOf(port);
+  const rules = served.flatMap(({ ip, includes }) =>
+    port.on.filter(includes).map((address) => `${ip} daddr ${address} goto ${name}`),
+  );
+  return [{ name: chainOf(port), rules }];
 }
 
 /** Pools that tasks with published ports have their addresses of. */
@@ -294,24 +344,21 @@ function towardsTasks({ mesh }: HostRules, { ip, suffix, of }: Family): readonly
  * Table of the mesh's device in `netdev`: replies that leave by it get the MAC of the node that the connection came in by, which
  * the mark names. The mark ends here: the outer packet would inherit it and be routed into the mesh again.
  */
-export function meshTable(mesh: Mesh, peers: readonly PeerNode[]): NftTable {
-  const meshPeers = peers.flatMap((peer) => (peer.mesh === undefined ? [] : [peer.mesh]));
-  return {
-    name: `netdev ${mesh === clearMesh ? "starling" : "starling_safe"}`,
-    sets: [
-      {
-        name: "mac_by_node",
-        type: "mark",
-        value: "ether_addr",
-        elements: new Map(meshPeers.map((cidr) => [hex(markOf(cidr, mesh)), macOf(cidr.split("/")[0]!)])),
-      },
-    ],
-    chains: [
-      {
-        name: "mesh_egress",
-        hook: `type filter hook egress device "${mesh.device}" priority 0`,
-        rules: [`ether daddr ${returnMac} ether daddr set meta mark map @mac_by_node`, "meta mark set 0"],
-      },
-    ],
-  };
-}
+export const meshTable = (mesh: Mesh, peers: Iterable<string>): NftTable => ({
+  name: `netdev ${mesh === clearMesh ? "starling" : "starling_safe"}`,
+  sets: [
+    {
+      name: "mac_by_node",
+      type: "mark",
+      value: "ether_addr",
+      elements: new Map(Array.from(peers, (cidr) => [hex(markOf(cidr, mesh)), macOf(cidr.split("/")[0]!)])),
+    },
+  ],
+  chains: [
+    {
+      name: "mesh_egress",
+      hook: `type filter hook egress device "${mesh.device}" priority 0`,
+      rules: [`ether daddr ${returnMac} ether daddr set meta mark map @mac_by_node`, "meta mark set 0"],
+    },
+  ],
+});

@@ -30,8 +30,8 @@ describe("planTable", () => {
   });
 
   it("changes only what differs: new chains before the elements that need them, old ones deleted after theirs", () => {
-    const before = table({ "10.0.0.1": "goto a", "10.0.0.2": "goto b" }, { a: ["accept"], b: ["drop"], c: ["drop"] });
-    const after = table({ "10.0.0.1": "goto d", "10.0.0.2": "goto b" }, { b: ["accept"], c: ["drop"], d: ["drop"] });
+    const before = table({ "10.0.0.1": "goto a", "10.0.0.2": "goto b" }, { a: ["accept"], b: ["drop"], c: ["goto a"] });
+    const after = table({ "10.0.0.1": "goto d", "10.0.0.2": "goto b" }, { b: ["accept"], d: ["drop"] });
     expect(planTable(before, after).trim().split("\n")).toEqual([
       "add chain ip t d",
       "flush chain ip t b",
@@ -40,7 +40,9 @@ describe("planTable", () => {
       "delete element ip t m { 10.0.0.1 }",
       "add element ip t m { 10.0.0.1 : goto d }",
       "flush chain ip t a",
+      "flush chain ip t c",
       "delete chain ip t a",
+      "delete chain ip t c",
     ]);
   });
 });

@@ -42,11 +42,11 @@ export function planTable(previous: NftTable | undefined, next: NftTable): strin
     for (const rule of chain.rules) lines.push(`add rule ${name} ${chain.name} ${rule}`);
   }
   next.sets.forEach((set, position) => {
-    lines.push(...planElements(name, previous.sets[position]!, set));
+    lines.push(...compareElements(name, previous.sets[position]!, set));
   });
-  for (const gone of before.values()) {
-    lines.push(`flush chain ${name} ${gone.name}`, `delete chain ${name} ${gone.name}`);
-  }
+  // One may lead to another.
+  for (const gone of before.values()) lines.push(`flush chain ${name} ${gone.name}`);
+  for (const gone of before.values()) lines.push(`delete chain ${name} ${gone.name}`);
   return lines.map((line) => `${line}\n`).join("");
 }
 
@@ -62,21 +62,6 @@ function shape(table: NftTable): string {
 
 const equal = (a: readonly string[], b: readonly string[]): boolean =>
   a.length === b.length && a.every((rule, position) => rule === b[position]);
-
-/** The last comparison with each set: many tables may share both sets. */
-const compared = new WeakMap<
-  NftSet,
-  { readonly next: NftSet; readonly table: string; readonly lines: readonly string[] }
->();
-
-function planElements(table: string, previous: NftSet, next: NftSet): readonly string[] {
-  if (previous === next) return [];
-  const known = compared.get(previous);
-  if (known?.next === next && known.table === table) return known.lines;
-  const lines = compareElements(table, previous, next);
-  compared.set(previous, { next, table, lines });
-  return lines;
-}
 
 function compareElements(table: string, previous: NftSet, next: NftSet): readonly string[] {
   const gone = [...previous.elements].filter(([key, value]) => next.elements.get(key) !== value);

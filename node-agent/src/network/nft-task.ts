@@ -18,11 +18,18 @@ export interface OwnAddress {
   readonly address: string;
 }
 
-/** What lies on a task's networks. */
+/** What lies on a task's networks; or a part: what changed, as it was or is. */
 export interface Reachable {
   readonly services: readonly VirtualService[];
+  /** Of how many tasks services that are not sticky have, in each family. */
+  readonly spreads: readonly SpreadCount[];
   /** Addresses of both families whose task is gone. */
   readonly dead: readonly string[];
+}
+
+export interface SpreadCount {
+  readonly family: 4 | 6;
+  readonly tasks: number;
 }
 
 /** The task that tables are for. */
@@ -42,8 +49,7 @@ export interface NameServerPorts {
 export const nameServerAddress = "127.0.0.11";
 
 /**
- * The tables of a task's network namespace; the one for IPv6 only where the task has IPv6 addresses among its `own`. Sets are the
- * same objects for the same `reachable`, so that tasks of the same networks share the work of making and comparing them.
+ * The tables of a task's network namespace; the one for IPv6 only where the task has IPv6 addresses among its `own`.
  */
 export function taskTables(reachable: Reachable, task: TableTask): readonly NftTable[] {
   const tables = [taskTable(4, reachable, task)];
@@ -63,7 +69,7 @@ export function taskTables(reachable: Reachable, task: TableTask): readonly NftT
  */
 function taskTable(family: 4 | 6, reachable: Reachable, { nameServer, own, connectTime }: TableTask): NftTable {
   const ip = family === 4 ? "ip" : "ip6";
-  const { sets, served, counts, sticky } = partsOf(family, reachable);
+  const { sets, served, counts, sticky } = makeParts(family, reachable);
   const names =
     nameServer === undefined
       ? []
@@ -94,7 +100,7 @@ function taskTable(family: 4 | 6, reachable: Reachable, { nameServer, own, conne
   });
   return {
     name: `${ip} starling`,
-    sets: [...sets, sticky.length === 0 ? noSticky[family] : stickySet(family, sticky, own)],
+    sets: [...sets, stickySet(family, sticky, own)],
     chains: [
       ...counts.map(spread),
       { ...nat, rules: [...names, `${ip} daddr vmap @virtual`, `dnat to ${ip} daddr map @sticky`] },
@@ -116,8 +122,6 @@ function stickySet(family: 4 | 6, services: readonly VirtualService[], own: read
   return { name: "sticky", type, value: type, elements: new Map(elements) };
 }
 
-const noSticky = { 4: stickySet(4, [], []), 6: stickySet(6, [], []) };
-
 const chainOf = (count: number): string => `spread_${count}`;
 
 /** What a table has of `reachable`: sets, how many tasks services have, and those services that are sticky. */
@@ -129,24 +133,13 @@ interface Parts {
   readonly sticky: readonly VirtualService[];
 }
 
-const parts = { 4: new WeakMap<Reachable, Parts>(), 6: new WeakMap<Reachable, Parts>() };
-
-function partsOf(family: 4 | 6, reachable: Reachable): Parts {
-  const known = parts[family].get(reachable);
-  if (known !== undefined) return known;
-  const made = makeParts(family, reachable);
-  parts[family].set(reachable, made);
-  return made;
-}
-
-function makeParts(family: 4 | 6, { services, dead }: Reachable): Parts {
+function makeParts(family: 4 | 6, { services, spreads, dead }: Reachable): Parts {
   const ip = family === 4 ? "ip" : "ip6";
   const type = typeOf(family);
   const virtual = new Map<string, string>();
   const backends = new Map<string, string>();
   const empty = new Map<string, string>();
   const served = new Map<string, string>();
-  const counts = new Set<number>();
   const sticky: VirtualService[] = [];
   for (const service of services) {
     const { virtualIp } = service;
@@ -160,7 +153,6 @@ function makeParts(family: 4 | 6, { services, dead }: Reachable): Parts {
       sticky.push(service);
       continue;
     }
-    counts.add(service.backends.length);
     virtual.set(virtualIp, `goto ${chainOf(service.backends.length)}`);
     service.backends.forEach((address, position) => {
       backends.set(`${virtualIp} . ${position}`, address);
@@ -184,6 +176,6 @@ function makeParts(family: 4 | 6, { services, dead }: Reachable): Parts {
     ],
     served: { name: "served", type, elements: served },
     sticky,
-    counts: [...counts].sort((a, b) => a - b),
+    counts: spreads.flatMap((spread) => (spread.family === family ? spread.tasks : [])).sort((a, b) => a - b),
   };
 }

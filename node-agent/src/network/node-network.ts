@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import {
   formatHostAddresses,
   formatNetworkKeys,
@@ -16,40 +16,35 @@ import {
   type Task,
 } from "@starling/api";
 import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@starling/base";
-import { type ConntrackStep, rtnetlink, runSteps } from "@starling/native/net";
+import { rtnetlink } from "@starling/native/net";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-attacher.ts";
-import { type Attachment, needOfManagers, planAttachment, publishedHostPorts } from "./attachment.ts";
+import { attachable } from "./attachable.ts";
+import { planAttachment, publishedHostPorts } from "./attachment.ts";
 import { Auditor } from "./auditor.ts";
 import type { BalancedTask } from "./balancer-plan.ts";
 import { ConnectTime } from "./connect-time.ts";
 import { untilIdle } from "./connections.ts";
 import { describePlan, type Finding } from "./describe-plan.ts";
-import {
-  addressesOf,
-  type LocalTask,
-  type NodeInputs,
-  overlayMtu,
-  reachable,
-  recoveredTasks,
-  vxlanPortOf,
-} from "./desired.ts";
-import { NameServer } from "./dns/name-server.ts";
-import { parseResolvConf, type ResolverConfig, renderResolvConf } from "./dns/resolv-conf.ts";
-import { Upstream } from "./dns/upstream.ts";
+import { type NodeInputs, overlayMtu, vxlanPortOf } from "./desired.ts";
+import { DesiredState } from "./desired-state.ts";
+import type { NameServer } from "./dns/name-server.ts";
+import { TaskNames } from "./dns/task-names.ts";
 import { EchoServer } from "./echo-server.ts";
 import { Encryption, type EncryptionOptions } from "./encryption/encryption.ts";
 import { judgeWays, pathOf } from "./encryption/judge-ways.ts";
 import { hostWireGuard, type WireGuard } from "./encryption/wireguard.ts";
-import { type FlushDue, hostFlush, joinDue, taskFlush } from "./flush.ts";
+import { type FlushDue, hostFlush, taskFlush } from "./flush.ts";
+import { Flusher } from "./flusher.ts";
 import { converse, HostApplier } from "./host-applier.ts";
 import { Managers } from "./managers.ts";
-import { bridgeOf, portOf, routedOf } from "./names.ts";
 import { type Observation, underlayOf } from "./observe.ts";
 import { idleVlans } from "./parent-device.ts";
 import { checkPaths } from "./path-check.ts";
-import { ingressOf } from "./state.ts";
-import { InterfacesMissing, type NameServerSockets, ParentRefused, type TaskNetwork } from "./task-network.ts";
+import type { HostPlan } from "./plan-host.ts";
+import { meshAddressOf } from "./state.ts";
+import { TaskDevices } from "./task-devices.ts";
+import { InterfacesMissing, ParentRefused, type TaskNetwork } from "./task-network.ts";
 import { TaskOpener } from "./task-opener.ts";
 import { Turn } from "./turn.ts";
 import { ViewHolder } from "./view-holder.ts";
@@ -96,9 +91,10 @@ export class NodeNetwork implements NetworkAttacher {
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #applier: HostApplier;
-  readonly #upstream: Upstream;
-  readonly #resolvers: ResolverConfig;
+  readonly #names: TaskNames;
+  readonly #desired: DesiredState;
   readonly #opener: TaskOpener;
+  readonly #devices: TaskDevices;
   readonly #ipv6: boolean;
   /** As managers are told. */
   #hostAddresses = "";
@@ -114,7 +110,7 @@ export class NodeNetwork implements NetworkAttacher {
   /** What the managers are told; `follow.ts` connects it. */
   readonly managers = new Managers();
   readonly #connectTime: ConnectTime;
-  #flushDue: FlushDue = "all";
+  readonly #flusher: Flusher;
   #retry: Timer | undefined;
   readonly #auditor: Auditor;
   readonly #echo: EchoServer;
@@ -134,11 +130,16 @@ export class NodeNetwork implements NetworkAttacher {
     this.#netns = options.netns;
     this.#ipv6 = options.ipv6 ?? existsSync("/proc/sys/net/ipv6");
     if (!this.#ipv6) this.#log.warn("this host has no IPv6: published ports answer over IPv4 alone here");
-    this.#applier = new HostApplier(options.log, options.netns);
+    const { view } = this.#state;
+    const { leaving } = this.managers;
+    this.#desired = new DesiredState({ nodeId: options.nodeId, ipv6: this.#ipv6, view, leaving });
+    this.#state.onDead = (endpoint, isDead) => this.#desired.setDead(endpoint, isDead);
+    this.#flusher = new Flusher(options.log, () => this.#retryLater());
+    this.#applier = new HostApplier({ log: options.log, netns: options.netns, desired: this.#desired });
+    this.#devices = new TaskDevices({ applier: this.#applier, desired: this.#desired, netns: options.netns });
     this.#opener = new TaskOpener({ applier: this.#applier, netns: options.netns, ipv6: this.#ipv6 });
     this.#echo = new EchoServer(options.log, options.netns);
-    this.#resolvers = parseResolvConf(options.resolvConf ?? hostResolvConf());
-    this.#upstream = new Upstream(this.#resolvers.nameservers, options.clock);
+    this.#names = new TaskNames({ ...options, resolvConf: options.resolvConf, view, leaving });
     this.#connectTime = new ConnectTime({ ...options, cgroup: options.cgroup });
     const audited = {
       applier: this.#applier,
@@ -151,7 +152,7 @@ export class NodeNetwork implements NetworkAttacher {
         await this.#turn.run();
       },
       differences: async () => [
-        ...describePlan(await this.#applier.differences(this.#wanted(await this.#applier.observation()))),
+        ...describePlan(await this.#differences()),
         ...(await this.#encryption.differences()).map((detail) => ({ subject: "encryption", detail })),
         ...(await this.#connectTime.differences(this.#balanced())).map((detail) => ({ subject: "rules", detail })),
       ],
@@ -178,7 +179,8 @@ export class NodeNetwork implements NetworkAttacher {
 
   /** Takes in a message of the managers' stream and applies it; resolves when the kernel has it. Failures are logged and tried again. */
   async receive(message: NetworkStateMessage): Promise<void> {
-    this.#flushDue = joinDue(this.#flushDue, this.#state.receive(message));
+    this.#stirred++;
+    this.#desired.receive(message, () => this.#flusher.add(this.#state.receive(message)));
     this.managers.received(message);
     this.#warnOfLoopback();
     const encrypting = this.#encrypt();
@@ -228,10 +230,8 @@ export class NodeNetwork implements NetworkAttacher {
 
   async leave(taskId: string): Promise<void> {
     if (this.managers.leaving.has(taskId)) return;
-    this.managers.leave(taskId);
-    const own = [...this.#state.view.endpoints.values()].filter((endpoint) => endpoint.taskId === taskId);
-    this.#flushDue = joinDue(this.#flushDue, own);
-    this.#state.forgetNames();
+    this.#desired.leaves(taskId, () => this.managers.leave(taskId));
+    this.#flusher.add(this.#state.view.endpointsOf(taskId));
     await this.#settle();
   }
 
@@ -257,8 +257,8 @@ export class NodeNetwork implements NetworkAttacher {
     await this.#inTurn(taskId, async () => {
       this.#cancelled.delete(taskId);
       this.#release(taskId);
-      await this.#removeDevices(taskId);
-      this.managers.forget(taskId);
+      await this.#devices.remove(taskId);
+      this.#desired.leaves(taskId, () => this.managers.forget(taskId));
       await this.#settle();
       void this.#encrypt();
     });
@@ -286,7 +286,7 @@ export class NodeNetwork implements NetworkAttacher {
 
   async #checkMesh(): Promise<readonly Finding[]> {
     const { view } = this.#state;
-    const ingress = ingressOf(view);
+    const { ingress } = view;
     if (ingress === undefined) return [];
     const underlay = underlayOf(await this.#applier.observation(), view.nodes.get(this.#nodeId));
     const vxlanPort = vxlanPortOf(view.nodes.get(this.#nodeId));
@@ -341,10 +341,10 @@ export class NodeNetwork implements NetworkAttacher {
   async #attach(task: Task, netns: NetnsRef): Promise<NetworkFiles> {
     const planned = planAttachment(task);
     if ("refused" in planned) throw new FatalTaskError(planned.refused);
-    await this.#state.until(() => this.#knows(planned.attachment), { isCancelled: () => this.#cancelled.has(task.id) });
-    const missing = this.#state.foreign ? needOfManagers(planned.attachment) : undefined;
-    if (missing !== undefined) throw new FatalTaskError(missing);
-    await this.#encrypted(task.id, planned.attachment);
+    await attachable(planned.attachment, {
+      ...{ nodeId: this.#nodeId, state: this.#state, encryption: this.#encryption },
+      isCancelled: () => this.#cancelled.has(task.id),
+    });
     this.#release(task.id);
     let network: TaskNetwork | undefined;
     let made = false;
@@ -355,17 +355,20 @@ export class NodeNetwork implements NetworkAttacher {
         view: this.#state.view,
         nodeId: this.#nodeId,
       });
+      await this.#devices.expect(network);
       this.#attaching.set(task.id, network);
-      made = await this.#createDevices(network);
+      this.#desired.setTask(network.local);
+      await this.#turn.run();
+      made = await this.#devices.create(network);
       const rulesLoaded = made ? this.#turn.run() : Promise.resolve(0);
       rulesLoaded.catch(() => {}); // Awaited below.
       await this.#connectTime.open();
-      const sockets = await network.configure(reachable(this.#inputs(), network.local), this.#connectTime.inUse);
-      this.#attached.set(task.id, { network, names: this.#serveNames(task, network.local, sockets) });
+      const sockets = await network.configure(this.#desired.reachOf(network.local), this.#connectTime.inUse);
+      this.#attached.set(task.id, { network, names: this.#names.serve(task, network.local, sockets) });
       await rulesLoaded;
     } catch (error) {
       // Devices of a running task that was there before stay, unless they turn out to be another namespace's.
-      if (made || error instanceof InterfacesMissing) await this.#removeDevices(task.id);
+      if (made || error instanceof InterfacesMissing) await this.#devices.remove(task.id);
       this.#release(task.id);
       network?.close();
       if (error instanceof FatalTaskError) throw error;
@@ -376,117 +379,37 @@ export class NodeNetwork implements NetworkAttacher {
     }
     // What arrived while the task was attached.
     await this.#settle();
-    return this.#files(task, network);
-  }
-
-  /** Waits until the task's packets can be encrypted, if they must be. */
-  async #encrypted(taskId: string, { encrypted }: Attachment): Promise<void> {
-    if (encrypted.length === 0) return;
-    const isKnown = () => this.#encryption.ready || this.#encryption.problem !== undefined;
-    await this.#state.until(isKnown, { isCancelled: () => this.#cancelled.has(taskId) });
-    const { problem } = this.#encryption;
-    if (problem === undefined) return;
-    const message = `network ${encrypted.join(", ")}: encryption can't be set up: ${problem.message}`;
-    throw problem.lasting ? new FatalTaskError(message) : new TemporaryError(message);
+    return this.#names.files(task, network.local);
   }
 
   /** Has this node's end of encrypted networks follow; what hinders it is told to tasks that need it. */
   async #encrypt(): Promise<void> {
     if (!this.#state.ready || this.#closed) return;
-    const networks = this.#inputs().tasks.flatMap(({ overlays }) => overlays.map(({ networkId }) => networkId));
+    const networks = this.#desired.inputs.tasks.flatMap(({ overlays }) => overlays.map(({ networkId }) => networkId));
     await this.#encryption.update(this.#state.view, networks);
-  }
-
-  /** Makes the bridges that the task needs, then its devices; false when they are there already. */
-  async #createDevices(network: TaskNetwork): Promise<boolean> {
-    await this.#turn.run();
-    const { taskId, overlays } = network.local;
-    const { indexes, network: host } = await this.#applier.observation();
-    const made = await network.createDevices(new Set(host.links.keys()), (pair) => {
-      const overlay = overlays.find((_, position) => portOf(taskId, position) === pair.hostDevice);
-      return overlay === undefined ? undefined : indexes.get(bridgeOf(overlay.networkId));
-    });
-    if (made) this.#applier.forget();
-    return made;
-  }
-
-  #serveNames(task: Task, local: LocalTask, sockets: NameServerSockets): NameServer {
-    return new NameServer(sockets, {
-      names: this.#namesFor(local),
-      upstream: this.#upstream,
-      resolvers: task.spec.container?.dnsConfig?.nameservers ?? [],
-      log: this.#log.with({ "task.id": task.id }),
-    });
   }
 
   /** Closes what is held for the task, and frees its address. */
   #release(taskId: string): void {
     const attached = this.#attached.get(taskId);
     this.#attached.delete(taskId);
+    this.#desired.removeTask(taskId);
     attached?.names.close();
     attached?.network.close();
     this.#opener.release((attached?.network ?? this.#attaching.get(taskId))?.local);
   }
 
-  async #removeDevices(taskId: string): Promise<void> {
-    const { network } = await this.#applier.observation();
-    const names = [routedOf(taskId), ...Array.from({ length: 10 }, (_, position) => portOf(taskId, position))];
-    const found = names.filter((name) => network.links.has(name));
-    await converse(found.map(rtnetlink.deleteLink), this.#netns);
-    if (found.length > 0) this.#applier.forget();
-  }
-
-  #knows(attachment: Attachment): boolean {
-    if (!this.#state.ready) return false;
-    if (this.#state.foreign) return true;
-    if (attachment.overlays.length === 0 && attachment.ingressAddress === undefined) return true;
-    if (!this.#state.view.nodes.has(this.#nodeId)) return false;
-    return attachment.overlays.every(({ networkId }) => this.#state.view.networks.has(networkId));
-  }
-
-  #namesFor(local: LocalTask) {
-    const networks = local.overlays.map((overlay) => overlay.networkId);
-    const zone = () => this.#state.names(this.managers.leaving);
-    return {
-      lookup: (name: string) => zone().lookup(networks, name),
-      reverse: (address: string) => zone().reverse(networks, address),
-    };
-  }
-
-  #files(task: Task, network: TaskNetwork): NetworkFiles {
-    const config = task.spec.container?.dnsConfig;
-    const { overlays, routed } = network.local;
-    return {
-      resolvConf: renderResolvConf(
-        this.#resolvers,
-        config === undefined ? {} : { search: config.search, options: config.options },
-      ),
-      addresses: overlays.length > 0 ? overlays.flatMap(addressesOf) : routed === undefined ? [] : [routed],
-    };
-  }
-
-  #inputs(): NodeInputs {
-    const attached = [...this.#attached.values()].map(({ network }) => network.local);
-    const attaching = [...this.#attaching.values()].map((network) => network.local);
-    return {
-      nodeId: this.#nodeId,
-      view: this.#state.view,
-      tasks: [...attached, ...attaching],
-      leaving: this.managers.leaving,
-      dead: [...this.#state.dead],
-      underlayMtu: 1500,
-      recovered: [],
-      tunnels: this.#encryption.paths,
-      relay: this.#encryption.relayPaths,
-      ipv6: this.#ipv6,
-    };
-  }
-
-  /** What the host's network and its tasks' should be made of now. */
+  /** What the host's network and its tasks' should be made of, by what was looked at. */
   #wanted(observation: Observation): NodeInputs {
-    const inputs = this.#inputs();
-    const recovered = recoveredTasks(inputs.view, inputs.tasks, observation.network.routes.values());
-    return { ...inputs, underlayMtu: underlayOf(observation, inputs.view.nodes.get(this.#nodeId)).mtu, recovered };
+    const self = this.#state.view.nodes.get(this.#nodeId);
+    this.#desired.setTunnels(this.#encryption.paths, this.#encryption.relayPaths);
+    this.#desired.observed(underlayOf(observation, self).mtu, observation.routed);
+    return this.#desired.inputs;
+  }
+
+  async #differences(): Promise<HostPlan> {
+    this.#wanted(await this.#applier.observation());
+    return this.#applier.differences();
   }
 
   /** Applies what is wanted now, to the host and to each task's namespace. Returns how much of the host changed. */
@@ -497,19 +420,19 @@ export class NodeNetwork implements NetworkAttacher {
     // Nothing is awaited between: what is acknowledged is in the inputs.
     const inputs = this.#wanted(observation);
     const applied = this.managers.applying();
-    const flush = this.#flushDue;
-    this.#flushDue = [];
+    const flush = this.#flusher.take();
     try {
       await this.#applyConnectTime(inputs);
-      const changed = await this.#applier.apply(inputs);
+      const changed = await this.#applier.apply();
       await this.#removeVlans(idleVlans(observation.vlans, inputs));
       await this.#answerChecks();
+      for (const reach of this.#desired.reaches) reach.take();
       const tasks = [...this.#attached.values()].map(({ network }) => this.#applyTask(inputs, network, flush));
-      tasks.push(this.#flush(this.#netns, hostFlush(inputs, flush)));
+      tasks.push(this.#flusher.flush(this.#netns, hostFlush(inputs, flush)));
       if ((await Promise.all(tasks)).every((done) => done)) applied();
       return changed;
     } catch (error) {
-      this.#flushDue = joinDue(this.#flushDue, flush);
+      this.#flusher.add(flush);
       throw error;
     }
   }
@@ -517,14 +440,14 @@ export class NodeNetwork implements NetworkAttacher {
   /** Other nodes' checks by TCP, at this host's address in the mesh once it has one. */
   async #answerChecks(): Promise<void> {
     const self = this.#state.view.nodes.get(this.#nodeId);
-    const [address = ""] = ingressOf(this.#state.view) === undefined ? [] : (self?.meshAddress.split("/") ?? []);
+    const address = this.#state.view.ingress === undefined ? "" : meshAddressOf(self);
     await this.#echo.listenAt(address, vxlanPortOf(self));
   }
 
   async #removeVlans(names: readonly string[]): Promise<void> {
     if (names.length === 0) return;
     await converse(names.map(rtnetlink.deleteLink), this.#netns);
-    this.#applier.forget();
+    this.#applier.forgetLinks();
   }
 
   #tellAddresses({ hostAddresses }: Observation): void {
@@ -549,34 +472,18 @@ export class NodeNetwork implements NetworkAttacher {
 
   /** Whether every node has applied that the task takes no new connections. */
   #isDrained(taskId: string): boolean {
-    for (const endpoint of this.#state.view.endpoints.values()) {
-      if (endpoint.taskId === taskId && !endpoint.drained) return false;
-    }
-    return true;
-  }
-
-  /** Forgets tracked connections; a kernel that refuses is asked again later. */
-  async #flush(netns: string | undefined, steps: readonly ConntrackStep[]): Promise<boolean> {
-    if (steps.length === 0) return true;
-    try {
-      await runSteps(netns, steps);
-      return true;
-    } catch (error) {
-      this.#log.warn("tracked connections could not be looked at", { error });
-      this.#flushDue = "all";
-      this.#retryLater();
-      return false;
-    }
+    return this.#state.view.endpointsOf(taskId).every(({ drained }) => drained);
   }
 
   /** One task's namespace that refuses (its processes may have touched it) holds up no other: it is tried again, whole. */
   async #applyTask(inputs: NodeInputs, task: TaskNetwork, flush: FlushDue): Promise<boolean> {
     try {
-      await task.setReachable(reachable(inputs, task.local), this.#connectTime.inUse);
-      return await this.#flush(task.netnsPath, taskFlush(inputs, task.local, flush));
+      await task.setReachable(this.#desired.reachOf(task.local), this.#connectTime.inUse);
+      return await this.#flusher.flush(task.netnsPath, taskFlush(inputs, task.local, flush));
     } catch (error) {
       this.#log.warn("virtual IPs could not be set", { "task.id": task.local.taskId, error });
-      this.#flushDue = joinDue(this.#flushDue, flush);
+      task.forgetTables();
+      this.#flusher.add(flush);
       this.#retryLater();
       return false;
     }
@@ -610,9 +517,4 @@ export class NodeNetwork implements NetworkAttacher {
       this.#retryLater();
     }
   }
-}
-
-/** A host without resolver configuration resolves nothing but the cluster's names. */
-function hostResolvConf(): string {
-  return existsSync("/etc/resolv.conf") ? readFileSync("/etc/resolv.conf", "utf8") : "";
 }

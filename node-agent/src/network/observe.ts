@@ -10,9 +10,10 @@ import {
   rtnetlink,
   runSteps,
 } from "@starling/native/net";
+import { isV6, type RecoveredTask } from "./desired.ts";
 import { isTunnelDevice } from "./encryption/addresses.ts";
 import { type HostLink, type HostNetwork, type HostRoute, pair, routeKey } from "./host-network.ts";
-import { isOurs, markMask, meshes } from "./names.ts";
+import { isOurs, markMask, meshes, routedPrefix } from "./names.ts";
 import { vlanAlias } from "./parent-device.ts";
 
 /** The host's network as the kernel has it: what is ours of it, the indexes of all devices, and the underlays' MTUs. */
@@ -25,6 +26,8 @@ export interface Observation {
   readonly mtus: ReadonlyMap<string, number>;
   /** The host's own addresses, those on devices of ours aside. */
   readonly hostAddresses: readonly string[];
+  /** Tasks' default-route interfaces, with the address behind each. */
+  readonly routed: readonly RecoveredTask[];
   /** Devices that take router advertisements, and would not once the host forwards. */
   readonly routeLearners: readonly string[];
 }
@@ -38,20 +41,21 @@ export function underlayOf(
   return { mtu: mtus.get(address) ?? 1500, address };
 }
 
-/** Lists the kernel's tables in the host's namespace (undefined: the process's own). */
-export async function observeHost(netns: string | undefined): Promise<Observation> {
+/** Lists the kernel's tables in the host's namespace (undefined: the process's own); without what hangs on devices when only they are asked for. */
+export async function observeHost(netns: string | undefined, what: "all" | "devices"): Promise<Observation> {
   const { getLinks, getAddresses, getRoutes, getNeighbours, getForwarding, getRules, routeProtocol } = rtnetlink;
-  const lists = [getLinks(), getAddresses(), getRoutes(), getNeighbours(), getForwarding(), getRules()];
+  const entries = what === "all" ? [getRoutes(), getNeighbours(), getForwarding(), getRules()] : [];
+  const lists = [getLinks(), getAddresses(), ...entries];
   const results = await runSteps(
     netns,
     lists.map((request) => ({ type: "netlink" as const, protocol: routeProtocol, requests: [request] })),
   );
-  const [links, addresses, routes, neighbours, forwarding, rules] = results.map((result) =>
+  const [links, addresses, routes = [], neighbours = [], forwarding = [], rules = []] = results.map((result) =>
     decodeReplies(result.replies),
   );
   const devices = decodeLinks(links!);
   const names = new Map(devices.map((link) => [link.index, link.name]));
-  const ruleList = decodeRules(rules!);
+  const ruleList = decodeRules(rules);
   const mine = (index: number): string | undefined => {
     const name = names.get(index);
     return name !== undefined && isOurs(name) ? name : undefined;
@@ -59,7 +63,7 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
   const allAddresses = decodeAddresses(addresses!);
   const mtuByIndex = new Map(devices.map((link) => [link.index, link.mtu]));
   const routesFound = new Map<string, HostRoute>();
-  for (const route of decodeRoutes(routes!)) {
+  for (const route of decodeRoutes(routes)) {
     if (route.protocol !== rtnetlink.ourRouteProtocol) continue;
     const device = mine(route.index);
     const found: HostRoute = {
@@ -81,7 +85,7 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
     ),
     routes: routesFound,
     neighbours: new Map(
-      decodeNeighbours(neighbours!).flatMap((entry) => {
+      decodeNeighbours(neighbours).flatMap((entry) => {
         const name = mine(entry.index);
         // Tunnels need none; the kernel notes whom they reach all the same, and its multicast groups (ff00::/8) on all devices.
         const none = name === undefined || !entry.permanent || isTunnelDevice(name) || entry.address.startsWith("ff");
@@ -89,7 +93,7 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
       }),
     ),
     forwarding: new Map(
-      decodeForwarding(forwarding!).flatMap((entry) => {
+      decodeForwarding(forwarding).flatMap((entry) => {
         const name = mine(entry.index);
         // The kernel's own entries: multicast groups, and each port's own MAC in its bridge.
         const own = entry.destination === "" && !entry.mac.startsWith("02:42:");
@@ -109,6 +113,9 @@ export async function observeHost(netns: string | undefined): Promise<Observatio
   return {
     network,
     indexes: new Map(devices.map((link) => [link.name, link.index])),
+    routed: [...routesFound.values()].flatMap(({ device, destination }) =>
+      device?.startsWith(routedPrefix) && !isV6(destination) ? { device, address: destination.split("/")[0]! } : [],
+    ),
     vlans: devices.filter(({ kind, alias }) => kind === "vlan" && alias === vlanAlias).map(({ name }) => name),
     hostAddresses: allAddresses.flatMap(({ index, address, isGlobal }) =>
       isGlobal && mine(index) === undefined ? [address.split("/")[0]!] : [],

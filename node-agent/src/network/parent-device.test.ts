@@ -2,7 +2,7 @@ import { NetworkStateEndpoint, NetworkStateNetwork } from "@starling/api";
 import { expect, it } from "vitest";
 import type { NodeInputs } from "./desired.ts";
 import { chooseParent, idleVlans } from "./parent-device.ts";
-import { emptyView } from "./state.ts";
+import { NetworkView } from "./state.ts";
 
 const links = [
   { name: "lo", index: 1, mtu: 65536, up: true },
@@ -33,7 +33,7 @@ it("a VLAN device goes with the last task here of the networks on it, also one t
   const inputs = (nodeId: string) =>
     ({
       nodeId: "here",
-      view: { ...emptyView, networks: new Map([["lan", network]]), endpoints: new Map([["lan/t", endpoint(nodeId)]]) },
+      view: NetworkView.of({ networks: [network], endpoints: [endpoint(nodeId)] }),
       tasks: [],
     }) as unknown as NodeInputs;
   expect(idleVlans(["ens3.50", "ens3.60"], inputs("here"))).toEqual(["ens3.60"]);

@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { type Link, type Request, rtnetlink } from "@starling/native/net";
-import type { NodeInputs } from "./desired.ts";
+import { type NodeInputs, usedNetworks } from "./desired.ts";
 
 /** Marks VLAN devices that we made, as their alias. */
 export const vlanAlias = "starling vlan";
@@ -37,10 +37,9 @@ export function chooseParent(parents: readonly string[], links: readonly HostDev
 }
 
 /** VLAN devices of ours that no network with tasks here has as a parent any more. `vlans` are those that there are. */
-export function idleVlans(vlans: readonly string[], { nodeId, view, tasks }: NodeInputs): readonly string[] {
+export function idleVlans(vlans: readonly string[], inputs: NodeInputs): readonly string[] {
   if (vlans.length === 0) return [];
-  const used = new Set(tasks.flatMap(({ overlays }) => overlays.map(({ networkId }) => networkId)));
-  for (const endpoint of view.endpoints.values()) if (endpoint.nodeId === nodeId) used.add(endpoint.networkId);
-  const parents = new Set([...used].flatMap((id) => view.networks.get(id)?.parents ?? []));
+  const used = usedNetworks(inputs);
+  const parents = new Set([...used].flatMap((id) => inputs.view.networks.get(id)?.parents ?? []));
   return vlans.filter((name) => !parents.has(name));
 }

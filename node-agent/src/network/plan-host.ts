@@ -155,13 +155,13 @@ function sameVxlan(a: HostLink, b: HostLink): boolean {
 /** Requests that delete devices and make new ones. A port's bridge must be made before (`indexes`), hence two rounds. */
 export function linkRequests(
   plan: HostPlan,
-  desired: HostNetwork,
+  links: HostNetwork["links"],
   kinds: "bridges" | "others",
   indexes: ReadonlyMap<string, number>,
 ): readonly Request[] {
   const requests: Request[] = kinds === "bridges" ? plan.deleteLinks.map(rtnetlink.deleteLink) : [];
   for (const name of plan.createLinks) {
-    const link = desired.links.get(name)!;
+    const link = links.get(name)!;
     if ((link.kind === "bridge") !== (kinds === "bridges")) continue;
     const master = link.master === undefined ? undefined : indexes.get(link.master);
     const options = {
@@ -178,7 +178,7 @@ export function linkRequests(
   }
   if (kinds === "bridges") return requests;
   for (const name of plan.changeLinks) {
-    const link = desired.links.get(name)!;
+    const link = links.get(name)!;
     const master = link.master === undefined ? undefined : indexes.get(link.master);
     requests.push(
       rtnetlink.setLink({
@@ -196,13 +196,18 @@ export function linkRequests(
   return requests;
 }
 
-/** Requests for entries; `indexes` knows every device named. */
-export function entryRequests(plan: HostPlan, indexes: ReadonlyMap<string, number>): readonly Request[] {
+/** Entries whose requests are made at a time: those of a whole cluster are never in memory all at once. */
+const piece = 500;
+
+/** Requests for entries, in pieces; `indexes` knows every device named. */
+export function* entryRequests(plan: HostPlan, indexes: ReadonlyMap<string, number>): Iterable<readonly Request[]> {
   const index = (device: string): number => indexes.get(device) ?? 0;
-  return [
-    ...plan.dropEntries.map((entry) => dropEntry(entry, index)),
-    ...plan.addEntries.map((entry) => addEntry(entry, index)),
-  ];
+  for (const [entries, request] of [
+    [plan.dropEntries, dropEntry],
+    [plan.addEntries, addEntry],
+  ] as const)
+    for (let from = 0; from < entries.length; from += piece)
+      yield entries.slice(from, from + piece).map((entry) => request(entry, index));
 }
 
 function ruleOptions({ family, table }: { family: 4 | 6; table: number }): rtnetlink.RuleOptions {

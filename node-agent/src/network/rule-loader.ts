@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { closeNftSession, decodeReplies, type NetlinkResult, nfTables, runSteps } from "@starling/native/net";
 
-const generation = { type: "netlink", protocol: nfTables.protocol, requests: [nfTables.getGeneration()] } as const;
+/** Asks for the count, by a socket that is kept: closing one would wait for the clean-up after our last change. */
+const generationOf = (session: string) =>
+  ({ type: "netlink", protocol: nfTables.protocol, requests: [nfTables.getGeneration()], session }) as const;
 const numberOf = ({ replies }: NetlinkResult): number | undefined => nfTables.decodeGeneration(decodeReplies(replies));
 
 /**
@@ -11,6 +13,7 @@ const numberOf = ({ replies }: NetlinkResult): number | undefined => nfTables.de
 export class RuleLoader {
   readonly #netns: string | undefined;
   readonly #session = `host ${randomUUID()}`;
+  readonly #generation = generationOf(this.#session);
   /** The count after our last change, or the last look. */
   #count: number | undefined;
   #loading = 0;
@@ -27,7 +30,7 @@ export class RuleLoader {
     this.#loading++;
     try {
       const nft = { type: "nft", script, session: this.#session } as const;
-      const [before, result, after] = await runSteps(this.#netns, [generation, nft, generation]);
+      const [before, result, after] = await runSteps(this.#netns, [this.#generation, nft, this.#generation]);
       const [from, to] = [numberOf(before), numberOf(after)];
       if (from !== this.#count || (to ?? 0) > (from ?? 0) + 1) this.#othersChanged ||= this.#count !== undefined;
       this.#count = to;
@@ -41,7 +44,7 @@ export class RuleLoader {
   async othersChanged(): Promise<boolean> {
     if (this.#loading === 0) {
       const before = this.#count;
-      const [result] = await runSteps(this.#netns, [generation]);
+      const [result] = await runSteps(this.#netns, [this.#generation]);
       const now = numberOf(result);
       if (this.#loading === 0 && before === this.#count) {
         this.#othersChanged ||= before !== undefined && now !== before;

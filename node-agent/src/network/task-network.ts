@@ -10,10 +10,12 @@ import {
   runSteps,
 } from "@starling/native/net";
 import type { Attachment } from "./attachment.ts";
-import { addressesOf, type LocalTask } from "./desired.ts";
+import type { LocalTask } from "./desired.ts";
 import { checkAnswers, converse, loadRules } from "./host-applier.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
 import { type NameServerPorts, nameServerAddress, type OwnAddress, type Reachable, taskTables } from "./nft-task.ts";
+import type { Reach } from "./reach.ts";
+import { addressesOf } from "./state.ts";
 import {
   configureRequests,
   createOnParent,
@@ -65,8 +67,9 @@ export class TaskNetwork {
   readonly #netnsFd: number;
   readonly #hostNetns: string | undefined;
   readonly #shim: number | undefined;
-  /** As last loaded; those not in it are not known, to be replaced whole. */
-  #tables: readonly NftTable[] = [];
+  /** What the tables are made of; undefined: not known, to be replaced whole. */
+  #loaded: { readonly reach: Reach; readonly version: number; readonly connectTime: boolean } | undefined;
+  #rendered: { readonly version: number; readonly tables: readonly NftTable[] } | undefined;
   #nameServer: NameServerPorts | undefined;
   #cookie: bigint | undefined;
   #closed = false;
@@ -149,7 +152,7 @@ export class TaskNetwork {
   }
 
   /** Addresses, routes and rules inside, and the name server's sockets. */
-  async configure(reachable: Reachable, connectTime: boolean): Promise<NameServerSockets> {
+  async configure(reach: Reach, connectTime: boolean): Promise<NameServerSockets> {
     const opening = this.#openSockets();
     try {
       const [indexes, { udp, tcp }] = await Promise.all([this.#wakeDevices(), opening]);
@@ -160,7 +163,7 @@ export class TaskNetwork {
       this.#nameServer = { udp: udp.port, tcp: tcp.port };
       this.forgetTables();
       if (connectTime) this.#cookie = netnsCookie(udp.fd);
-      await this.setReachable(reachable, connectTime);
+      await this.setReachable(reach, connectTime);
       return { udpFd: udp.fd, tcpFd: tcp.fd };
     } catch (error) {
       const close = ({ udp, tcp }: Awaited<typeof opening>) => {
@@ -229,32 +232,43 @@ export class TaskNetwork {
   }
 
   /** What the task reaches from now on, at `connectTime` or by rules. Returns whether anything changed. */
-  async setReachable(reachable: Reachable, connectTime: boolean): Promise<boolean> {
+  async setReachable(reach: Reach, connectTime: boolean): Promise<boolean> {
     if (this.#closed || this.#nameServer === undefined) return false;
-    const next = taskTables(reachable, { nameServer: this.#nameServer, own: this.own, connectTime });
-    const script = next
-      .map((table) =>
-        planTable(
-          this.#tables.find(({ name }) => name === table.name),
-          table,
-        ),
-      )
-      .join("");
-    if (script === "") return false;
-    this.forgetTables();
-    this.#loading = loadRules(this.netnsPath, script, this.#session);
-    await this.#loading;
-    this.#tables = next;
-    return true;
+    const { version } = reach;
+    const isSame = this.#loaded?.reach === reach && this.#loaded.connectTime === connectTime;
+    const update = reach.since(isSame ? this.#loaded?.version : undefined);
+    const before = update.kind === "part" ? this.#tablesOf(update.before, connectTime) : [];
+    const next =
+      update.kind === "none"
+        ? []
+        : this.#tablesOf(update.kind === "part" ? update.after : update.reachable, connectTime);
+    const script = next.map((table, position) => planTable(before[position], table)).join("");
+    if (script !== "") {
+      this.forgetTables();
+      this.#loading = loadRules(this.netnsPath, script, this.#session);
+      await this.#loading;
+    }
+    this.#loaded = { reach, version, connectTime };
+    return script !== "";
   }
 
-  /** The tables as they should be in the kernel now. */
+  #tablesOf(reachable: Reachable, connectTime: boolean): readonly NftTable[] {
+    return taskTables(reachable, { nameServer: this.#nameServer, own: this.own, connectTime });
+  }
+
+  /** The tables as they should be in the kernel now; none while they are not known, or about to change. */
   get tables(): readonly NftTable[] {
-    return this.#tables;
+    if (this.#loaded === undefined) return [];
+    const { reach, version, connectTime } = this.#loaded;
+    if (reach.version !== version) return [];
+    if (this.#rendered?.version !== version)
+      this.#rendered = { version, tables: this.#tablesOf(reach.reachable, connectTime) };
+    return this.#rendered.tables;
   }
 
   forgetTables(): void {
-    this.#tables = [];
+    this.#loaded = undefined;
+    this.#rendered = undefined;
   }
 
   close(): void {

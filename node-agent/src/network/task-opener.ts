@@ -3,10 +3,10 @@ import type { Task } from "@starling/api";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import type { NetnsRef } from "../exec/network-attacher.ts";
 import type { Attachment } from "./attachment.ts";
-import { isV6, type LocalTask, overlayMtu } from "./desired.ts";
+import { type LocalTask, overlayMtu } from "./desired.ts";
 import type { HostApplier } from "./host-applier.ts";
 import { LocalAddresses } from "./local-addresses.ts";
-import { routedOf, routedPrefix } from "./names.ts";
+import { routedOf } from "./names.ts";
 import { underlayOf } from "./observe.ts";
 import { hostParent } from "./parents.ts";
 import type { NetworkView } from "./state.ts";
@@ -90,18 +90,12 @@ export class TaskOpener {
 
   /** The address that the task had before a restart, or a new one. */
   async #address(taskId: string): Promise<string> {
-    const { network } = await this.#applier.observation();
-    const used = [...network.routes.values()].filter(
-      ({ device, destination }) => device?.startsWith(routedPrefix) && !isV6(destination),
-    );
+    const { routed } = await this.#applier.observation();
     if (!this.#claimed) {
       this.#claimed = true;
-      for (const route of used) {
-        const [address = ""] = route.destination.split("/");
-        if (this.#addresses.contains(address)) this.#addresses.claim(address);
-      }
+      for (const { address } of routed) if (this.#addresses.contains(address)) this.#addresses.claim(address);
     }
-    const known = used.find((route) => route.device === routedOf(taskId))?.destination.split("/")[0];
+    const known = routed.find(({ device }) => device === routedOf(taskId))?.address;
     if (known !== undefined && this.#addresses.contains(known)) return known;
     const address = this.#addresses.take();
     if (address === undefined) throw new TemporaryError("network: no address is free for the task's way out");

@@ -1,8 +1,7 @@
 import { type NetworkStateEndpoint, type NetworkStateMessage, NetworkStateMessage_Type } from "@starling/api";
 import type { Clock, Millis } from "@starling/base";
 import { TemporaryError } from "../exec/controller.ts";
-import { Zone } from "./dns/zone.ts";
-import { applyMessage, emptyView, endpointKey, type NetworkView } from "./state.ts";
+import { endpointKey, NetworkView } from "./state.ts";
 
 const stateTimeoutMs = 10_000;
 /** Addresses remembered whose task is gone and that no other task has: those most recently lost. */
@@ -13,18 +12,13 @@ export class ViewHolder {
   readonly #clock: Clock;
   /** Addresses of tasks that are gone, by `networkId/address`, oldest first. */
   readonly #dead = new Map<string, NetworkStateEndpoint>();
-  #view: NetworkView = emptyView;
+  readonly view = new NetworkView();
   #ready = false;
   #foreign = false;
-  #zone: Zone | undefined;
   #waiters: (() => void)[] = [];
 
   constructor(clock: Clock) {
     this.#clock = clock;
-  }
-
-  get view(): NetworkView {
-    return this.#view;
   }
 
   /** Whether a COMPLETE message has come, or none will. */
@@ -44,40 +38,27 @@ export class ViewHolder {
     this.wake();
   }
 
-  /** Endpoints of tasks that are gone and whose addresses are nobody else's yet. */
-  get dead(): Iterable<NetworkStateEndpoint> {
-    return this.#dead.values();
-  }
+  /** Called when an endpoint's task is gone and its address is nobody else's yet, or not any more. */
+  onDead: (endpoint: NetworkStateEndpoint, isDead: boolean) => void = () => {};
 
   /** Returns the endpoints of tasks that stopped serving, or went, by it. */
   receive(message: NetworkStateMessage): readonly NetworkStateEndpoint[] {
-    const before = this.#view;
-    this.#view = applyMessage(before, message);
+    const { endpoints } = this.view;
+    const isComplete = message.type === NetworkStateMessage_Type.COMPLETE;
+    const told = message.changes.flatMap(({ endpoint }) => (endpoint === undefined ? [] : [endpointKey(endpoint)]));
+    const changed = new Set(isComplete ? [...endpoints.keys(), ...told] : told);
+    const before = Array.from(changed, (key) => [key, endpoints.get(key)] as const);
+    this.view.apply(message);
     this.#ready = true;
     this.#foreign = false;
-    const changed =
-      message.type === NetworkStateMessage_Type.COMPLETE
-        ? [...before.endpoints.keys(), ...this.#view.endpoints.keys()]
-        : message.changes.flatMap(({ endpoint }) => (endpoint === undefined ? [] : [endpointKey(endpoint)]));
-    this.#noteDead(before, changed);
-    this.forgetNames();
+    this.#noteDead(before);
+    // The rest is gone through only when networks went.
+    if (isComplete || message.changes.some(({ network }) => network !== undefined)) this.#forgetNetworks();
     this.wake();
-    return changed.flatMap((key) => {
-      const old = before.endpoints.get(key);
-      const now = this.#view.endpoints.get(key);
+    return before.flatMap(([key, old]) => {
+      const now = endpoints.get(key);
       return old !== undefined && (now === undefined || (old.serving && !now.serving)) ? [old] : [];
     });
-  }
-
-  /** Names as of now; `leaving` tasks are left out. */
-  names(leaving: ReadonlySet<string>): Zone {
-    this.#zone ??= new Zone(this.#view, leaving);
-    return this.#zone;
-  }
-
-  /** To be called when the set of leaving tasks changed. */
-  forgetNames(): void {
-    this.#zone = undefined;
   }
 
   /** Has all who wait look again. */
@@ -106,21 +87,36 @@ export class ViewHolder {
     }
   }
 
-  /** `changed` has the keys of endpoints that may differ from those in `before`. */
-  #noteDead(before: NetworkView, changed: readonly string[]): void {
+  /** `changed` has the keys of endpoints that may differ, and what they were before. */
+  #noteDead(changed: readonly (readonly [string, NetworkStateEndpoint | undefined])[]): void {
     const keyOf = ({ networkId, address }: NetworkStateEndpoint) => `${networkId}/${address}`;
-    const { endpoints, networks } = this.#view;
-    for (const key of changed) {
-      const old = before.endpoints.get(key);
-      if (old !== undefined && !endpoints.has(key)) this.#dead.set(keyOf(old), old);
+    const { endpoints } = this.view;
+    for (const [key, old] of changed) {
+      if (old === undefined || endpoints.has(key)) continue;
+      this.#bury(keyOf(old));
+      this.#dead.set(keyOf(old), old);
+      this.onDead(old, true);
     }
     if (this.#dead.size === 0) return;
-    for (const key of changed) {
+    for (const [key] of changed) {
       const now = endpoints.get(key);
-      if (now !== undefined) this.#dead.delete(keyOf(now));
+      if (now !== undefined) this.#bury(keyOf(now));
     }
-    for (const [key, { networkId }] of this.#dead) {
-      if (this.#dead.size > deadMax || !networks.has(networkId)) this.#dead.delete(key);
+    for (const key of this.#dead.keys()) {
+      if (this.#dead.size <= deadMax) break;
+      this.#bury(key);
     }
+  }
+
+  #forgetNetworks(): void {
+    for (const [key, { networkId }] of this.#dead) if (!this.view.networks.has(networkId)) this.#bury(key);
+  }
+
+  /** Forgets who had the address. */
+  #bury(key: string): void {
+    const endpoint = this.#dead.get(key);
+    if (endpoint === undefined) return;
+    this.#dead.delete(key);
+    this.onDead(endpoint, false);
   }
 }

@@ -46,8 +46,9 @@ const service = (n: number) =>
 const each = <T>(count: number, make: (n: number) => T): readonly T[] =>
   Array.from({ length: count }, (_, n) => make(n));
 
+/** Of the process, without what it would give back in a quiet moment. */
 function residentMiB(): number {
-  globalThis.gc?.();
+  globalThis.gc?.({ type: "major", execution: "sync", flavor: "last-resort" });
   return process.memoryUsage.rss() / 2 ** 20;
 }
 

@@ -97,7 +97,9 @@ async function measureChanges(swarm: Swarm, changes: number): Promise<BenchRow> 
     join(repositoryRoot, "node_modules/.bin/node"),
     join(import.meta.dirname, "serving.ts"),
   ]);
-  const kernels = await Promise.all(hosts.map((host) => linesOf(host, ["stdbuf", "-oL", "nft", "monitor", "rules"])));
+  const kernels = await Promise.all(
+    hosts.map((host) => linesOf(host, ["stdbuf", "-oL", "nft", "monitor", "elements"])),
+  );
   try {
     await until("the watch has begun", async () => commits.seen.length > 0);
     const times: number[] = [];
@@ -105,7 +107,7 @@ async function measureChanges(swarm: Swarm, changes: number): Promise<BenchRow> 
       for (const { seen } of [commits, ...kernels]) seen.length = 0;
       await swarm.mustCtl(["service", "scale", "--detach", `moving=${change % 2 === 0 ? 3 : 4}`]);
       const ruleOf = ({ seen }: Lines) =>
-        seen.find(({ text }) => text.includes(`add rule inet starling port_tcp_${port} `));
+        seen.find(({ text }) => text.includes(`add element inet starling published { tcp . ${port} :`));
       await until("all kernels have the change", async () => commits.seen.length > 0 && kernels.every(ruleOf), {
         timeoutMs: 20_000,
         periodMs: 20,

@@ -10,7 +10,7 @@ import {
 import { decode, encode, type Packet, type RecordType } from "dns-packet";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { applyMessage, emptyView } from "../state.ts";
+import { NetworkView } from "../state.ts";
 import { answerQuery, isPlausibleQuery, Rcode, udpLimit } from "./answer.ts";
 import { parseResolvConf, renderResolvConf } from "./resolv-conf.ts";
 import { Zone } from "./zone.ts";
@@ -37,8 +37,8 @@ const endpoint = (taskId: string, serviceId: string, networkId: string, address:
 const network = (id: string) =>
   NetworkStateChange.create({ network: NetworkStateNetwork.create({ id, name: `${id}-net` }) });
 
-const view = applyMessage(
-  emptyView,
+const view = new NetworkView();
+view.apply(
   NetworkStateMessage.create({
     changes: [
       network("a"),
@@ -128,7 +128,13 @@ describe("names", () => {
         NetworkStateChange.create({ endpoint: { ...item, address6: "fd01::20" } }),
       ],
     });
-    const seen = new Zone(applyMessage(view, added), new Set());
+    const wider = NetworkView.of({
+      networks: view.networks.values(),
+      services: view.services.values(),
+      endpoints: view.endpoints.values(),
+    });
+    wider.apply(added);
+    const seen = new Zone(wider, new Set());
     const of = {
       lookup: (name: string) => seen.lookup(["a"], name),
       reverse: (address: string) => seen.reverse(["a"], address),

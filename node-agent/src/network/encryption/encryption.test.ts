@@ -7,7 +7,7 @@ import {
 } from "@starling/api";
 import { FakeClock, nullLogger } from "@starling/base";
 import { beforeEach, describe, expect, it, vi } from "vitest";
-import type { NetworkView } from "../state.ts";
+import { NetworkView } from "../state.ts";
 import { Encryption } from "./encryption.ts";
 import { newKeyPair } from "./key-pair.ts";
 import type { TunnelPeerState, TunnelState } from "./plan-tunnel.ts";
@@ -67,12 +67,8 @@ function view(own: readonly NetworkKey[]): NetworkView {
     NetworkStateNode.create({ id, underlayAddress: "10.0.0.2", keys: keys.map(NetworkStateKey.create) });
   const endpoint = (nodeId: string) => NetworkStateEndpoint.create({ networkId: "secret", nodeId, taskId: nodeId });
   const nodes = [node(self, own), ...(others ? [node("other", [{ publicKey: peerKey, port: 51840 }])] : [])];
-  return {
-    networks: new Map([["secret", NetworkStateNetwork.create({ id: "secret", encrypted: true })]]),
-    nodes: new Map(nodes.map((each) => [each.id, each])),
-    services: new Map(),
-    endpoints: new Map(inUse ? nodes.map(({ id }) => [id, endpoint(id)]) : []),
-  };
+  const networks = [NetworkStateNetwork.create({ id: "secret", encrypted: true })];
+  return NetworkView.of({ networks, nodes, endpoints: inUse ? nodes.map(({ id }) => endpoint(id)) : [] });
 }
 
 /** One whose keys come back from the managers at once. */

@@ -1,6 +1,6 @@
 import type { NetworkKey, NetworkRelay } from "@starling/api";
 import type { Clock, Logger, Millis, Timer } from "@starling/base";
-import { emptyView, type NetworkView } from "../state.ts";
+import { NetworkView } from "../state.ts";
 import { Turn } from "../turn.ts";
 import { type Slot, tunnelAddress, tunnelDevice, tunnelPorts } from "./addresses.ts";
 import type { Patience } from "./hearing.ts";
@@ -49,7 +49,7 @@ export interface EncryptionOptions {
 export class Encryption {
   readonly #options: EncryptionOptions;
   readonly #turn = new Turn(() => this.#work());
-  #view: NetworkView = emptyView;
+  #view = new NetworkView();
   #localNetworks: readonly string[] = [];
   /** This node's keys: packets leave by the first. Changed by `#work` and what it calls. */
   #keys: readonly OwnKey[] = [];

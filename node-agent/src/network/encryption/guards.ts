@@ -4,7 +4,7 @@ import type { NftSet } from "../nft-table.ts";
 import { relayPrefix, tunnelPorts, tunnelPrefix, tunnelVxlanPort } from "./addresses.ts";
 
 /** What keeps packets of encrypted networks in tunnels, and everything else out of them. */
-export interface SafeRules {
+interface SafeRules {
   /** This host's tunnel devices. */
   readonly tunnels: readonly string[];
   /** IPv4 addresses in the mesh of tasks of encrypted networks, on all hosts. */

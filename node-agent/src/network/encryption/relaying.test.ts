@@ -1,7 +1,7 @@
 import { NetworkStateKey, NetworkStateNode, NetworkStateRelay } from "@starling/api";
 import { FakeClock, nullLogger } from "@starling/base";
 import { beforeEach, describe, expect, it } from "vitest";
-import type { NetworkView } from "../state.ts";
+import { NetworkView } from "../state.ts";
 import { relayAddress } from "./addresses.ts";
 import { newKeyPair } from "./key-pair.ts";
 import type { TunnelPeerState, TunnelState } from "./plan-tunnel.ts";
@@ -71,10 +71,7 @@ function view(): NetworkView {
       relay: relay(keys.manager, {}),
     }),
   ];
-  return {
-    ...{ networks: new Map(), services: new Map(), endpoints: new Map() },
-    nodes: new Map(nodes.map((node) => [node.id, node])),
-  };
+  return NetworkView.of({ nodes });
 }
 
 const state = (peers: TunnelState["peers"]): TunnelState => ({

@@ -1,17 +1,12 @@
 /** Pure: no clock, no I/O, no randomness. */
+import type { NetworkStateEndpoint, NetworkStateNode } from "@starling/api";
 import type { NodeInputs } from "../desired.ts";
-import { type HostLink, type HostNetwork, type HostRoute, pair, routeKey } from "../host-network.ts";
+import { type HostLink, pair, routeKey } from "../host-network.ts";
+import type { Put } from "../ledger.ts";
 import { meshPaths } from "../mesh-paths.ts";
 import { macOf, safeMesh } from "../names.ts";
-import { ingressOf, type NetworkView } from "../state.ts";
+import { meshAddressOf } from "../state.ts";
 import { tunnelMtu, tunnelVxlanPort } from "./addresses.ts";
-
-/** Addresses in the mesh of tasks whose packets there must be encrypted, by task id. */
-export function secretTasks(view: NetworkView): ReadonlyMap<string, string> {
-  const ingress = ingressOf(view)?.id;
-  const published = [...view.endpoints.values()].filter((e) => e.networkId === ingress && e.encrypted);
-  return new Map(published.map(({ taskId, address }) => [taskId, address]));
-}
 
 /** Bytes that VXLAN over IPv6, which is what tunnels carry, adds. */
 const vxlanOverhead = 70;
@@ -19,61 +14,68 @@ const vxlanOverhead = 70;
 export const safeMtu = (underlayMtu: number): number => tunnelMtu(underlayMtu) - vxlanOverhead;
 
 /** A VXLAN device whose packets go through tunnels. WireGuard makes sure of what a checksum would. */
-export const tunnelledVxlan = (options: { readonly vni: number; readonly proxy: boolean }): HostLink["vxlan"] => ({
+export const tunnelledVxlan = (options: {
+  readonly vni: number;
+  readonly proxy: boolean;
+}): NonNullable<HostLink["vxlan"]> => ({
   ...options,
   local: "::",
   port: tunnelVxlanPort,
   withoutChecksum: true,
 });
 
+/** Whether the mesh has its second device here, for tasks of encrypted networks. */
+function hasSafeMesh({ view, nodeId, tunnels }: NodeInputs): boolean {
+  const hasTunnel = (tunnels?.devices.length ?? 0) > 0;
+  const isIngress = view.ingress !== undefined && view.hasEncrypted(view.ingress.id);
+  return hasTunnel && isIngress && meshAddressOf(view.nodes.get(nodeId)) !== "";
+}
+
 /**
  * This host's tunnels, with their addresses and routes, and the mesh's second device: it leads to published tasks of encrypted
  * networks as the first one leads to all others.
  */
-export function safeNetwork(inputs: NodeInputs): HostNetwork {
-  const { view, nodeId, tunnels, ipv6 } = inputs;
-  const links = new Map<string, HostLink>();
-  const addresses = new Set<string>();
-  const routes = new Map<string, HostRoute>();
-  const neighbours = new Map<string, string>();
-  const forwarding = new Map<string, string>();
-  const returnTables = new Set<string>();
-  const all = { links, addresses, routes, neighbours, forwarding, returnTables };
-  const addRoute = (route: HostRoute) => routes.set(routeKey(route), route);
-  if (inputs.relay !== undefined) {
-    const { device, address, addresses: others } = inputs.relay;
-    links.set(device, { kind: "tunnel", mtu: tunnelMtu(inputs.underlayMtu) });
-    addresses.add(pair(device, `${address}/128`));
-    for (const other of others) addRoute({ destination: `${other}/128`, device });
+export function safeBase(inputs: NodeInputs, put: Put): void {
+  const { view, nodeId, tunnels, relay, ipv6 } = inputs;
+  const addRoute = (destination: string, device: string) => {
+    const route = { destination: `${destination}/128`, device };
+    put("routes", routeKey(route), route);
+  };
+  if (relay !== undefined) {
+    put("links", relay.device, { kind: "tunnel", mtu: tunnelMtu(inputs.underlayMtu) });
+    put("addresses", pair(relay.device, `${relay.address}/128`), true);
+    for (const other of relay.addresses) addRoute(other, relay.device);
   }
   const [first] = tunnels?.devices ?? [];
-  if (tunnels === undefined || first === undefined) return all;
+  if (tunnels === undefined || first === undefined) return;
   for (const { device, address } of tunnels.devices) {
-    links.set(device, { kind: "tunnel", mtu: tunnelMtu(inputs.underlayMtu) });
-    addresses.add(pair(device, `${address}/128`));
+    put("links", device, { kind: "tunnel", mtu: tunnelMtu(inputs.underlayMtu) });
+    put("addresses", pair(device, `${address}/128`), true);
   }
-  for (const address of tunnels.addresses) addRoute({ destination: `${address}/128`, device: first.device });
-
-  const ingress = ingressOf(view);
-  const [own = ""] = view.nodes.get(nodeId)?.meshAddress.split("/") ?? [];
-  if (ingress === undefined || own === "" || secretTasks(view).size === 0) return all;
-  const { device, table } = safeMesh;
-  const vxlan = tunnelledVxlan({ vni: ingress.vni, proxy: false })!;
-  links.set(device, { kind: "vxlan", mtu: safeMtu(inputs.underlayMtu), mac: macOf(own), vxlan, ipv6 });
-  const paths = meshPaths(safeMesh, { ipv6, into: all });
+  for (const address of tunnels.addresses) addRoute(address, first.device);
+  if (!hasSafeMesh(inputs)) return;
+  const { subnets, vni } = view.ingress!;
+  const vxlan = tunnelledVxlan({ vni, proxy: false });
+  const mac = macOf(meshAddressOf(view.nodes.get(nodeId)));
+  put("links", safeMesh.device, { kind: "vxlan", mtu: safeMtu(inputs.underlayMtu), mac, vxlan, ipv6 });
   // What came in encrypted is marked, too: it goes to the task here, by the main table; only replies leave by this device,
   // those to other nodes and their tasks among them.
-  paths.replies(ingress.subnets);
-  for (const [id, address] of tunnels.nodes) {
-    const [peer = ""] = view.nodes.get(id)?.meshAddress.split("/") ?? [];
-    if (peer !== "") paths.node(peer, address, { table });
-  }
-  for (const endpoint of view.endpoints.values()) {
-    const [peer = ""] = view.nodes.get(endpoint.nodeId)?.meshAddress.split("/") ?? [];
-    if (endpoint.networkId !== ingress.id || endpoint.nodeId === nodeId || !neighbours.has(pair(device, peer)))
-      continue;
-    paths.task(endpoint.address, peer, { table });
-    if (endpoint.encrypted) paths.task(endpoint.address, peer);
-  }
-  return all;
+  meshPaths(safeMesh, { ipv6, put }).replies(subnets);
+}
+
+/** The way to another node by the second device. */
+export function safeNode(inputs: NodeInputs, node: NetworkStateNode, put: Put): void {
+  const peer = meshAddressOf(node);
+  const host = inputs.tunnels?.nodes.get(node.id);
+  if (peer === "" || host === undefined || !hasSafeMesh(inputs)) return;
+  meshPaths(safeMesh, { ipv6: inputs.ipv6, put }).node(peer, host, { table: safeMesh.table });
+}
+
+/** The way to another node's published task by the second device. */
+export function safeEndpoint(inputs: NodeInputs, endpoint: NetworkStateEndpoint, put: Put): void {
+  const peer = meshAddressOf(inputs.view.nodes.get(endpoint.nodeId));
+  if (peer === "" || !inputs.tunnels?.nodes.has(endpoint.nodeId) || !hasSafeMesh(inputs)) return;
+  const paths = meshPaths(safeMesh, { ipv6: inputs.ipv6, put });
+  paths.task(endpoint.address, peer, { table: safeMesh.table });
+  if (endpoint.encrypted) paths.task(endpoint.address, peer);
 }

@@ -1,6 +1,6 @@
 import { NetworkStateEndpoint, NetworkStateKey, NetworkStateNetwork, NetworkStateNode } from "@starling/api";
 import { describe, expect, it } from "vitest";
-import type { NetworkView } from "../state.ts";
+import { NetworkView } from "../state.ts";
 import { tunnelAddress } from "./addresses.ts";
 import { newKeyPair } from "./key-pair.ts";
 import { formatSince, parseDump, parseSince, planTunnel, setArguments, type TunnelPeerState } from "./plan-tunnel.ts";
@@ -25,12 +25,8 @@ function view(tasks: readonly string[], keys: Readonly<Record<string, readonly s
       underlayAddress: `10.0.0.${i + 1}`,
       keys: (keys[id] ?? []).map((publicKey) => NetworkStateKey.create({ publicKey, port: 51840 })),
     });
-  return {
-    networks: new Map(["secret", "secret2", "open", "ingress"].map((id) => [id, network(id)])),
-    nodes: new Map(["a", "b", "c"].map((id, i) => [id, node(id, i)])),
-    services: new Map(),
-    endpoints: new Map(endpoints.map((endpoint) => [`${endpoint.networkId}/${endpoint.taskId}`, endpoint])),
-  };
+  const networks = ["secret", "secret2", "open", "ingress"].map(network);
+  return NetworkView.of({ networks, nodes: ["a", "b", "c"].map(node), endpoints });
 }
 
 describe("whom a node has tunnels with", () => {

@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import type { NetworkKey, NetworkStateNode } from "@starling/api";
-import { ingressOf, type NetworkView } from "../state.ts";
+import type { NetworkView } from "../state.ts";
 import { endpointText, tunnelAddress } from "./addresses.ts";
 import { keepaliveSeconds } from "./plan-tunnel.ts";
 
@@ -21,17 +21,18 @@ export function encryptedWith(
   nodeId: string,
   localNetworks: Iterable<string>,
 ): ReadonlySet<string> | undefined {
-  const ingress = ingressOf(view)?.id;
+  const { ingress } = view;
   const shared = new Set(localNetworks);
-  const endpoints = [...view.endpoints.values()];
-  for (const endpoint of endpoints) if (endpoint.nodeId === nodeId) shared.add(endpoint.networkId);
+  for (const { networkId } of view.endpointsAt(nodeId)) shared.add(networkId);
   for (const id of shared) {
     const network = view.networks.get(id);
     if (network === undefined || !network.encrypted || network.ingress) shared.delete(id);
   }
-  const published = endpoints.filter((endpoint) => endpoint.networkId === ingress && endpoint.encrypted);
+  const isSecret = ingress !== undefined && view.hasEncrypted(ingress.id);
+  const published = isSecret ? [...view.endpointsOn(ingress.id)].filter(({ encrypted }) => encrypted) : [];
   if (shared.size === 0 && published.length === 0) return undefined;
-  const nodes = new Set([...endpoints.filter((e) => shared.has(e.networkId)), ...published].map((e) => e.nodeId));
+  const sharing = [...shared].flatMap((id) => [...view.endpointsOn(id)]);
+  const nodes = new Set([...sharing, ...published].map((endpoint) => endpoint.nodeId));
   // Whoever has a published task is called by every node of the mesh.
   if (published.some((endpoint) => endpoint.nodeId === nodeId)) for (const id of view.nodes.keys()) nodes.add(id);
   nodes.delete(nodeId);

@@ -1,6 +1,6 @@
 import { NetworkPath_Kind, NetworkStateKey, NetworkStateNode, NetworkStateRelay } from "@starling/api";
 import { describe, expect, it } from "vitest";
-import type { NetworkView } from "../state.ts";
+import { NetworkView } from "../state.ts";
 import { relayAddress } from "./addresses.ts";
 import type { Hearing } from "./hearing.ts";
 import { judgeWays, pathOf } from "./judge-ways.ts";
@@ -29,12 +29,7 @@ function view(...texts: readonly string[]): NetworkView {
         : { relay: NetworkStateRelay.create({ key, wanted: sign === ">", reached: reached.split(",") }) }),
     });
   });
-  return {
-    networks: new Map(),
-    services: new Map(),
-    endpoints: new Map(),
-    nodes: new Map(nodes.map((node) => [node.id, node])),
-  };
+  return NetworkView.of({ nodes });
 }
 
 describe("the way to a node", () => {
@@ -132,8 +127,8 @@ describe("peers of a relay device", () => {
   it("are the managers still when a node tells a manager's key as its own", () => {
     const told = view("a>m1", "b>m1", "m1+");
     const key = NetworkStateKey.create({ publicKey: relayKey("m1"), port: 51840 });
-    const nodes = new Map([...told.nodes, ["b", { ...told.nodes.get("b")!, keys: [key] }]]);
-    const peers = relayPeers({ ...told, nodes }, "a", new Map([["b", "m1"]]));
+    const nodes = [...told.nodes.values(), { ...told.nodes.get("b")!, keys: [key] }];
+    const peers = relayPeers(NetworkView.of({ nodes }), "a", new Map([["b", "m1"]]));
     expect([...peers.keys()]).toEqual([relayKey("m1")]);
     expect(peers.get(relayKey("m1"))).toMatchObject({ nodeId: "m1", endpoint: "10.0.0.3:51842" });
   });
@@ -147,16 +142,14 @@ describe("peers of a relay device", () => {
 
 describe("what a check says of a way", () => {
   const { DIRECT, KEEPALIVE, RELAY, NONE } = NetworkPath_Kind;
-  const nodes = new Map(
-    [
-      ["open", "10.0.0.1"],
-      ["inner", "192.168.1.2"],
-    ].map(([id = "", host = ""]) => {
-      const underlayAddress = id === "open" ? host : "203.0.113.1";
-      return [id, NetworkStateNode.create({ id, underlayAddress, hostAddresses: [host] })];
-    }),
-  );
-  const known: NetworkView = { networks: new Map(), services: new Map(), endpoints: new Map(), nodes };
+  const nodes = [
+    ["open", "10.0.0.1"],
+    ["inner", "192.168.1.2"],
+  ].map(([id = "", host = ""]) => {
+    const underlayAddress = id === "open" ? host : "203.0.113.1";
+    return NetworkStateNode.create({ id, underlayAddress, hostAddresses: [host] });
+  });
+  const known = NetworkView.of({ nodes });
   const none = { t: "none", reason: "it does not answer" } as const;
 
   it.each([
