@@ -115,10 +115,10 @@ describe("the service loop on a real store", () => {
     expect(sizes()).toEqual([replicas, replicas, replicas]); // Long ago the last passes were.
     await lose();
     expect(sizes()).toEqual([replicas - 1, replicas - 1, replicas - 1]);
-    // A pass over 200 tasks asks for 0.6 ms.
-    await clock.advance(0.7);
+    // A pass over 200 tasks asks for 2.4 ms.
+    await clock.advance(2.5);
     expect(sizes()).toEqual([replicas, replicas - 1, replicas - 1]);
-    await clock.advance(1.2);
+    await clock.advance(5);
     expect(sizes()).toEqual([replicas, replicas, replicas]);
   });
 

@@ -35,9 +35,9 @@ export function createServiceLoop(options: {
  */
 const pauseFactor = 3;
 /** What a pass takes for each task at least: how long it took is no more than a guess when it is short. */
-const msPerTask = 0.001;
+const msPerTask = 0.004;
 /** Shorter passes are repeated as often as they are asked for. */
-const longPassMs = 0.1;
+const longPassMs = 0.4;
 
 /** Global services and jobs change with the nodes. */
 function isOnEveryNode({ spec }: Service): boolean {

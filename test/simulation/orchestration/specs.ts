@@ -41,6 +41,8 @@ const firstHostPort = 8_000;
 export class Specs {
   readonly #random: Random;
   readonly #replicasMax: number;
+  /** Large services are updated, and large jobs done, by many tasks at a time: the world is to come to rest within minutes. */
+  readonly #atOnce: number;
   readonly #networks: readonly string[];
 
   constructor(options: {
@@ -51,6 +53,7 @@ export class Specs {
   }) {
     this.#random = options.random;
     this.#replicasMax = options.replicasMax;
+    this.#atOnce = options.replicasMax > 40 ? Math.ceil(options.replicasMax / 10) : 1;
     this.#networks = options.networks;
   }
 
@@ -64,7 +67,7 @@ export class Specs {
     const task = TaskSpec.create({ ...base.task, restart: RestartPolicy.create({ condition: ON_FAILURE }) });
     if (mode < 0.92) {
       const totalCompletions = 1 + this.#upTo(this.#replicasMax);
-      const replicatedJob = ReplicatedJob.create({ totalCompletions, maxConcurrent: this.#upTo(6) });
+      const replicatedJob = ReplicatedJob.create({ totalCompletions, maxConcurrent: this.#upTo(6) * this.#atOnce });
       return ServiceSpec.create({ ...base, task, replicatedJob });
     }
     return ServiceSpec.create({ ...base, task, globalJob: GlobalJob.create() });
@@ -184,7 +187,7 @@ export class Specs {
   #updateConfig(order?: UpdateConfig_UpdateOrder): UpdateConfig {
     const actions = [CONTINUE, ROLLBACK, PAUSE] as const;
     return UpdateConfig.create({
-      parallelism: this.#upTo(4) * Math.max(1, Math.ceil(this.#replicasMax / 40)),
+      parallelism: this.#upTo(4) * this.#atOnce,
       delay: durationOfMs(this.#random() < 0.5 ? 0 : this.#upTo(2_000)),
       monitor: durationOfMs(this.#upTo(6_000)),
       order: order ?? (this.#random() < 0.4 ? START_FIRST : STOP_FIRST),
