@@ -66,6 +66,7 @@ export {
 export { publishesNotReady, publishNotReadyLabel } from "./not-ready.ts";
 export { isForeignNode, needsOwnNode, ownNodePlugin } from "./own-nodes.ts";
 export { type ParentNetwork, parentNetwork } from "./parent-network.ts";
+export { type PortProtocol, portProtocolOf } from "./port-protocol.ts";
 export {
   checkPlacementStrategy,
   type PlacementStrategy,

@@ -92,6 +92,27 @@ describe("kinds of networks", () => {
     await stage.ctl(["service", "rm", "flat"]);
   });
 
+  it("SCTP is published and balanced as TCP is where the kernel has it", async () => {
+    const ports = ["-p", "5201:5201", "-p", "5201:5201/sctp", "-p", "published=5202,target=5201,mode=host"];
+    const hostMode = ["-p", "published=5202,target=5201,mode=host,protocol=sctp", "--constraint", "node.hostname==w1"];
+    await stage.ctl(["network", "create", "inner"]);
+    const flags = ["--network", "inner", ...ports, ...hostMode, "--stop-signal", "SIGKILL"];
+    await stage.create("sent", flags, stage.image("tools"), "iperf3", "-s", "-p", "5201");
+    await stage.create("sender", ["--network", "inner"], stage.image("tools"), "sleep", "infinity");
+    const client = (address: string, port: string) => ["iperf3", "-c", address, "-p", port, "--sctp", "-n", "100K"];
+    const ways = [
+      await stage.host("lan").exec(client(stage.host("m1").address, "5201")),
+      await stage.host("lan").exec(client(stage.host("w1").address, "5202")),
+      await stage.swarm.ctl(["service", "exec", "sender", ...client("sent", "5201")]),
+    ];
+    const said = ways.map(({ stdout, stderr }) => stdout + stderr);
+    // The kernel loads it, if it has it, when it is first asked for.
+    const there = (await stage.host("lan").exec(["test", "-e", "/proc/net/sctp"])).code === 0;
+    const expected = there ? /\d+ KBytes .*receiver/ : /Protocol not supported/;
+    for (const text of said) expect(text).toMatch(expected);
+    await stage.ctl(["service", "rm", "sent", "sender"]);
+  });
+
   it("on the host's network, on a bridge of their own with a way out, and on none", async () => {
     const hostname = ["--hostname", "x", "--constraint", "node.hostname==w1", "--restart-condition", "none"];
     const show = ["sh", "-c", "ip -o -4 addr show | awk '{print $2, $4}'; ip route show default"];

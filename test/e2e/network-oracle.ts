@@ -467,7 +467,7 @@ function portTargets(listing: string): ReadonlyMap<string, readonly string[]> {
   };
   const targets = new Map<string, string[]>();
   for (const { map } of nftables) {
-    const [, protocol] = /^(tcp|udp)_backends6?$/.exec(map?.name ?? "") ?? [];
+    const [, protocol] = /^(tcp|udp|sctp)_backends6?$/.exec(map?.name ?? "") ?? [];
     for (const [key, value] of protocol === undefined ? [] : (map?.elem ?? [])) {
       const port = `${protocol} ${key.concat[0]}`;
       targets.set(port, [...(targets.get(port) ?? []), String(value.concat[0])]);

@@ -1,6 +1,6 @@
 import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
-import { type PortConfig, PortConfig_Protocol, PortConfig_PublishMode, type Task } from "@starling/api";
+import { type PortConfig, PortConfig_Protocol, PortConfig_PublishMode, portProtocolOf, type Task } from "@starling/api";
 import { FatalTaskError } from "../exec/controller.ts";
 
 /**
@@ -11,7 +11,7 @@ export async function checkHostPorts(task: Task): Promise<void> {
   for (const port of task.endpoint?.ports ?? []) {
     if (port.publishMode !== PortConfig_PublishMode.HOST || port.publishedPort === 0) continue;
     if (!(await isInUse(port))) continue;
-    const name = `${port.publishedPort}/${port.protocol === PortConfig_Protocol.UDP ? "udp" : "tcp"}`;
+    const name = `${port.publishedPort}/${portProtocolOf(port.protocol)}`;
     throw new FatalTaskError(`host port ${name} is already in use by a program on this node`);
   }
 }

@@ -6,9 +6,9 @@ import {
   type NetworkAttachment,
   type ParentNetwork,
   type PortConfig,
-  PortConfig_Protocol,
   PortConfig_PublishMode,
   parentNetwork,
+  portProtocolOf,
   publishOn,
   type Task,
 } from "@starling/api";
@@ -127,8 +127,8 @@ function hostPortsOf(task: Task): HostPort[] {
   const ports: HostPort[] = [];
   const on = publishOn(task.serviceAnnotations.labels);
   for (const port of task.endpoint?.ports ?? []) {
-    if (port.publishMode !== PortConfig_PublishMode.HOST || port.protocol === PortConfig_Protocol.SCTP) continue;
-    const protocol = port.protocol === PortConfig_Protocol.UDP ? ("udp" as const) : ("tcp" as const);
+    const protocol = portProtocolOf(port.protocol);
+    if (port.publishMode !== PortConfig_PublishMode.HOST || protocol === undefined) continue;
     ports.push({ protocol, published: port.publishedPort || dynamicPort(task.id, port), target: port.targetPort, on });
   }
   return ports;
@@ -147,8 +147,9 @@ function dynamicPort(taskId: string, port: PortConfig): number {
 export function publishedHostPorts(task: Task, ports: readonly HostPort[]): readonly PortConfig[] {
   const config = task.endpoint?.ports.filter((port) => port.publishMode === PortConfig_PublishMode.HOST) ?? [];
   return config.flatMap((port) => {
-    const protocol = port.protocol === PortConfig_Protocol.UDP ? "udp" : "tcp";
-    const found = ports.find((known) => known.protocol === protocol && known.target === port.targetPort);
+    const isThis = ({ protocol, target }: HostPort) =>
+      protocol === portProtocolOf(port.protocol) && target === port.targetPort;
+    const found = ports.find(isThis);
     return found === undefined ? [] : [{ ...port, publishedPort: found.published }];
   });
 }

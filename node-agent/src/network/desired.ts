@@ -5,6 +5,8 @@ import {
   type NetworkStateNode,
   type NetworkStateService,
   NetworkStateService_Balance,
+  type PortProtocol,
+  portProtocolOf,
 } from "@starling/api";
 import type { RelayPaths } from "./encryption/relaying.ts";
 import { safeMtu } from "./encryption/safe-mesh.ts";
@@ -31,7 +33,7 @@ export interface LocalTask {
   readonly inMesh: boolean;
   /** Ports published on this host alone. */
   readonly hostPorts: readonly {
-    readonly protocol: "tcp" | "udp";
+    readonly protocol: PortProtocol;
     readonly published: number;
     readonly target: number;
     /** Addresses and prefixes of this host on which it answers; none: all. */
@@ -81,8 +83,6 @@ export const reachableAt = (node: NetworkStateNode | undefined, own: string): st
 
 export const vxlanPortOf = (node: NetworkStateNode | undefined): number => node?.vxlanPort || defaultVxlanPort;
 
-const protocols = ["tcp", "udp"] as const;
-
 /** The ports that the service publishes in the mesh, and who is behind each. */
 export function publishedPorts(inputs: NodeInputs, service: NetworkStateService): readonly PublishedPort[] {
   const { view, nodeId, leaving, tunnels } = inputs;
@@ -92,7 +92,7 @@ export function publishedPorts(inputs: NodeInputs, service: NetworkStateService)
     host === nodeId || !encrypted || tunnels?.nodes.has(host) === true;
   const serving = preferred(service, all.filter(isReachable), nodeId);
   return service.ports.flatMap((port) => {
-    const protocol = protocols[port.protocol];
+    const protocol = portProtocolOf(port.protocol);
     if (protocol === undefined) return [];
     const backends = serving.map(({ address }) => ({ address, port: port.targetPort }));
     return { protocol, port: port.publishedPort, backends, on: service.publishOn, sticky: isSticky(service) };
@@ -103,9 +103,9 @@ export function publishedPorts(inputs: NodeInputs, service: NetworkStateService)
 export function targetPorts(
   view: NetworkView,
   serviceId: string,
-): readonly { readonly protocol: "tcp" | "udp"; readonly port: number }[] {
+): readonly { readonly protocol: PortProtocol; readonly port: number }[] {
   return (view.services.get(serviceId)?.ports ?? []).flatMap((port) => {
-    const protocol = protocols[port.protocol];
+    const protocol = portProtocolOf(port.protocol);
     return protocol === undefined ? [] : [{ protocol, port: port.targetPort }];
   });
 }

@@ -1,4 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
+import type { PortProtocol } from "@starling/api";
 import { safeForward, safeInput, safeOutput, safeSets } from "./encryption/guards.ts";
 import type { Items, RuleKind } from "./ledger.ts";
 import {
@@ -21,7 +22,7 @@ import { stickyParting, stickyParts } from "./sticky.ts";
 
 /** A port that every address of this host answers, and who is behind it. Addresses of tasks are their IPv4 ones. */
 export interface PublishedPort {
-  readonly protocol: "tcp" | "udp";
+  readonly protocol: PortProtocol;
   readonly port: number;
   /** In an order that all nodes share. */
   readonly backends: readonly { readonly address: string; readonly port: number }[];
@@ -36,7 +37,7 @@ export interface PublishedPort {
 /** A chain that spreads connections over as many places. */
 export interface Spread {
   readonly name: string;
-  readonly protocol: "tcp" | "udp";
+  readonly protocol: PortProtocol;
   readonly places: number;
   readonly sticky: boolean;
 }
@@ -44,7 +45,7 @@ export interface Spread {
 /** A port of a task here that the mesh may reach. */
 export interface OpenPort {
   readonly address: string;
-  readonly protocol: "tcp" | "udp";
+  readonly protocol: PortProtocol;
   readonly port: number;
   /** Whether its packets must come encrypted. */
   readonly secret: boolean;
@@ -176,14 +177,14 @@ export function spreadOf(port: PublishedPort): Spread {
 const chainOf = (port: PublishedPort): string =>
   port.on.length === 0 ? spreadOf(port).name : `port_${port.protocol}_${port.port}`;
 
-const protocols = ["tcp", "udp"] as const;
+const protocols: readonly PortProtocol[] = ["tcp", "udp", "sctp"];
 const backendsOf = (protocol: string, { suffix }: Family): string => `${protocol}_backends${suffix}`;
 
 /**
  * Who is behind each place of each port. One map a protocol: nft checks the expressions that a map's type is told by against
  * the protocol of each rule that uses it.
  */
-function backendsMap(ports: readonly PublishedPort[], protocol: "tcp" | "udp", family: Family): NftSet {
+function backendsMap(ports: readonly PublishedPort[], protocol: PortProtocol, family: Family): NftSet {
   const elements = new Map<string, string>();
   for (const port of ports) {
     if (port.protocol !== protocol) continue;

@@ -5,8 +5,8 @@ import {
   genericKind,
   genericValue,
   type PortConfig,
-  PortConfig_Protocol_names,
   PortConfig_PublishMode,
+  portProtocolOf,
   type Service,
   type Task,
 } from "@starling/api";
@@ -33,7 +33,7 @@ export function shortImage(image: string): string {
 export function formatPort({ publishedPort, targetPort, protocol, publishMode }: PortConfig): string {
   const every = publishMode === PortConfig_PublishMode.INGRESS ? "*" : "";
   const published = publishedPort === 0 ? "" : `${every}:${publishedPort}->`;
-  return `${published}${targetPort}/${(PortConfig_Protocol_names[protocol] ?? "").toLowerCase()}`;
+  return `${published}${targetPort}/${portProtocolOf(protocol) ?? protocol}`;
 }
 
 /** `gpu=a gpu=b slots=4`; undefined for none. */
