@@ -4,6 +4,9 @@ import { defineConfig } from "vitest/config";
 const onHosts = ["test/{cluster,images,e2e,demo}/**/*.test.ts", "**/*.e2e.test.ts"];
 const never = ["**/node_modules/**", "**/build/**", "**/dist/**"];
 
+/** See test/cluster/pace.ts. */
+const pace = Number(process.env["STARLING_PACE"] ?? 1);
+
 export default defineConfig({
   test: {
     projects: [
@@ -24,8 +27,8 @@ export default defineConfig({
           exclude: never,
           maxWorkers: 1,
           fileParallelism: false,
-          testTimeout: 120_000,
-          hookTimeout: 300_000,
+          testTimeout: pace * 120_000,
+          hookTimeout: pace * 300_000,
           sequence: { groupOrder: 1 },
         },
       },

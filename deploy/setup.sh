@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what Starling's tests and demo need on a fresh Debian 12 (amd64 or arm64), as root; idempotent, and under a
+# Installs what Starling's tests and demo need on a fresh Debian 12 (amd64 or arm64), and the Debian packages named as arguments, as root; idempotent, and under a
 # second when all is there. Steps: Debian packages, npm packages, generated protobuf code, native build.
 # No service is started: Debian's daemons (registry, etcd, Prometheus) are run by tests on hosts of their own.
 set -eu
@@ -18,6 +18,8 @@ packages="build-essential python3 libc6-dev libseccomp-dev libzstd-dev zlib1g-de
 missing=""
 # Encrypted networks where the kernel has no WireGuard; what tests see on the wire.
 packages="$packages wireguard-go wireguard-tools tcpdump"
+# What only some command needs.
+packages="$packages $*"
 for p in $packages; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || missing="$missing $p"
 done

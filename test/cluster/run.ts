@@ -3,6 +3,7 @@ import { closeSync, fstatSync, mkdtempSync, openSync, readSync, rmSync } from "n
 import { constants, tmpdir } from "node:os";
 import { join } from "node:path";
 import { SwarmError } from "@starling/base";
+import { pace } from "./pace.ts";
 
 export interface ExecResult {
   /** Exit status; 128 + the signal's number when a signal ended the command, as shells report it. */
@@ -40,7 +41,7 @@ export async function exec(command: readonly string[], options: ExecOptions = {}
       // The command ended without reading its input: its status says whether that is an error.
     });
     child.stdin?.end(options.input);
-    const timeoutMs = options.timeoutMs ?? 60_000;
+    const timeoutMs = pace * (options.timeoutMs ?? 60_000);
     let late = false;
     const timer = setTimeout(() => {
       late = true;

@@ -1,4 +1,5 @@
 import { SwarmError } from "@starling/base";
+import { pace } from "./pace.ts";
 
 /**
  * Awaits a state of the outside world that sends no event. Calls `probe` every `periodMs` until it gives something other
@@ -9,7 +10,7 @@ export async function until<T>(
   probe: () => T | Promise<T>,
   options: { readonly timeoutMs?: number; readonly periodMs?: number } = {},
 ): Promise<Exclude<T, undefined | false>> {
-  const timeoutMs = options.timeoutMs ?? 30_000;
+  const timeoutMs = pace * (options.timeoutMs ?? 30_000);
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
   do {

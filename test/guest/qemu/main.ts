@@ -1,0 +1,16 @@
+import { SwarmError } from "@starling/base";
+import { testInGuest } from "./guest.ts";
+
+/** What needs more of a kernel than machines for tests may have: ipvlan, VLANs, SCTP, WireGuard. */
+const files = process.argv.length > 2 ? process.argv.slice(2) : ["test/e2e/network-kinds.e2e.test.ts"];
+
+try {
+  process.exitCode = await testInGuest({
+    files,
+    onOutput: (text) => process.stdout.write(text),
+    timeoutMs: 60 * 60_000,
+  });
+} catch (error) {
+  console.error(SwarmError.from(error).message);
+  process.exitCode = 1;
+}
