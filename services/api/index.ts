@@ -66,7 +66,6 @@ export {
 export { publishesNotReady, publishNotReadyLabel } from "./not-ready.ts";
 export { isForeignNode, needsOwnNode, ownNodePlugin } from "./own-nodes.ts";
 export { type ParentNetwork, parentNetwork } from "./parent-network.ts";
-export { type PortProtocol, portProtocolOf } from "./port-protocol.ts";
 export {
   checkPlacementStrategy,
   type PlacementStrategy,
@@ -74,6 +73,7 @@ export {
   placementStrategy,
   placementStrategyLabel,
 } from "./placement-strategy.ts";
+export { type PortProtocol, portProtocolOf } from "./port-protocol.ts";
 export {
   isHostNetwork,
   isPredefinedNetwork,
