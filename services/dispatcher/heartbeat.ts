@@ -43,7 +43,7 @@ const probeLeadMsMax = 1_000;
 export const probeEveryMs = 1_000;
 
 /** Beats in a second that are asked of all nodes together: a leader spends a third of a core on so many. */
-const beatsPerSecondMost = 1_250;
+const beatsPerSecondMost = 1_100;
 
 /** The period of a cluster with so many nodes: the one that is wanted, unless there are too many nodes for that. */
 export function periodOf(wantedMs: Millis, nodes: number): Millis {
