@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import type { PortProtocol } from "@starling/api";
+import { tunnelVxlanPort } from "./encryption/addresses.ts";
 import { safeForward, safeInput, safeOutput, safeSets } from "./encryption/guards.ts";
 import type { Items, RuleKind } from "./ledger.ts";
 import {
@@ -248,7 +249,15 @@ const guards = (rules: HostRules): readonly NftChain[] => [
       `iifname != "lo" ip daddr 127.0.0.0/8 drop`,
       `iifname ${routed} meta nfproto ipv4 iifname . ip saddr != @own drop`,
       `iifname ${routed} meta nfproto ipv6 iifname . ip6 saddr != @own6 drop`,
+      // Nobody asks of packets between nodes which connection they are of: each one inside would have an entry more.
+      `iifname != ${routed} udp dport ${rules.vxlanPort} notrack`,
+      `iifname @tunnels udp dport ${tunnelVxlanPort} notrack`,
     ],
+  },
+  {
+    name: "c_raw_output",
+    hook: "type filter hook output priority raw",
+    rules: [`udp dport ${rules.vxlanPort} notrack`, `oifname @tunnels udp dport ${tunnelVxlanPort} notrack`],
   },
   {
     name: "c_mark",
