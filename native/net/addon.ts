@@ -11,6 +11,7 @@ export const Errno = {
   EEXIST: 17,
   ENODEV: 19,
   EADDRNOTAVAIL: 99,
+  EBUSY: 16,
   EOPNOTSUPP: 95,
 } as const;
 
@@ -21,7 +22,7 @@ type NativeStep =
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
   | HeldStep
-  | (ConntrackStep & { readonly session: string })
+  | ConntrackStep
   | PingStep
   | ExchangeStep;
 
@@ -59,8 +60,6 @@ export interface ConntrackStep {
   readonly live: readonly string[];
   /** IP protocol numbers: 6 TCP, 17 UDP. */
   readonly protocols: readonly number[];
-  /** As of nft steps. */
-  readonly session?: string;
 }
 
 /** In place of a namespace's path: a new one, which ends with the job. */
@@ -166,7 +165,6 @@ export async function runSteps<const S extends readonly Step[]>(
   const native = steps.map((step): NativeStep => {
     if (step.type === "netlink")
       return { ...step, requests: encodeRequests(step.requests), session: step.session ?? "" };
-    if (step.type === "conntrack") return { ...step, session: step.session ?? "" };
     if (step.type === "nft") return { ...step, json: step.json ?? false, session: step.session ?? "" };
     return step;
   });

@@ -56,7 +56,7 @@ Step ReadStep(const Napi::Object& step) {
                     step.Get("address").As<Napi::String>()};
   }
   if (type == "conntrack") {
-    ConntrackStep read{ReadTexts(step.Get("subnets")), ReadTexts(step.Get("live")), {}, step.Get("session").As<Napi::String>()};
+    ConntrackStep read{ReadTexts(step.Get("subnets")), ReadTexts(step.Get("live")), {}};
     const auto protocols = step.Get("protocols").As<Napi::Array>();
     for (uint32_t i = 0; i < protocols.Length(); i++) {
       read.protocols.push_back(static_cast<uint8_t>(protocols.Get(i).As<Napi::Number>().Uint32Value()));

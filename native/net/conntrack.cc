@@ -169,7 +169,7 @@ uint32_t FlushConntrack(const ConntrackStep& step) {
   for (const uint8_t family : {AF_INET, AF_INET6}) {
     const bool has_subnet = std::ranges::any_of(step.subnets, [&](const auto& text) { return ParsePrefix(text).address.family == family; });
     if (!has_subnet) continue;
-    const auto listing = Converse(NETLINK_NETFILTER, Request(IPCTNL_MSG_CT_GET, NLM_F_DUMP, family, {}), step.session);
+    const auto listing = Converse(NETLINK_NETFILTER, Request(IPCTNL_MSG_CT_GET, NLM_F_DUMP, family, {}));
     // EINTR: the table changed meanwhile, which it always does.
     if (const int error = listing.answers.at(0).error; error != 0 && error != EINTR) {
       throw std::runtime_error(std::string("conntrack listing: ") + std::strerror(error));
@@ -178,7 +178,7 @@ uint32_t FlushConntrack(const ConntrackStep& step) {
     deletions.insert(deletions.end(), planned.requests.begin(), planned.requests.end());
   }
   if (deletions.empty()) return 0;
-  const auto answers = Converse(NETLINK_NETFILTER, deletions, step.session).answers;
+  const auto answers = Converse(NETLINK_NETFILTER, deletions).answers;
   // Those that ended by themselves meanwhile answer ENOENT.
   return static_cast<uint32_t>(std::ranges::count_if(answers, [](const Answer& answer) { return answer.error == 0; }));
 }

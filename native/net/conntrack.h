@@ -12,7 +12,6 @@ struct ConntrackStep {
   std::vector<std::string> subnets;  // "10.0.1.0/24", "fd00::/64"
   std::vector<std::string> live;     // addresses
   std::vector<uint8_t> protocols;    // IPPROTO_TCP, IPPROTO_UDP
-  std::string session;               // see Converse
 };
 
 // Deletes the entries of these protocols (of TCP, established ones only) that lead to an address of `subnets` which is not in `live`: their next packet is
