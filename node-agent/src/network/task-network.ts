@@ -48,11 +48,13 @@ export class ParentRefused extends Error {
     { driver }: TaskParent,
     { error, explanation }: { readonly error: number; readonly explanation: string },
   ) {
-    super(
-      error === Errno.EOPNOTSUPP
-        ? `this host's kernel has no ${driver}`
-        : `${device} could not be made by ${driver}: errno ${error} ${explanation}`.trim(),
-    );
+    const known: Readonly<Record<number, string>> = {
+      [Errno.EOPNOTSUPP]: `this host's kernel has no ${driver}`,
+      [Errno.EBUSY]:
+        `the network's parent on this host can't have ${driver} devices, as it is a port of a bridge or has devices of another ` +
+        "driver (macvlan and ipvlan don't share one): give the network a parent of its own (--opt parent=NAME,…)",
+    };
+    super(known[error] ?? `${device} could not be made by ${driver}: errno ${error} ${explanation}`.trim());
   }
 }
 
