@@ -1,7 +1,7 @@
 import { SwarmError } from "@starling/base";
 import { testInGuest } from "./guest.ts";
 
-/** What needs more of a kernel than machines for tests may have: ipvlan, VLANs, SCTP, WireGuard. */
+/** What needs more of a kernel than machines for tests may have: ipvlan, SCTP. */
 const files = process.argv.length > 2 ? process.argv.slice(2) : ["test/e2e/network-kinds.e2e.test.ts"];
 
 try {
