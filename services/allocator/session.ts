@@ -213,11 +213,8 @@ export class Session {
   }
 
   #noteNode(node: Node): void {
-    const addresses = [node.status.addr, node.managerStatus?.addr.replace(/:\d+$/, "") ?? ""];
-    this.#setAddresses(
-      node.id,
-      addresses.flatMap((address) => parseAddressNumber(address) ?? []),
-    );
+    const address = parseAddressNumber(node.status.addr);
+    this.#setAddresses(node.id, address === undefined ? [] : [address]);
     if (node.attachments.length === 0) this.#due.nodes.add(node.id);
   }
 

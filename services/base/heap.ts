@@ -1,15 +1,24 @@
 /** Pure: no clock, no I/O, no randomness. */
+import { STEP_ITEMS, type Steps } from "./steps.ts";
 
 /** A binary heap: the top is the item that `before` puts before all others. */
 export class Heap<T> {
-  readonly #items: T[];
+  #items: T[] = [];
   readonly #before: (a: T, b: T) => boolean;
 
-  /** Takes over `items`. */
-  constructor(before: (a: T, b: T) => boolean, items: T[] = []) {
+  constructor(before: (a: T, b: T) => boolean) {
     this.#before = before;
-    this.#items = items;
-    for (let at = (items.length >> 1) - 1; at >= 0; at--) this.#sink(at);
+  }
+
+  /** A heap of `items`, which it takes over. */
+  static *of<T>(before: (a: T, b: T) => boolean, items: T[]): Steps<Heap<T>> {
+    const heap = new Heap(before);
+    heap.#items = items;
+    for (let at = (items.length >> 1) - 1; at >= 0; at--) {
+      heap.#sink(at);
+      if (at % STEP_ITEMS === 0) yield undefined;
+    }
+    return heap;
   }
 
   get size(): number {

@@ -3,9 +3,10 @@ export { type Clock, FakeClock, type Millis, systemClock, type Timer } from "./c
 export { Code, type CodeName, codeName, SwarmError } from "./errors.ts";
 export { Heap } from "./heap.ts";
 export { newId } from "./ids.ts";
+export { LargeMap } from "./large-map.ts";
 export { createLogger, type LogFields, type Logger, type LogLevel, nullLogger, parseLogLevel } from "./log.ts";
 export { type Counter, type Gauge, type Histogram, Metrics, metrics } from "./metrics.ts";
-export { Pacer } from "./pacer.ts";
+export { Pacer, pacedTurn } from "./pacer.ts";
 export { type Random, seededRandom, systemRandom } from "./random.ts";
 export { atOnce, filterInSteps, inSteps, type Steps, setInSteps } from "./steps.ts";
 export { Wakeup } from "./wakeup.ts";

@@ -26,6 +26,15 @@ describe("metrics", () => {
     ]);
   });
 
+  it("are read where they are kept, as they are then", async () => {
+    const metrics = new Metrics();
+    const kept = { a: 1, b: 0 };
+    metrics.readCounter("x_total", "X.", ["of"], () => Object.entries(kept).map(([of, value]) => [{ of }, value]));
+    expect(await valuesOf(metrics)).toEqual(['x_total{of="a"} 1', 'x_total{of="b"} 0']);
+    kept.b += 2;
+    expect(await valuesOf(metrics)).toEqual(['x_total{of="a"} 1', 'x_total{of="b"} 2']);
+  });
+
   it("forget what a reset took away", async () => {
     const metrics = new Metrics();
     const nodes = metrics.gauge("by_state", "Nodes.", ["state"]);

@@ -19,6 +19,23 @@ export class Metrics {
     return this.#known<Counter<L>>(name) ?? new Counter({ name, help, labelNames, registers: [this.#registry] });
   }
 
+  /** A counter that is kept elsewhere, for what happens all the time: `read` gives its values, by labels, when they are asked for. */
+  readCounter<L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[],
+    read: () => Iterable<readonly [Readonly<Record<L, string>>, number]>,
+  ): void {
+    if (this.#known(name) !== undefined) return;
+    new Counter({
+      ...{ name, help, labelNames, registers: [this.#registry] },
+      collect() {
+        this.reset();
+        for (const [labels, value] of read()) this.inc(labels, value);
+      },
+    });
+  }
+
   gauge<L extends string = never>(name: string, help: string, labelNames: readonly L[] = []): Gauge<L> {
     return this.#known<Gauge<L>>(name) ?? new Gauge({ name, help, labelNames, registers: [this.#registry] });
   }

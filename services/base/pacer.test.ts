@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { atOnce, FakeClock, filterInSteps, inSteps, Pacer, setInSteps } from "./index.ts";
+import { atOnce, FakeClock, filterInSteps, inSteps, Pacer, pacedTurn, setInSteps } from "./index.ts";
 
 /** A clock on which every item of the work takes a millisecond. */
 class WorkClock extends FakeClock {
@@ -45,5 +45,39 @@ describe("Pacer", () => {
     done = true;
     expect(others).toBeGreaterThanOrEqual(7);
     expect(workedMs).toBe(1_000);
+  });
+});
+
+describe("pacedTurn", () => {
+  const loopTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
+
+  it("gives all that wait one turn, in order, as long as that is no longer than a slice", async () => {
+    const clock = new WorkClock();
+    const turns: string[] = [];
+    let turn = 0;
+    const work = async (name: string, ms: number) => {
+      for (let step = 0; step < 2; step++) {
+        await pacedTurn(clock);
+        turns.push(`${turn}${name}`);
+        clock.workedMs += ms;
+      }
+    };
+    const works = Promise.all([work("a", 2), work("b", 4), work("c", 1)]);
+    while (turns.length < 6) {
+      await loopTurn();
+      turn++;
+    }
+    await works;
+    expect(turns).toEqual(["1a", "1b", "2c", "2a", "2b", "3c"]);
+  });
+
+  it("says when the turn began, so that what others took of it counts", async () => {
+    const clock = new WorkClock();
+    const [first, second] = [new Pacer(clock), new Pacer(clock)];
+    const both = Promise.all([first.turn().then(() => (clock.workedMs += 4)), second.turn()]);
+    await both;
+    expect(second.due).toBe(false);
+    clock.workedMs += 1;
+    expect(second.due).toBe(true);
   });
 });

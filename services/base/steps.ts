@@ -4,7 +4,7 @@
 export type Steps<T> = Generator<undefined, T>;
 
 /** Items between two yields: well below a millisecond of ordinary work. */
-const STEP_ITEMS = 128;
+export const STEP_ITEMS = 128;
 
 /** Visits each item. */
 export function* inSteps<T>(items: Iterable<T>, visit: (item: T) => void): Steps<void> {

@@ -14,7 +14,7 @@ import {
   UpdateVolumeStatusResponse,
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
-import { type Millis, SwarmError } from "@starling/base";
+import { type Millis, pacedTurn, SwarmError } from "@starling/base";
 import type { StoreEvent } from "@starling/store";
 import { Batcher } from "./batcher.ts";
 import { periodOf, seconds } from "./heartbeat.ts";
@@ -74,6 +74,8 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
             return [{ t: "task-status", taskId, nodeId: caller.nodeId, status }];
           }),
         );
+        // Many reports share a transaction, and are not to be answered all at once.
+        await pacedTurn(options.clock);
         return UpdateTaskStatusResponse.create();
       },
       updateVolumeStatus: async ({ sessionId, updates }, { caller }) => {

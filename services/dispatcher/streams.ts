@@ -10,7 +10,7 @@ import {
   TasksMessage,
 } from "@starling/api";
 import type { CallContext } from "@starling/api/rpc";
-import { type Millis, SwarmError, Wakeup } from "@starling/base";
+import { type Millis, pacedTurn, SwarmError, Wakeup } from "@starling/base";
 import { byNode, type ReadTx } from "@starling/store";
 import { callerHost } from "./address.ts";
 import { AssignmentSet, type DependencyReader } from "./assignments.ts";
@@ -73,11 +73,12 @@ export async function* assignments(
   sessionId: string,
   context: CallContext,
 ): AsyncGenerator<AssignmentsMessage> {
-  const { store } = running.options;
+  const { store, clock } = running.options;
   const { nodeId } = context.caller;
   const set = new AssignmentSet();
   const changes = new TaskChanges(running, nodeId, sessionId, context);
   try {
+    await pacedTurn(clock);
     store.view((tx) => {
       for (const task of tx.tasks.find(byNode(nodeId))) set.observe(task.id, task, readerOf(tx));
     });
@@ -141,6 +142,8 @@ class TaskChanges {
     }
     const waitMs = this.#lastAt + batchWindowMs - clock.monotonic();
     if (waitMs > 0 && this.#changed.size < changesMax) await clock.sleep(waitMs, this.#signal);
+    // One commit concerns many nodes, and their messages are not to be made all at once.
+    await pacedTurn(clock);
     this.#lastAt = clock.monotonic();
     this.#check();
     const changed = this.#changed;

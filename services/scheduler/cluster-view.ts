@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { hasStopped, isStopRequested, type Node, type Task, TaskState } from "@starling/api";
-import type { Millis } from "@starling/base";
+import { LargeMap, type Millis } from "@starling/base";
 import type { EventOf } from "@starling/store";
 import type { NodeInfo } from "./node-info.ts";
 import { NodeSet } from "./node-set.ts";
@@ -22,8 +22,8 @@ export class ClusterView {
   readonly waiting = new WaitingTasks();
   readonly preassigned = new Map<string, Task>();
   readonly unwanted = new Map<string, Task>();
-  readonly #tasks = new Map<string, Task>();
-  readonly #booked = new Map<string, NodeInfo>();
+  readonly #tasks = new LargeMap<Task>();
+  readonly #booked = new LargeMap<NodeInfo>();
   /** Tasks that were preassigned: their failures say nothing about the scheduler's choice of node. */
   readonly #neverChosen = new Set<string>();
 

@@ -10,6 +10,7 @@ import {
   type Task,
 } from "@starling/api";
 import type { Millis } from "@starling/base";
+import type { Listed } from "./node-list.ts";
 
 /** Failures of a service version on a node that put the node last in the order, and for how long they count. */
 export const FAILURES_MAX = 5;
@@ -30,8 +31,11 @@ export interface NodeInfoListener {
  * One node as the scheduler sees it: its object, and what the tasks on it use up. Tasks hold their reservations until
  * they end, also while they are being shut down; counts are of wanted tasks only.
  */
-export class NodeInfo {
+export class NodeInfo implements Listed<NodeInfo> {
   readonly id: string;
+  list: unknown;
+  next: NodeInfo | undefined;
+  previous: NodeInfo | undefined;
   /** Undefined while tasks name a node whose object is not known. */
   node: Node | undefined;
   nanoCpusLeft = 0;
@@ -41,9 +45,10 @@ export class NodeInfo {
   activeTasks = 0;
   readonly #tasks = new Map<string, Task>();
   readonly #activeByService = new Map<string, number>();
-  readonly #hostPorts = new Map<string, number>();
-  /** Times of failures, oldest first, by service and spec version. */
-  readonly #failures = new Map<string, Millis[]>();
+  /** Made when there is one: of very many nodes most have none. */
+  #hostPorts: Map<string, number> | undefined;
+  /** Times of failures, oldest first, by service and spec version. Made when there is one. */
+  #failures: Map<string, Millis[]> | undefined;
 
   readonly #listener: NodeInfoListener | undefined;
 
@@ -106,10 +111,11 @@ export class NodeInfo {
   }
 
   usesHostPort(port: PortConfig): boolean {
-    return this.#hostPorts.has(portKey(port));
+    return this.#hostPorts?.has(portKey(port)) ?? false;
   }
 
   addFailure(task: Task, now: Millis): void {
+    this.#failures ??= new Map();
     for (const [key, times] of this.#failures) {
       if (now - times.at(-1)! >= FAILURES_WINDOW_MS) this.#failures.delete(key);
     }
@@ -120,7 +126,7 @@ export class NodeInfo {
 
   /** Failures of the task's service version here within the window; 0 while they are too few to matter. */
   failuresOf(task: Task, now: Millis): number {
-    if (this.#failures.size === 0) return 0;
+    if (this.#failures === undefined) return 0;
     const times = this.#failures.get(failureKey(task)) ?? [];
     const recent = times.filter((time) => now - time < FAILURES_WINDOW_MS).length;
     return recent >= FAILURES_MAX ? recent : 0;
@@ -128,7 +134,7 @@ export class NodeInfo {
 
   /** When the last failure of the task's service version here is no longer within the window; 0 when there was none. */
   failureForgottenAt(task: Task): Millis {
-    const last = this.#failures.get(failureKey(task))?.at(-1);
+    const last = this.#failures?.get(failureKey(task))?.at(-1);
     return last === undefined ? 0 : last + FAILURES_WINDOW_MS;
   }
 
@@ -137,6 +143,7 @@ export class NodeInfo {
     this.nanoCpusLeft -= sign * (reservations?.nanoCpus ?? 0);
     this.memoryBytesLeft -= sign * (reservations?.memoryBytes ?? 0);
     for (const port of hostPortsOf(task)) {
+      this.#hostPorts ??= new Map();
       const uses = (this.#hostPorts.get(portKey(port)) ?? 0) + sign;
       if (uses > 0) this.#hostPorts.set(portKey(port), uses);
       else this.#hostPorts.delete(portKey(port));

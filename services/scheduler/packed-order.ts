@@ -1,4 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
+import { inSteps, type Steps } from "@starling/base";
 import type { NodeInfo } from "./node-info.ts";
 
 /** Room that is asked for; what it asks for not at all is -Infinity. */
@@ -40,6 +41,8 @@ interface Block {
 
 /** A block of twice as many is split. */
 const BLOCK_ENTRIES = 64;
+/** Blocks looked at between two pauses. */
+const BLOCKS_PER_STEP = 16;
 
 /**
  * Nodes in the order in which bin-packing fills them: fullest first, then most tasks. Changes are only noted, and take effect
@@ -49,11 +52,15 @@ const BLOCK_ENTRIES = 64;
 export class PackedOrder {
   #blocks: Block[] = [];
   readonly #entries = new Map<NodeInfo, Entry>();
+  /** Not yet at their places: first those that were there in the beginning. */
+  #unplaced: Iterable<NodeInfo>;
   readonly #changed = new Set<NodeInfo>();
+  /** Blocks whose bounds are to be measured. */
+  readonly #touched = new Set<Block>();
   #numbers = 0;
 
   constructor(nodes: Iterable<NodeInfo>) {
-    for (const info of nodes) this.#changed.add(info);
+    this.#unplaced = nodes;
   }
 
   /** What the node's place depends on is another, or it is new or gone. */
@@ -61,10 +68,12 @@ export class PackedOrder {
     this.#changed.add(info);
   }
 
-  /** Nodes known to have room, as far as CPU and memory go. `isKnown`: the node is still there. */
-  *withRoom(room: Room, isKnown: (info: NodeInfo) => boolean): Generator<NodeInfo> {
-    this.#settle(isKnown);
+  /** Nodes known to have room, as far as CPU and memory go; undefined as a pause. `isKnown`: the node is still there. */
+  *withRoom(room: Room, isKnown: (info: NodeInfo) => boolean): Generator<NodeInfo | undefined> {
+    yield* this.#settle(isKnown);
+    let seen = 0;
     for (const block of [...this.#blocks]) {
+      if (++seen % BLOCKS_PER_STEP === 0) yield undefined;
       if (block.nanoCpusMost < room.nanoCpus || block.memoryBytesMost < room.memoryBytes) continue;
       for (const { info } of block.entries) {
         if (room.nanoCpus <= info.nanoCpusLeft && room.memoryBytes <= info.memoryBytesLeft) yield info;
@@ -72,42 +81,51 @@ export class PackedOrder {
     }
   }
 
-  #settle(isKnown: (info: NodeInfo) => boolean): void {
-    const touched = new Set<Block>();
-    for (const info of this.#changed) {
-      const old = this.#entries.get(info);
-      if (old !== undefined) this.#takeOut(old, touched);
-      if (isKnown(info)) this.#putIn(info, old?.number ?? this.#numbers++, touched);
-      else this.#entries.delete(info);
-    }
-    this.#changed.clear();
-    for (const block of touched) measure(block);
+  /** What changes during a pause takes its new place, too. */
+  *#settle(isKnown: (info: NodeInfo) => boolean): Steps<void> {
+    yield* inSteps(this.#unplaced, (info) => this.#place(info, isKnown(info)));
+    this.#unplaced = [];
+    yield* inSteps(this.#changed, (info) => {
+      this.#changed.delete(info);
+      this.#place(info, isKnown(info));
+    });
+    yield* inSteps(this.#touched, (block) => {
+      this.#touched.delete(block);
+      measure(block);
+    });
   }
 
-  #takeOut(entry: Entry, touched: Set<Block>): void {
+  #place(info: NodeInfo, isKnown: boolean): void {
+    const old = this.#entries.get(info);
+    if (old !== undefined) this.#takeOut(old);
+    if (isKnown) this.#putIn(info, old?.number ?? this.#numbers++);
+    else this.#entries.delete(info);
+  }
+
+  #takeOut(entry: Entry): void {
     const at = this.#blockOf(entry);
     const block = this.#blocks[at]!;
     block.entries.splice(placeIn(block.entries, entry), 1);
-    touched.add(block);
+    this.#touched.add(block);
     if (block.entries.length === 0) this.#blocks.splice(at, 1);
   }
 
-  #putIn(info: NodeInfo, number: number, touched: Set<Block>): void {
+  #putIn(info: NodeInfo, number: number): void {
     const entry = { info, fullness: fullness(info), activeTasks: info.activeTasks, number };
     this.#entries.set(info, entry);
     if (this.#blocks.length === 0) {
       const only = newBlock([entry]);
-      touched.add(only);
+      this.#touched.add(only);
       this.#blocks.push(only);
       return;
     }
     const at = Math.min(this.#blockOf(entry), this.#blocks.length - 1);
     const block = this.#blocks[at]!;
     block.entries.splice(placeIn(block.entries, entry), 0, entry);
-    touched.add(block);
+    this.#touched.add(block);
     if (block.entries.length < 2 * BLOCK_ENTRIES) return;
     const second = newBlock(block.entries.splice(BLOCK_ENTRIES));
-    touched.add(second);
+    this.#touched.add(second);
     this.#blocks.splice(at + 1, 0, second);
   }
 

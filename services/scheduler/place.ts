@@ -1,6 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { labelOf, type PlacementPreference, type PlacementStrategy, type Task } from "@starling/api";
-import { Heap, type Millis } from "@starling/base";
+import { Heap, type Millis, type Steps } from "@starling/base";
 import type { NodeInfo } from "./node-info.ts";
 import type { Freed, NodeSet } from "./node-set.ts";
 import { fullness, type Room } from "./packed-order.ts";
@@ -101,7 +101,7 @@ export function* placeGroup(
       if (++seen % NODES_PER_STEP === 0) yield undefined;
     }
   }
-  sortOut(root);
+  yield* sortOut(root);
   for (const [at, task] of group.entries()) {
     const placement = placeOne(root, task, placing);
     if (placement === undefined) return { tasks: group.slice(at), explanation: yield* explain(pipeline, nodes) };
@@ -124,7 +124,8 @@ function* fill(
   let seen = 0;
   for (const info of nodes.fullestFirst(roomFor(model))) {
     if (placed === group.length) break;
-    if (++seen % NODES_PER_STEP === 0) yield undefined;
+    if (++seen % NODES_PER_STEP === 0 || info === undefined) yield undefined;
+    if (info === undefined) continue;
     const failures = info.failuresOf(model, now);
     if (failures > 0) failing.push({ info, failures });
     else placed += yield* fillNode(info, group, placed, pipeline);
@@ -155,8 +156,7 @@ function roomFor(task: Task): Room {
   return asks ? wanted : { nanoCpus: Number.NEGATIVE_INFINITY, memoryBytes: Number.NEGATIVE_INFINITY };
 }
 
-/** With pauses. */
-function* someFits(nodes: Iterable<NodeInfo>, pipeline: Pipeline): Generator<undefined, boolean> {
+function* someFits(nodes: Iterable<NodeInfo>, pipeline: Pipeline): Steps<boolean> {
   let seen = 0;
   for (const info of nodes) {
     if (pipeline.fits(info)) return true;
@@ -165,8 +165,8 @@ function* someFits(nodes: Iterable<NodeInfo>, pipeline: Pipeline): Generator<und
   return false;
 }
 
-/** Why no node fits; with pauses. */
-function* explain(pipeline: Pipeline, nodes: NodeSet): Generator<undefined, string> {
+/** Why no node fits. */
+function* explain(pipeline: Pipeline, nodes: NodeSet): Steps<string> {
   const refusals = new Refusals();
   let seen = 0;
   for (const info of nodes.values()) {
@@ -255,10 +255,10 @@ function worse(a: Candidate, b: Candidate): boolean {
 }
 
 /** Turns the gathered heaps round: the best node and the branch with the fewest tasks on top. */
-function sortOut(branch: Branch): void {
-  for (const child of branch.children.values()) sortOut(child);
-  branch.order = new Heap((a, b) => a.tasks < b.tasks, [...branch.children.values()]);
-  branch.candidates = new Heap(better, branch.candidates.release());
+function* sortOut(branch: Branch): Steps<void> {
+  for (const child of branch.children.values()) yield* sortOut(child);
+  branch.order = yield* Heap.of((a, b) => a.tasks < b.tasks, [...branch.children.values()]);
+  branch.candidates = yield* Heap.of(better, branch.candidates.release());
 }
 
 /** Places one task in the branch: on its best node, or in the child with the fewest tasks that has room. */

@@ -143,6 +143,7 @@ class Scheduler {
     for (const node of tx.nodes.each()) {
       this.#view.setNode(node);
       if (this.#pacer.due) await this.#pacer.turn();
+      this.#rebalancer.noteNode(node, node.id);
     }
     for (const state of heldStates) {
       for (const task of tx.tasks.each(byTaskState(state))) {
@@ -183,9 +184,10 @@ class Scheduler {
       if (this.#pacer.due) await this.#pacer.turn();
     }
     if (this.#view.waiting.size === 0) return;
-    for (const { tasks } of [...this.#view.waiting.groups.values()]) {
-      if (!this.#view.homes.concern(tasks[0])) continue;
-      for (const task of tasks) {
+    for (const group of this.#view.waiting.groups()) {
+      if (this.#pacer.due) await this.#pacer.turn();
+      if (!this.#view.homes.concern(group.model)) continue;
+      for (const task of group.tasks) {
         const home = this.#view.homes.of(task);
         const decision = home && this.#decideAtHome(task, home);
         if (decision !== undefined) yield decision;
@@ -200,11 +202,11 @@ class Scheduler {
     const freed = this.#view.nodes.takeFreed();
     const stuckBefore = this.#stuck;
     this.#stuck = new Map();
-    for (const [key, { tasks }] of [...this.#view.waiting.groups]) {
+    for (const { key, model, tasks } of this.#view.waiting.groups()) {
       const before = stuckBefore.get(key);
       const last = before && { explanation: before.explanation, freed };
       const group = this.#homeless(tasks);
-      const strategy = this.#strategyOf(tasks[0]!);
+      const strategy = this.#strategyOf(model);
       const placing = placeGroup(group, this.#view.nodes, { now: this.#clock.now(), strategy, last });
       let step = placing.next();
       for (; !step.done; step = placing.next()) {

@@ -1,5 +1,14 @@
 import { type StoreAction, type StoreSnapshot, timestampOfMs } from "@starling/api";
-import { assert, type Clock, type Metrics, metrics, SwarmError, systemClock, type Watcher } from "@starling/base";
+import {
+  assert,
+  type Clock,
+  type Metrics,
+  metrics,
+  pacedTurn,
+  SwarmError,
+  systemClock,
+  type Watcher,
+} from "@starling/base";
 import { Actions, BATCH_CHANGES_MAX, fromAction, TRANSACTION_BYTES_MAX } from "./actions.ts";
 import { InFlight, type Layer, settle } from "./in-flight.ts";
 import { Interner } from "./intern.ts";
@@ -29,8 +38,6 @@ export class MemoryStore implements StateMachine {
   #lastVersion = 0;
   readonly #inFlight = new InFlight();
   #updating = false;
-  /** The last transaction of a batch that waits for its turn of the event loop. */
-  #lastTurn: Promise<void> = Promise.resolve();
 
   /** Without a proposer, updates commit at once (tests, tools). */
   constructor(
@@ -98,8 +105,8 @@ export class MemoryStore implements StateMachine {
   /**
    * Applies `write` to each item, in as many transactions as needed (200 changes or three quarters of the size limit
    * each), all in flight together. An error thrown by `write` or a refusal rejects; what was proposed before stays.
-   * Gives the event loop a turn between transactions: one in a turn, of however many batches, so that these do not hold the
-   * thread together.
+   * Gives the event loop a turn between transactions, and shares it with other batches and paced work, so that these do not
+   * hold the thread together.
    */
   async batch<T>(items: Iterable<T>, write: (tx: WriteTx, item: T) => void): Promise<void> {
     const startedAt = this.#clock.monotonic();
@@ -116,15 +123,10 @@ export class MemoryStore implements StateMachine {
       }, actions);
       committed.catch(() => {}); // Awaited below; a rejection meanwhile must not count as unhandled.
       commits.push(committed);
-      if (!next.done) await this.#nextTurn();
+      if (!next.done) await pacedTurn(this.#clock);
     }
     await Promise.all(commits);
     this.#metrics.observeBatch(startedAt);
-  }
-
-  #nextTurn(): Promise<void> {
-    this.#lastTurn = this.#lastTurn.then(() => new Promise<void>((resolve) => setImmediate(resolve)));
-    return this.#lastTurn;
   }
 
   /** Committed events from now on. Ends with ResourceExhausted when it lags too far behind: read again. */

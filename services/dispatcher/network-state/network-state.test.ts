@@ -9,7 +9,6 @@ import {
   InspectNetworkRequest,
   IPAMConfig,
   IPAMOptions,
-  ManagerStatus,
   Network,
   NetworkAttachment,
   NetworkAttachmentConfig,
@@ -144,7 +143,7 @@ it("tells a node all of its own networks and the mesh, and nothing of other netw
   ]);
 });
 
-it("says where a node's packets go: what it asks for, else its advertised address, else where it called from", async () => {
+it("says where a node's packets go: what it asks for, else where it called from", async () => {
   const { store, watch } = await fixture();
   await store.update((tx) => {
     const named = (id: string, change: (made: Node) => Partial<Node>) => {
@@ -153,7 +152,6 @@ it("says where a node's packets go: what it asks for, else its advertised addres
     };
     const engine = EngineDescription.create({ labels: { [dataPathLabel]: "FD00:0::5" } });
     named("asks", () => ({ description: NodeDescription.create({ engine }), vxlanUdpPort: 4790 }));
-    named("manages", () => ({ managerStatus: ManagerStatus.create({ addr: "[fd00::7]:4242" }) }));
     named("nowhere", (made) => ({ status: { ...made.status, addr: "127.0.0.1" } }));
     named("link", (made) => ({ status: { ...made.status, addr: "fe80::1" } }));
   });
@@ -165,7 +163,6 @@ it("says where a node's packets go: what it asks for, else its advertised addres
     n1: ["192.168.0.1", 0],
     n2: ["192.168.0.2", 0],
     asks: ["fd00::5", 4790],
-    manages: ["fd00::7", 0],
     nowhere: ["", 0],
     link: ["", 0],
   });

@@ -66,15 +66,11 @@ export function projectNetwork(network: Network): NetworkStateNetwork | undefine
 }
 
 /**
- * Where the node is reached; empty when that is a loopback address. What the node itself says (`--data-path-addr`) is surer
- * than a manager's advertised address, and that than what its last session came from.
+ * Where the node is reached; empty when that is a loopback address. What the node itself says (`--data-path-addr`) is surer than
+ * where its last session came from.
  */
 export function projectNode(node: Node): NetworkStateNode {
-  const candidates = [
-    node.description?.engine?.labels[dataPathLabel] ?? "",
-    node.managerStatus?.addr ?? "",
-    node.status.addr,
-  ].map(hostOf);
+  const candidates = [node.description?.engine?.labels[dataPathLabel] ?? "", node.status.addr].map(hostOf);
   const attachment = node.attachments.find(({ network }) => network !== undefined && isIngressNetwork(network));
   const labels = node.description?.engine?.labels ?? {};
   const keys = parseNetworkKeys(labels[networkKeysLabel] ?? "").map(NetworkStateKey.create);

@@ -18,6 +18,7 @@ import {
   type Clock,
   type Counter,
   inSteps,
+  LargeMap,
   type Logger,
   type Metrics,
   type Millis,
@@ -54,7 +55,7 @@ export class Rebalancer {
   /** Services that are uneven, and no node takes a task of theirs. */
   readonly #stuck = new Set<string>();
   /** Nodes that are ready, and since when. */
-  readonly #readySince = new Map<string, Millis>();
+  readonly #readySince = new LargeMap<Millis>();
   #policy: RebalancePolicy = rebalancePolicy({});
   /** The cluster's labels that matter, and whether services are to be judged by them anew. */
   #clusterLabels: Readonly<Record<string, string>> = {};
@@ -92,17 +93,25 @@ export class Rebalancer {
         this.#learn(event.object.id, event.action === "remove" ? undefined : event.object);
         return;
       case "node":
-        this.#noteNode(event.action === "remove" ? undefined : event.object, event.object.id);
+        this.noteNode(event.action === "remove" ? undefined : event.object, event.object.id);
         return;
       case "task":
         this.#noteTask(event.action, event.object, event.action === "update" ? event.old : undefined);
     }
   }
 
-  /** Ends when the signal aborts. */
+  /** Takes a node's state, undefined when it is gone. */
+  noteNode(node: Node | undefined, id: string): void {
+    if (node?.status.state !== NodeStatus_State.READY) this.#readySince.delete(id);
+    else if (!this.#readySince.has(id)) this.#readySince.set(id, this.#clock.monotonic());
+    if (this.#services.size === 0) return;
+    this.#allDue = true;
+    this.#alarm(0);
+  }
+
+  /** Ends when the signal aborts. Which nodes there are it has been told. */
   async run(signal: AbortSignal): Promise<void> {
     const tx = this.#store.view((tx) => tx);
-    for (const node of tx.nodes.each()) this.#noteNode(node, node.id);
     for (const cluster of tx.clusters.find(all)) this.#noteCluster(cluster);
     // A change of leader must not make moves come faster.
     this.#notBefore = this.#clock.monotonic() + this.#intervalMs;
@@ -128,14 +137,6 @@ export class Rebalancer {
     this.#policy = rebalancePolicy(labels);
     this.#relearns = true;
     this.#wake();
-  }
-
-  #noteNode(node: Node | undefined, id: string): void {
-    if (node?.status.state !== NodeStatus_State.READY) this.#readySince.delete(id);
-    else if (!this.#readySince.has(id)) this.#readySince.set(id, this.#clock.monotonic());
-    if (this.#services.size === 0) return;
-    this.#allDue = true;
-    this.#alarm(0);
   }
 
   #noteTask(action: "create" | "update" | "remove", task: Task, old: Task | undefined): void {
