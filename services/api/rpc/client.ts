@@ -2,6 +2,7 @@ import * as grpc from "@grpc/grpc-js";
 import { SwarmError } from "@starling/base";
 import type { MethodTable } from "../message.ts";
 import { fromServiceError } from "./rpc-error.ts";
+import { rpcCounts } from "./rpc-metrics.ts";
 import { writeAll } from "./streams.ts";
 import type { CallOptions } from "./types.ts";
 
@@ -21,6 +22,40 @@ const channelDefaults: grpc.ChannelOptions = {
 /** For channels whose calls find out by themselves that the server is gone: pings would only wake both sides. */
 export const withoutPings: grpc.ChannelOptions = { "grpc.keepalive_time_ms": 2 ** 31 - 1 };
 
+/** A method's messages as they go over the wire, counted as its calls are. */
+interface Wire<Req, Res> {
+  readonly encode: (message: Req) => Buffer;
+  readonly decode: (bytes: Buffer) => Res;
+  /** Counts the call, and how it ends; returns it. */
+  readonly count: <C extends grpc.Call>(call: C) => C;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: wires of any method
+const wires = new WeakMap<object, Wire<any, any>>();
+
+function wireOf<Req, Res>(method: MethodTable<Req, Res, boolean, boolean>): Wire<Req, Res> {
+  const known = wires.get(method);
+  if (known !== undefined) return known;
+  const counts = rpcCounts("client", method);
+  const wire: Wire<Req, Res> = {
+    encode: (message) => {
+      counts.sent();
+      return method.request.encode(message) as Buffer;
+    },
+    decode: (bytes) => {
+      counts.received();
+      return method.response.decode(bytes);
+    },
+    count: (call) => {
+      counts.started();
+      call.on("status", ({ code }: grpc.StatusObject) => counts.handled(code));
+      return call;
+    },
+  };
+  wires.set(method, wire);
+  return wire;
+}
+
 /** A channel to one server, calling by method tables. `address` is `host:port` or `unix:/path`. */
 export class RpcClient {
   readonly address: string;
@@ -35,10 +70,11 @@ export class RpcClient {
   call<Req, Res>(method: MethodTable<Req, Res, false, false>, request: Req, options: CallOptions = {}): Promise<Res> {
     return new Promise((resolve, reject) => {
       if (options.signal?.aborted) return reject(cancelled(options.signal));
+      const wire = wireOf(method);
       const call = this.#client.makeUnaryRequest(
         method.path,
-        (message: Req) => method.request.encode(message) as Buffer,
-        (bytes: Buffer) => method.response.decode(bytes),
+        wire.encode,
+        wire.decode,
         request,
         options.metadata ?? new grpc.Metadata(),
         deadline(options),
@@ -48,6 +84,7 @@ export class RpcClient {
           else resolve(response as Res);
         },
       );
+      wire.count(call);
       const release = cancelOnAbort(call, options.signal);
     });
   }
@@ -58,18 +95,18 @@ export class RpcClient {
     request: Req,
     options: CallOptions = {},
   ): AsyncIterable<Res> {
-    return readAll<Res>(
-      () =>
-        this.#client.makeServerStreamRequest(
-          method.path,
-          (message: Req) => method.request.encode(message) as Buffer,
-          (bytes: Buffer) => method.response.decode(bytes),
-          request,
-          options.metadata ?? new grpc.Metadata(),
-          deadline(options),
-        ),
-      options.signal,
-    );
+    return readAll<Res>(() => {
+      const wire = wireOf(method);
+      const call = this.#client.makeServerStreamRequest(
+        method.path,
+        wire.encode,
+        wire.decode,
+        request,
+        options.metadata ?? new grpc.Metadata(),
+        deadline(options),
+      );
+      return wire.count(call);
+    }, options.signal);
   }
 
   /** A client-streaming call: sends `requests`, waiting when the peer is slow, then resolves with the answer. */
@@ -81,10 +118,11 @@ export class RpcClient {
     return new Promise((resolve, reject) => {
       if (options.signal?.aborted) return reject(cancelled(options.signal));
       const ended = new AbortController();
+      const wire = wireOf(method);
       const call = this.#client.makeClientStreamRequest(
         method.path,
-        (message: Req) => method.request.encode(message) as Buffer,
-        (bytes: Buffer) => method.response.decode(bytes),
+        wire.encode,
+        wire.decode,
         options.metadata ?? new grpc.Metadata(),
         deadline(options),
         (error, response) => {
@@ -94,6 +132,7 @@ export class RpcClient {
           else resolve(response as Res);
         },
       );
+      wire.count(call);
       const release = cancelOnAbort(call, options.signal);
       writeAll(call, requests, ended.signal).then(
         () => call.end(),
@@ -112,13 +151,15 @@ export class RpcClient {
     options: CallOptions = {},
   ): AsyncIterable<Res> {
     return readAll<Res>(() => {
+      const wire = wireOf(method);
       const call = this.#client.makeBidiStreamRequest(
         method.path,
-        (message: Req) => method.request.encode(message) as Buffer,
-        (bytes: Buffer) => method.response.decode(bytes),
+        wire.encode,
+        wire.decode,
         options.metadata ?? new grpc.Metadata(),
         deadline(options),
       );
+      wire.count(call);
       const ended = new AbortController();
       call.on("close", () => ended.abort());
       call.on("error", () => ended.abort());

@@ -7,7 +7,7 @@ import {
   HealthCheckResponse_ServingStatus,
   RaftPeer,
 } from "@starling/api";
-import { type Logger, nullLogger, SwarmError } from "@starling/base";
+import { type Logger, metrics, nullLogger, SwarmError } from "@starling/base";
 import { afterEach, describe, expect, it } from "vitest";
 import { addService, callerFromSubject, forwardedCaller, RpcClient, requireRole } from "./index.ts";
 
@@ -24,6 +24,12 @@ function listen(server: grpc.Server): Promise<string> {
       else resolve(`127.0.0.1:${port}`);
     });
   });
+}
+
+/** All counters of RPCs, as Prometheus reads them. */
+async function rpcSamples(): Promise<ReadonlyMap<string, number>> {
+  const lines = (await metrics.render()).split("\n").filter((line) => line.startsWith("grpc_"));
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(" ")), Number(line.split(" ").at(-1))]));
 }
 
 describe("a service on the local socket", () => {
@@ -48,6 +54,35 @@ describe("a service on the local socket", () => {
       message: "unknown service x",
     });
     client.close();
+  });
+
+  it("counts calls and messages at both ends, by SwarmKit's names", async () => {
+    const server = new grpc.Server();
+    const handlers = {
+      check: async () => {
+        throw new SwarmError("NotFound", "unknown");
+      },
+    };
+    addService(server, Health, handlers, { authorize: "local", organization: () => "c1" });
+    const client = new RpcClient(await listen(server), grpc.credentials.createInsecure());
+    const before = await rpcSamples();
+    await expect(client.call(Health.methods.check, HealthCheckRequest.create())).rejects.toThrow("unknown");
+    client.close();
+    const grown = new Map<string, number>();
+    for (const [key, value] of await rpcSamples()) {
+      if (value > (before.get(key) ?? 0)) grown.set(key, value - (before.get(key) ?? 0));
+    }
+    const of = `grpc_type="unary",grpc_service="docker.swarmkit.v1.Health",grpc_method="Check"`;
+    expect(grown).toEqual(
+      new Map([
+        [`grpc_client_started_total{${of}}`, 1],
+        [`grpc_client_msg_sent_total{${of}}`, 1],
+        [`grpc_client_handled_total{${of},grpc_code="NotFound"}`, 1],
+        [`grpc_server_started_total{${of}}`, 1],
+        [`grpc_server_msg_received_total{${of}}`, 1],
+        [`grpc_server_handled_total{${of},grpc_code="NotFound"}`, 1],
+      ]),
+    );
   });
 
   it("tells the log of a handler's mistakes, and only of those", async () => {

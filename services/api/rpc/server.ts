@@ -1,10 +1,11 @@
 import type { Readable } from "node:stream";
 import type * as grpc from "@grpc/grpc-js";
-import { Code, codeName, type Logger, metrics, SwarmError } from "@starling/base";
+import { Code, type Logger, SwarmError } from "@starling/base";
 import type { MethodTable, ServiceTable } from "../message.ts";
 import { callerFromSubject, forwardedCaller, managerRole, requireRole } from "./identity.ts";
 import { peerSubject } from "./peer-subject.ts";
 import { toServiceError } from "./rpc-error.ts";
+import { type RpcCounts, rpcCounts } from "./rpc-metrics.ts";
 import { writeAll } from "./streams.ts";
 import type { CallContext, Caller, Handlers } from "./types.ts";
 
@@ -36,44 +37,45 @@ export function addService<S extends ServiceTable>(
   const definition: Record<string, grpc.MethodDefinition<unknown, unknown>> = {};
   const implementation: Record<string, grpc.UntypedHandleCall> = {};
   for (const [key, method] of Object.entries(table.methods)) {
+    const counts = rpcCounts("server", method);
     definition[key] = {
       path: method.path,
       requestStream: method.requestStream,
       responseStream: method.responseStream,
       requestSerialize: (message) => Buffer.from(method.request.encode(message)),
       // Decoded in the handler, where a bad message can be answered as InvalidArgument.
-      requestDeserialize: (bytes) => bytes,
-      responseSerialize: (message) => method.response.encode(message) as Buffer,
+      requestDeserialize: (bytes) => {
+        counts.received();
+        return bytes;
+      },
+      responseSerialize: (message) => {
+        counts.sent();
+        return method.response.encode(message) as Buffer;
+      },
       responseDeserialize: (bytes) => method.response.decode(bytes),
     };
     const handler = handlers[key as keyof S["methods"]] as unknown as (input: unknown, context: CallContext) => unknown;
-    implementation[key] = implement(table.name, key, method, handler, options);
+    implementation[key] = implement(method, handler, { ...options, counts });
   }
   server.addService(definition as grpc.ServiceDefinition, implementation as grpc.UntypedServiceImplementation);
 }
 
 function implement(
-  service: string,
-  name: string,
   method: AnyMethod,
   handler: (input: unknown, context: CallContext) => unknown,
-  options: ServiceOptions,
+  options: ServiceOptions & { readonly counts: RpcCounts },
 ): grpc.UntypedHandleCall {
-  const handled = metrics.counter("grpc_server_handled_total", "RPCs completed on the server.", [
-    "grpc_service",
-    "grpc_method",
-    "grpc_code",
-  ]);
-  const count = (code: number) => handled.inc({ grpc_service: service, grpc_method: name, grpc_code: codeName(code) });
+  const { counts } = options;
   const fail = (thrown: unknown) => {
     const error = toServiceError(thrown);
     if (error.code === Code.Internal && thrown instanceof Error && !(thrown instanceof SwarmError)) {
       options.log?.error("handler failed", { rpc: method.path, error: thrown.stack ?? thrown.message });
     }
-    count(error.code);
+    counts.handled(error.code);
     return error;
   };
   const begin = (call: AnyCall) => {
+    counts.started();
     const context = contextOf(call, authorize(call, method, options), options);
     const input = method.requestStream ? decodeAll(call, method) : decode(call.request, method);
     return { input, context };
@@ -87,7 +89,7 @@ function implement(
       };
       run().then(
         (code) => {
-          count(code);
+          counts.handled(code);
           call.end();
         },
         (thrown) => void call.emit("error", fail(thrown)),
@@ -104,7 +106,7 @@ function implement(
     run().then(
       (response) => {
         answered();
-        count(Code.Ok);
+        counts.handled(Code.Ok);
         callback(null, response);
       },
       (thrown) => {
