@@ -131,6 +131,14 @@ describe("joining", () => {
     expect(await NodeIdentity.load(join(dir, "w1"), systemClock)).toBeUndefined();
   });
 
+  it("of a cluster that requires FIPS is refused before anybody is asked", async () => {
+    const token = `SWMTKN-2-1-${"0".repeat(50)}-${"0".repeat(25)}`;
+    await expect(joinAs("w1", "127.0.0.1:1", token)).rejects.toMatchObject({
+      code: "FailedPrecondition",
+      message: expect.stringMatching(/not FIPS-enabled/),
+    });
+  });
+
   it("is refused when somebody else's root answers", async () => {
     const { tokens } = await cluster();
     const impostor = await cluster("impostor");

@@ -34,10 +34,17 @@ export interface JoinOptions {
 
 /**
  * Joins a cluster: fetches its root certificate, holds it against the token's digest, has a certificate issued and writes
- * the identity. Throws InvalidArgument for a token that is malformed, of another cluster or not (any more) valid.
+ * the identity. Throws InvalidArgument for a token that is malformed, of another cluster or not (any more) valid,
+ * FailedPrecondition for one of a cluster that requires FIPS (SwarmKit's ErrMandatoryFIPS): swarmd's cryptography is not so certified.
  */
 export async function joinCluster(options: JoinOptions): Promise<NodeIdentity> {
-  const { rootDigest } = parseJoinToken(options.token);
+  const { rootDigest, fips } = parseJoinToken(options.token);
+  if (fips) {
+    throw new SwarmError(
+      "FailedPrecondition",
+      "join token: the node is not FIPS-enabled but the cluster requires FIPS: join a cluster whose token begins with SWMTKN-1-",
+    );
+  }
   if (options.addresses.length === 0) {
     throw new SwarmError("InvalidArgument", "join address: none given: name a manager as host:port");
   }
