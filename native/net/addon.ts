@@ -67,6 +67,7 @@ export const freshNetns = "new:";
 
 interface NativeAddon {
   openBalancer(object: string, cgroup: string, nodeId: string): Promise<number>;
+  removeBalancer(cgroup: string, nodeId: string): Promise<void>;
   changeBalancer(balancer: number, changes: Uint8Array): Promise<void>;
   readBalancer(balancer: number, map: number): Promise<Uint8Array>;
   isBalancerAttached(balancer: number): boolean;
@@ -77,7 +78,7 @@ interface NativeAddon {
 }
 
 export interface Sysctl {
-  /** Below /proc/sys, such as `net/ipv4/ip_forward`. */
+  /** Below /proc/sys, such as `net/ipv4/ip_forward`; or whole, of a device: `/sys/class/net/DEVICE/…`. */
   readonly path: string;
   readonly value: string;
   /** A file that does not exist is no error. */

@@ -1,6 +1,6 @@
-// Virtual IPs at connect time: a connection or datagram that a task sends to a service's virtual IP is sent to one of the
-// service's tasks instead, before there is any packet. Ports stay as they are. What no program here changes passes
-// unchanged. Maps are filled by swarmd (node-agent/src/network/balancer-plan.ts), which says what is in them.
+// Virtual IPs at connect time: a TCP connection that a task makes to a service's virtual IP is made to one of the service's tasks
+// instead, before there is any packet. Ports stay as they are. What no program here changes passes unchanged, for the tables
+// of the task's network namespace. Maps are filled by swarmd (node-agent/src/network/balances.ts), which says what is in them.
 #include <linux/bpf.h>
 #include <linux/in.h>
 #include <bpf/bpf_endian.h>
@@ -28,18 +28,10 @@ struct slot_key {
   struct service_key service;
   __u32 slot;
 };
-struct member_key {
-  struct service_key service;
-  struct address task;
-};
 struct sticky_key {
   __u64 netns;
   struct service_key service;
   __u32 unused;
-};
-struct flow_key {
-  __u64 socket;
-  struct address peer;
 };
 struct connection {
   struct address virtual_ip;
@@ -67,14 +59,9 @@ MAP(networks_of, BPF_MAP_TYPE_HASH, __u64, struct networks, 1 << 14, BPF_F_NO_PR
 MAP(services, BPF_MAP_TYPE_HASH, struct service_key, struct service, 1 << 14, BPF_F_NO_PREALLOC);
 // Slots 0 … tasks - 1 of each service are there.
 MAP(slots, BPF_MAP_TYPE_HASH, struct slot_key, struct address, 1 << 16, BPF_F_NO_PREALLOC);
-// The same tasks by their address.
-MAP(members, BPF_MAP_TYPE_HASH, struct member_key, __u32, 1 << 16, BPF_F_NO_PREALLOC);
 // Client → its task of a sticky service.
 MAP(sticky, BPF_MAP_TYPE_HASH, struct sticky_key, struct address, 1 << 14, BPF_F_NO_PREALLOC);
 
-// Unconnected datagram sockets: virtual IP → task, and back.
-MAP(flow_tasks, BPF_MAP_TYPE_LRU_HASH, struct flow_key, struct address, 1 << 13, 0);
-MAP(flow_peers, BPF_MAP_TYPE_LRU_HASH, struct flow_key, struct address, 1 << 13, 0);
 // Connected sockets.
 struct {
   __uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -131,7 +118,7 @@ static __always_inline struct address *choose(__u64 netns, const struct service 
 
 // Whether `address` was a virtual IP and is a task's now.
 static __always_inline bool connect_to(struct bpf_sock_addr *ctx, struct address *address) {
-  if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP) return false;
+  if (ctx->protocol != IPPROTO_TCP) return false;
   __u64 netns = bpf_get_netns_cookie(ctx);
   struct networks *networks = bpf_map_lookup_elem(&networks_of, &netns);
   if (!networks) return false;
@@ -155,47 +142,12 @@ static __always_inline bool connect_to(struct bpf_sock_addr *ctx, struct address
   return true;
 }
 
-// As above, for a datagram of an unconnected socket: those of one socket go to one task as long as that serves.
-static __always_inline bool send_to(struct bpf_sock_addr *ctx, struct address *address) {
-  __u64 netns = bpf_get_netns_cookie(ctx);
-  struct networks *networks = bpf_map_lookup_elem(&networks_of, &netns);
-  if (!networks) return false;
-  struct service_key key;
-  struct service *service = find_service(networks, address, &key);
-  if (!service) return false;
-  struct flow_key flow = {bpf_get_socket_cookie(ctx), *address};
-  struct address *task = bpf_map_lookup_elem(&flow_tasks, &flow);
-  if (task) {
-    struct member_key member = {key, *task};
-    if (!bpf_map_lookup_elem(&members, &member)) task = 0;
-  }
-  if (!task) {
-    task = choose(netns, service, &key);
-    if (!task) return false;
-    bpf_map_update_elem(&flow_tasks, &flow, task, BPF_ANY);
-  }
-  struct flow_key back = {flow.socket, *task};
-  struct address *known = bpf_map_lookup_elem(&flow_peers, &back);
-  if (!known || !equal(known, address)) bpf_map_update_elem(&flow_peers, &back, address, BPF_ANY);
-  *address = *task;
-  return true;
-}
-
 // Whether `address`, a task's, is the peer of a connection to a virtual IP, which it is now.
 static __always_inline bool peer_of(struct bpf_sock_addr *ctx, struct address *address) {
   struct bpf_sock *sk = ctx->sk;
   struct connection *connection = sk ? bpf_sk_storage_get(&connections, sk, 0, 0) : 0;
   if (!connection || !equal(&connection->task, address)) return false;
   *address = connection->virtual_ip;
-  return true;
-}
-
-static __always_inline bool received_from(struct bpf_sock_addr *ctx, struct address *address) {
-  if (peer_of(ctx, address)) return true;
-  struct flow_key back = {bpf_get_socket_cookie(ctx), *address};
-  struct address *virtual_ip = bpf_map_lookup_elem(&flow_peers, &back);
-  if (!virtual_ip) return false;
-  *address = *virtual_ip;
   return true;
 }
 
@@ -214,8 +166,6 @@ static __always_inline bool received_from(struct bpf_sock_addr *ctx, struct addr
   }
 
 PROGRAMS(connect, connect_to)
-PROGRAMS(sendmsg, send_to)
-PROGRAMS(recvmsg, received_from)
 PROGRAMS(getpeername, peer_of)
 
 char program_license[] SEC("license") = "Apache-2.0";

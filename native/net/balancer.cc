@@ -21,9 +21,9 @@ namespace starling::net {
 namespace {
 
 // In the order that changes number them in.
-constexpr const char* kFilledMaps[] = {"networks_of", "services", "slots", "members", "sticky"};
+constexpr const char* kFilledMaps[] = {"networks_of", "services", "slots", "sticky"};
 // Kept from one process to the next, too.
-constexpr const char* kOtherMaps[] = {"flow_tasks", "flow_peers", "connections", "owner"};
+constexpr const char* kOtherMaps[] = {"connections", "owner"};
 
 struct Hook {
   const char* program;
@@ -31,10 +31,11 @@ struct Hook {
 };
 constexpr Hook kHooks[] = {
     {"starling_connect4", BPF_CGROUP_INET4_CONNECT},       {"starling_connect6", BPF_CGROUP_INET6_CONNECT},
-    {"starling_sendmsg4", BPF_CGROUP_UDP4_SENDMSG},        {"starling_sendmsg6", BPF_CGROUP_UDP6_SENDMSG},
-    {"starling_recvmsg4", BPF_CGROUP_UDP4_RECVMSG},        {"starling_recvmsg6", BPF_CGROUP_UDP6_RECVMSG},
     {"starling_getpeername4", BPF_CGROUP_INET4_GETPEERNAME}, {"starling_getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
 };
+// Where programs of a former make may be: they are taken off.
+constexpr bpf_attach_type kFormerHooks[] = {BPF_CGROUP_UDP4_SENDMSG, BPF_CGROUP_UDP6_SENDMSG, BPF_CGROUP_UDP4_RECVMSG,
+                                            BPF_CGROUP_UDP6_RECVMSG};
 constexpr size_t kNodeIdSize = 32;
 
 [[noreturn]] void Fail(const std::string& operation) { throw std::runtime_error(operation + ": " + std::strerror(errno)); }
@@ -187,11 +188,31 @@ std::optional<UniqueFd> FormerProgram(int cgroup, bpf_attach_type type, const st
   return std::nullopt;
 }
 
+// Whether it was there; what someone else took off meanwhile is off.
+bool DetachProgram(int cgroup, bpf_attach_type type, int program) {
+  bpf_attr attributes = Attributes();
+  attributes.target_fd = static_cast<uint32_t>(cgroup);
+  attributes.attach_bpf_fd = static_cast<uint32_t>(program);
+  attributes.attach_type = type;
+  if (Bpf(BPF_PROG_DETACH, attributes) == 0) return true;
+  if (errno != ENOENT) Fail("bpf: detach from hook " + std::to_string(type));
+  return false;
+}
+
+void DetachFormer(int cgroup, bpf_attach_type type, const std::string& node_id) {
+  while (const auto program = FormerProgram(cgroup, type, node_id))
+    if (!DetachProgram(cgroup, type, program->get())) return;
+}
+
+UniqueFd OpenGroup(const std::string& cgroup) {
+  UniqueFd folder(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder) Fail("open " + cgroup);
+  return folder;
+}
+
 class LoadedBalancer final : public Balancer {
  public:
-  explicit LoadedBalancer(const std::string& cgroup) : library_(Loaded()), cgroup_(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-    if (!cgroup_) Fail("open " + cgroup);
-  }
+  explicit LoadedBalancer(const std::string& cgroup) : library_(Loaded()), cgroup_(OpenGroup(cgroup)) {}
   ~LoadedBalancer() override {
     if (object_ != nullptr) library_.close(object_);
   }
@@ -201,6 +222,7 @@ class LoadedBalancer final : public Balancer {
     LoadObject(object, node_id);
     try {
       for (const Hook& hook : kHooks) Attach(hook, node_id);
+      for (const bpf_attach_type type : kFormerHooks) DetachFormer(cgroup_.get(), type, node_id);
     } catch (const std::exception&) {
       Detach();
       throw;
@@ -248,14 +270,7 @@ class LoadedBalancer final : public Balancer {
   }
 
   void Detach() override {
-    for (const Hook& hook : kHooks) {
-      bpf_attr attributes = Attributes();
-      attributes.target_fd = static_cast<uint32_t>(cgroup_.get());
-      attributes.attach_bpf_fd = static_cast<uint32_t>(ProgramFd(hook));
-      attributes.attach_type = hook.type;
-      // What someone else took off is off.
-      if (Bpf(BPF_PROG_DETACH, attributes) != 0 && errno != ENOENT) Fail(std::string("bpf: detach ") + hook.program);
-    }
+    for (const Hook& hook : kHooks) DetachProgram(cgroup_.get(), hook.type, ProgramFd(hook));
   }
 
  private:
@@ -335,6 +350,12 @@ std::unique_ptr<Balancer> Balancer::Open(const std::string& object, const std::s
   auto balancer = std::make_unique<LoadedBalancer>(cgroup);
   balancer->Start(object, node_id);
   return balancer;
+}
+
+void Balancer::Remove(const std::string& cgroup, const std::string& node_id) {
+  const UniqueFd folder = OpenGroup(cgroup);
+  for (const Hook& hook : kHooks) DetachFormer(folder.get(), hook.type, node_id);
+  for (const bpf_attach_type type : kFormerHooks) DetachFormer(folder.get(), type, node_id);
 }
 
 uint64_t NetnsCookie(int socket) {

@@ -16,6 +16,10 @@ class Balancer {
   // Loads the programs (`object`: compiled balancer.bpf.c) and attaches them to `cgroup`, a folder of cgroup v2, beside those of
   // others. Throws std::runtime_error when the kernel, libbpf or the group does not let us.
   static std::unique_ptr<Balancer> Open(const std::string& object, const std::string& cgroup, const std::string& node_id);
+
+  // Takes programs of the node off `cgroup` that a former process left there. Needs no libbpf. Throws as Open.
+  static void Remove(const std::string& cgroup, const std::string& node_id);
+
   virtual ~Balancer() = default;
 
   // Does changes in order: a byte 1 (set) or 0 (delete; what is not there is fine), a byte that numbers the map (kFilledMaps in

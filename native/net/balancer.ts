@@ -6,8 +6,7 @@ export const balancerMaps = {
   networks_of: { number: 0, keySize: 8, valueSize: 40 },
   services: { number: 1, keySize: 20, valueSize: 8 },
   slots: { number: 2, keySize: 24, valueSize: 16 },
-  members: { number: 3, keySize: 36, valueSize: 4 },
-  sticky: { number: 4, keySize: 32, valueSize: 16 },
+  sticky: { number: 3, keySize: 32, valueSize: 16 },
 } as const;
 
 export type BalancerMap = keyof typeof balancerMaps;
@@ -20,9 +19,8 @@ export interface BalancerChange {
 }
 
 /**
- * Programs at a control group of cgroup v2 that send what the tasks below it send to virtual IPs to services' tasks instead, when a
- * socket connects or sends (balancer.bpf.c). They and their maps outlive the process; a later one with the same node id
- * finds the maps as they were.
+ * Programs at a control group of cgroup v2 that make TCP connections of the tasks below it to virtual IPs to services' tasks instead
+ * (balancer.bpf.c). They and their maps outlive the process; a later one with the same node id finds the maps as they were.
  */
 export class Balancer {
   readonly #number: number;
@@ -35,6 +33,11 @@ export class Balancer {
   static async open(cgroup: string, nodeId: string): Promise<Balancer> {
     const object = fileURLToPath(new URL("build/Release/balancer.bpf.o", import.meta.url));
     return new Balancer(await addon().openBalancer(object, cgroup, nodeId));
+  }
+
+  /** Takes away what a former process with that node id left at the group. Rejects where the kernel does not allow to look. */
+  static async remove(cgroup: string, nodeId: string): Promise<void> {
+    await addon().removeBalancer(cgroup, nodeId);
   }
 
   /** Makes the changes in their order; rejects at the first that is refused. */

@@ -251,6 +251,15 @@ Napi::Value OpenBalancer(const Napi::CallbackInfo& info) {
   });
 }
 
+// removeBalancer(cgroup, nodeId) → Promise
+Napi::Value RemoveBalancer(const Napi::CallbackInfo& info) {
+  const std::string cgroup = info[0].As<Napi::String>(), node = info[1].As<Napi::String>();
+  return BalancerWork::Start(info.Env(), [cgroup, node]() -> BalancerWork::Outcome {
+    Balancer::Remove(cgroup, node);
+    return {};
+  });
+}
+
 // changeBalancer(number, changes) → Promise
 Napi::Value ChangeBalancer(const Napi::CallbackInfo& info) {
   const auto balancer = BalancerOf(info[0].As<Napi::Number>().Uint32Value());
@@ -302,6 +311,7 @@ Napi::Value ReadNetnsCookie(const Napi::CallbackInfo& info) {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("closeSession", Napi::Function::New(env, CloseSession));
   exports.Set("openBalancer", Napi::Function::New(env, OpenBalancer));
+  exports.Set("removeBalancer", Napi::Function::New(env, RemoveBalancer));
   exports.Set("changeBalancer", Napi::Function::New(env, ChangeBalancer));
   exports.Set("readBalancer", Napi::Function::New(env, ReadBalancer));
   exports.Set("isBalancerAttached", Napi::Function::New(env, IsBalancerAttached));

@@ -111,6 +111,42 @@ bool IsPassing(Bytes attributes) {
   return state && !state->empty() && (*state)[0] != TCP_CONNTRACK_ESTABLISHED;
 }
 
+// Has a listing tell only entries whose replies come from `address`. Kernels before 5.8 tell all the same.
+std::vector<uint8_t> RepliesFrom(const Address& address) {
+  const bool is_v4 = address.family == AF_INET;
+  std::vector<uint8_t> source;
+  AppendAttribute(source, is_v4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, Bytes(address.bytes).first(is_v4 ? 4 : 16));
+  std::vector<uint8_t> tuple;
+  AppendAttribute(tuple, CTA_TUPLE_IP | NLA_F_NESTED, source);
+  // Bit 0: the source address (net/netfilter/nf_internals.h).
+  const uint32_t compared = 1;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&compared);
+  std::vector<uint8_t> filter;
+  AppendAttribute(filter, CTA_FILTER_REPLY_FLAGS, {bytes, sizeof compared});
+  std::vector<uint8_t> attributes;
+  AppendAttribute(attributes, CTA_TUPLE_REPLY | NLA_F_NESTED, tuple);
+  AppendAttribute(attributes, CTA_FILTER | NLA_F_NESTED, filter);
+  return attributes;
+}
+
+// Each listing walks the table of all namespaces: for more addresses than this one that tells everything costs less.
+constexpr size_t kFilteredMost = 8;
+
+// Attributes of the listings that together tell all entries of `family` that lead into `subnets`.
+std::vector<std::vector<uint8_t>> Listings(uint8_t family, const std::vector<std::string>& subnets) {
+  const unsigned most = family == AF_INET ? 32 : 128;
+  std::vector<Prefix> prefixes;
+  for (const auto& text : subnets) {
+    if (auto prefix = ParsePrefix(text); prefix.address.family == family) prefixes.push_back(prefix);
+  }
+  if (prefixes.empty()) return {};
+  const bool are_addresses = std::ranges::all_of(prefixes, [&](const Prefix& prefix) { return prefix.length == most; });
+  if (!are_addresses || prefixes.size() > kFilteredMost) return {{}};
+  std::vector<std::vector<uint8_t>> listings;
+  for (const auto& prefix : prefixes) listings.push_back(RepliesFrom(prefix.address));
+  return listings;
+}
+
 // Entries of this namespace; -1 when that can't be read.
 long Count() {
   const UniqueFd fd(open("/proc/sys/net/netfilter/nf_conntrack_count", O_RDONLY | O_CLOEXEC));
@@ -163,19 +199,18 @@ Deletions PlanDeletions(const ConntrackStep& step, uint8_t family, std::span<con
 }
 
 uint32_t FlushConntrack(const ConntrackStep& step) {
-  // The kernel's listing walks the table of all namespaces.
   if (step.subnets.empty() || Count() == 0) return 0;
   std::vector<uint8_t> deletions;
   for (const uint8_t family : {AF_INET, AF_INET6}) {
-    const bool has_subnet = std::ranges::any_of(step.subnets, [&](const auto& text) { return ParsePrefix(text).address.family == family; });
-    if (!has_subnet) continue;
-    const auto listing = Converse(NETLINK_NETFILTER, Request(IPCTNL_MSG_CT_GET, NLM_F_DUMP, family, {}));
-    // EINTR: the table changed meanwhile, which it always does.
-    if (const int error = listing.answers.at(0).error; error != 0 && error != EINTR) {
-      throw std::runtime_error(std::string("conntrack listing: ") + std::strerror(error));
+    for (const auto& attributes : Listings(family, step.subnets)) {
+      const auto listing = Converse(NETLINK_NETFILTER, Request(IPCTNL_MSG_CT_GET, NLM_F_DUMP, family, attributes));
+      // EINTR: the table changed meanwhile, which it always does.
+      if (const int error = listing.answers.at(0).error; error != 0 && error != EINTR) {
+        throw std::runtime_error(std::string("conntrack listing: ") + std::strerror(error));
+      }
+      const auto planned = PlanDeletions(step, family, listing.replies);
+      deletions.insert(deletions.end(), planned.requests.begin(), planned.requests.end());
     }
-    const auto planned = PlanDeletions(step, family, listing.replies);
-    deletions.insert(deletions.end(), planned.requests.begin(), planned.requests.end());
   }
   if (deletions.empty()) return 0;
   const auto answers = Converse(NETLINK_NETFILTER, deletions).answers;

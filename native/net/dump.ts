@@ -13,6 +13,8 @@ export interface Link {
   readonly mac: string;
   /** Index of the bridge; 0 for none. */
   readonly master: number;
+  /** Of a pair: index of the other end, in that one's namespace; of a device on another: that one's. 0 for none. */
+  readonly link: number;
   readonly alias: string;
   /** Of its IPv6 settings (sysctl net.ipv6.conf): absent without IPv6. */
   readonly ipv6?: { readonly forwarding: number; readonly acceptRa: number };
@@ -83,6 +85,7 @@ function decodeLink({ body }: Reply): Link {
     mtu: readU32(attributes.get(4)) ?? 0,
     mac: maybe(attributes.get(1), macText, ""),
     master: readU32(attributes.get(10)) ?? 0,
+    link: readU32(attributes.get(5)) ?? 0,
     alias: readText(attributes.get(20)) ?? "",
   };
   const ipv6 = ipv6Settings(attributes.get(26));

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -17,12 +18,32 @@ namespace {
 
 std::string Describe(const std::string& operation) { return operation + ": " + std::strerror(errno); }
 
+constexpr char kSysfs[] = "/sys/";
+
+// A sysfs of the thread's network namespace: the one at /sys shows the devices of whoever mounted it. Invalid where there is none to be had.
+UniqueFd OpenSysfs() {
+  const UniqueFd context(static_cast<int>(syscall(SYS_fsopen, "sysfs", FSOPEN_CLOEXEC)));
+  if (!context || syscall(SYS_fsconfig, context.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0) != 0) return UniqueFd();
+  return UniqueFd(static_cast<int>(syscall(SYS_fsmount, context.get(), FSMOUNT_CLOEXEC, 0)));
+}
+
+UniqueFd OpenSetting(const std::string& path) {
+  constexpr int flags = O_WRONLY | O_CLOEXEC;
+  if (path.rfind(kSysfs, 0) != 0) return UniqueFd(open(("/proc/sys/" + path).c_str(), flags));
+  const UniqueFd root = OpenSysfs();
+  if (!root) {
+    errno = ENOENT;
+    return UniqueFd();
+  }
+  return UniqueFd(openat(root.get(), path.c_str() + sizeof kSysfs - 1, flags));
+}
+
 SysctlResult WriteSysctls(const SysctlStep& step) {
   SysctlResult result;
   for (const auto& setting : step.settings) {
-    const std::string path = "/proc/sys/" + setting.path;
+    const std::string& path = setting.path;
     std::string error;
-    UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    UniqueFd fd = OpenSetting(path);
     if (!fd) {
       if (errno != ENOENT || !setting.optional) error = Describe("open " + path);
     } else if (write(fd.get(), setting.value.data(), setting.value.size()) < 0) {

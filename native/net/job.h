@@ -26,7 +26,7 @@ struct NftStep {
   bool json;
   std::string session;
 };
-// Writes `value` into /proc/sys/<first>; `optional` ones may not exist.
+// Writes `value` into /proc/sys/<path>, or into <path> when that is below /sys; `optional` ones may not exist.
 struct SysctlStep {
   struct Setting {
     std::string path, value;

@@ -28,6 +28,9 @@ const backoffMaxMs: Millis = 1_000;
 /** How often the description is looked at for changes (Swarm: nodeUpdatePeriod). */
 const describeEveryMs: Millis = 20_000;
 
+/** The bound after `lastMs` (Swarm: initialSessionFailureBackoff + 2 × the last one); 0: the session held. */
+export const nextBackoff = (lastMs: Millis): Millis => Math.min(backoffMaxMs, backoffMinMs + 2 * lastMs);
+
 export interface AgentOptions {
   readonly nodeId: string;
   readonly executor: Executor;
@@ -122,7 +125,7 @@ export class Agent {
         if (this.remotes.addresses.every((each) => avoid.has(each))) avoid.clear();
       }
       this.#logEnd(address, outcome);
-      backoffMs = Math.min(backoffMaxMs, backoffMinMs + 2 * backoffMs);
+      backoffMs = nextBackoff(backoffMs);
       await clock.sleep(random() * backoffMs, signal).catch(() => undefined); // Aborted: the loop ends.
     }
     if (this.#leaving.signal.aborted) {

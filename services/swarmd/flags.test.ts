@@ -35,7 +35,7 @@ describe("swarmd's flags", () => {
     [["--label", "disk=ssd", "--label", "disk=hdd"], /--label "disk=hdd": disk has a value already/],
     [["--generic-node-resources", "gpu=1,gpu=a"], /mixed discrete and named resources/],
     [["--generic-node-resources", "gpu=a,gpu=a"], /--generic-node-resources: gpu=a is named twice: name each once/],
-    [["--virtual-ips", "ipvs"], /--virtual-ips "ipvs": give ebpf or nftables/],
+    [["--virtual-ips", "ipvs"], /--virtual-ips "ipvs": give auto, ebpf or nftables/],
     [["--nonsense"], /Unknown option '--nonsense' \(see swarmd --help\)/],
   ])("refuses %j", (args, message) => {
     expect(() => parseCommand(args)).toThrow(message);

@@ -16,6 +16,10 @@ import {
 } from "@starling/api";
 import { type LogLevel, parseLogLevel, SwarmError } from "@starling/base";
 
+const virtualIpsWays = ["auto", "ebpf", "nftables"] as const;
+type VirtualIps = (typeof virtualIpsWays)[number];
+const isVirtualIps = (text: string): text is VirtualIps => virtualIpsWays.some((way) => way === text);
+
 export interface NodeOptions {
   readonly stateDir: string;
   readonly hostname: string | undefined;
@@ -56,8 +60,8 @@ export interface NodeOptions {
   readonly cgroupParent: string | undefined;
   /** Whose subordinate ids containers have: `default` or USER[:GROUP]; undefined: the host's ids. */
   readonly usernsRemap: string | undefined;
-  /** Virtual IPs by eBPF where the kernel allows it. */
-  readonly connectTime: boolean;
+  /** How TCP connections to virtual IPs are led: by eBPF where the kernel allows it, by eBPF or not at all, or by nftables. */
+  readonly virtualIps: VirtualIps;
   readonly runDir: string;
   /** When images that no task uses are removed: not wanted for so long, in milliseconds (0: never)… */
   readonly imageGcAgeMs: number;
@@ -80,7 +84,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --cgroup-parent PATH               cgroup below which containers run (default: beside swarmd's own group)
       --check                            says what this host lacks, and ends
       --config-file FILE                 registries: mirrors, insecure ones, credential helpers (default /etc/starling/swarmd.json)
-      --data-path-addr ADDRESS           address at which other nodes' tasks reach this one's (default: the advertised one)
+      --data-path-addr ADDRESS           address at which other nodes' tasks reach this one's (default: the one from which it reaches managers)
       --data-path-port PORT              UDP port of VXLAN packets in a new swarm (default 4789)
       --default-addr-pool CIDR           pool for networks without a subnet, in a new swarm (repeatable; default 10.0.0.0/8)
       --default-addr-pool-mask-length N  prefix length of IPv4 subnets out of pools, in a new swarm (default 24)
@@ -104,7 +108,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
   -d, --state-dir DIR                    where the node keeps its state (default /var/lib/swarmd)
       --unlock-key KEY                   opens this manager's locked keys (SWMKEY-1-…); others of this host can see it
       --userns-remap USER[:GROUP]        containers get that user's ids of /etc/subuid and /etc/subgid; default: dockremap's
-      --virtual-ips MECHANISM            ebpf, where the kernel allows it, or nftables (default)
+      --virtual-ips MECHANISM            auto: by eBPF where the kernel allows it (default); ebpf: else swarmd ends; nftables
   -h, --help
   -v, --version
 `;
@@ -133,8 +137,7 @@ export function parseCommand(args: readonly string[]): Command {
     throw invalid("log-level", values["log-level"], "give one of debug, info, warn, error, fatal");
   }
   const mechanism = values["virtual-ips"];
-  if (mechanism !== "ebpf" && mechanism !== "nftables")
-    throw invalid("virtual-ips", mechanism, "give ebpf or nftables");
+  if (!isVirtualIps(mechanism)) throw invalid("virtual-ips", mechanism, "give auto, ebpf or nftables");
   const joinAddr = values["join-addr"];
   const joinToken = values["join-token"];
   if (joinAddr !== undefined) checkAddress("join-addr", joinAddr);
@@ -186,7 +189,7 @@ export function parseCommand(args: readonly string[]): Command {
       insecureRegistries: values["insecure-registry"],
       cgroupParent: values["cgroup-parent"],
       usernsRemap: values["userns-remap"],
-      connectTime: mechanism === "ebpf",
+      virtualIps: mechanism,
       runDir: values["run-dir"],
       imageGcAgeMs: age("image-gc-age", values["image-gc-age"]),
       imageGcFreeShare: share("image-gc-free", values["image-gc-free"]),
@@ -231,7 +234,7 @@ function parseFlags(args: readonly string[]) {
         "state-dir": { type: "string", short: "d", default: "/var/lib/swarmd" },
         "userns-remap": { type: "string" },
         version: { type: "boolean", short: "v", default: false },
-        "virtual-ips": { type: "string", default: "nftables" },
+        "virtual-ips": { type: "string", default: "auto" },
       },
     });
     return values;

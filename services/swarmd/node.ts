@@ -82,8 +82,10 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   };
 
   const connect = (address: string) => new RpcClient(address, clientCredentials(identity), withoutPings);
-  const cgroup = options.connectTime ? ownTasksCgroup(options.cgroupParent) : undefined;
-  const network = new NodeNetwork({ nodeId: identity.nodeId, cgroup, ...surroundings });
+  const cgroup = ownTasksCgroup(options.cgroupParent);
+  const connectTime = options.virtualIps !== "nftables";
+  const network = new NodeNetwork({ nodeId: identity.nodeId, cgroup, connectTime, ...surroundings });
+  if (options.virtualIps === "ebpf") await network.mustUseConnectTime();
   const dependencies = new Dependencies();
   const { host = "", port = 0 } = splitAddress(options.listenImages ?? "") ?? {};
   const executor = new ContainerExecutor({
@@ -214,7 +216,10 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
             managers.manager?.collect(metrics);
             collectTaskMetrics(metrics, agent.tasks);
             metrics
-              .gauge("starling_node_virtual_ips_ebpf", "Whether virtual IPs are by eBPF; else they are by nftables.")
+              .gauge(
+                "starling_node_virtual_ips_ebpf",
+                "Whether virtual IPs of TCP are by eBPF; else they are by nftables.",
+              )
               .set(network.usesConnectTime ? 1 : 0);
           },
         });

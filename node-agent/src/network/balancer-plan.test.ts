@@ -1,22 +1,22 @@
 import { type BalancerChange, balancerMaps } from "@starling/native/net";
 import { describe, expect, it } from "vitest";
-import {
-  type BalancedTask,
-  balancerParts,
-  entriesOf,
-  planEntries,
-  planParts,
-  withoutUnknown,
-} from "./balancer-plan.ts";
+import { entriesOf, planEntries } from "./balancer-plan.ts";
+import { Balances } from "./balances.ts";
 import type { VirtualService } from "./nft-task.ts";
 
 const service = (backends: readonly string[], sticky = false): VirtualService => ({
   ...{ virtualIp: "10.0.0.2", networkId: "front", backends, sticky },
 });
-const task = (cookie: bigint): BalancedTask => ({ cookie, own: [{ networkId: "front", address: "10.0.0.9" }] });
-const parts = (services: readonly VirtualService[], tasks: readonly BalancedTask[] = [task(1n)]) =>
-  balancerParts(services, tasks, () => 4097);
 const three = ["10.0.0.11", "10.0.0.12", "10.0.0.13"];
+
+/** Of a host with a task on network 4097, where there is a service. */
+function balancesOf(first: VirtualService): Balances {
+  const balances = new Balances();
+  balances.setNetwork("front", 4097);
+  balances.put("claim", [first]);
+  balances.setClient({ cookie: 1n, own: [{ networkId: "front", address: "10.0.0.9" }] });
+  return balances;
+}
 
 /** The maps after each change. */
 function* applied(before: ReturnType<typeof entriesOf>, changes: readonly BalancerChange[]) {
@@ -30,7 +30,7 @@ function* applied(before: ReturnType<typeof entriesOf>, changes: readonly Balanc
 
 describe("entries for the programs of connect time", () => {
   it("have the sizes that the programs expect", () => {
-    for (const [name, map] of Object.entries(entriesOf(parts([service(three, true)]).values()))) {
+    for (const [name, map] of Object.entries(balancesOf(service(three, true)).entries)) {
       const { keySize, valueSize } = balancerMaps[name as keyof typeof balancerMaps];
       expect(map.size).toBeGreaterThan(0);
       for (const [key, value] of map)
@@ -45,25 +45,29 @@ describe("entries for the programs of connect time", () => {
       [three, []],
       [[], three],
     ] as const) {
-      const [before, after] = [parts([service(from)]), parts([service(to)])];
-      let last = entriesOf(before.values());
-      for (const maps of applied(last, planParts(before, after))) {
+      const balances = balancesOf(service(from));
+      balances.take();
+      let last = balances.entries;
+      balances.put("withdraw", [service(from)]);
+      balances.put("claim", [service(to)]);
+      const { before, after } = balances.take();
+      for (const maps of applied(last, planEntries(before, after))) {
         for (const [key, value] of maps["services"]!) {
           for (let slot = 0; slot < Buffer.from(value, "hex").readUInt32LE(); slot++)
             expect(maps["slots"]!.get(`${key}0${slot}000000`)).toBeDefined();
         }
         last = maps as unknown as typeof last;
       }
-      expect(last).toEqual(entriesOf(after.values()));
+      expect(last).toEqual(balances.entries);
+      expect(balances.take()).toEqual({ before: entriesOf([]), after: entriesOf([]) });
     }
-    expect(planParts(parts([service(three)]), parts([service(three)]))).toEqual([]);
   });
 
-  it("of tasks that nobody has attached yet are left alone, those of services are not", () => {
-    const found = entriesOf(parts([service(three, true)], [task(1n), task(2n)]).values());
-    const wanted = entriesOf(parts([service(three.slice(1), true)], [task(1n)]).values());
-    const changes = planEntries(withoutUnknown(found, [1n]), wanted);
-    expect(changes.filter(({ key }) => key.startsWith("02"))).toEqual([]);
-    expect(changes.filter(({ map, value }) => map === "slots" && value === undefined)).toHaveLength(1);
+  it("are none of services without tasks, nor of networks without a number", () => {
+    expect(balancesOf(service([])).entries.services.size).toBe(0);
+    const balances = balancesOf(service(three));
+    balances.setNetwork("front", 0);
+    const { services, slots, networks_of } = balances.entries;
+    expect([services.size, slots.size, [...networks_of.values()]]).toEqual([0, 0, ["00".repeat(40)]]);
   });
 });

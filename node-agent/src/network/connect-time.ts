@@ -1,105 +1,154 @@
 import { readFileSync } from "node:fs";
-import type { Logger } from "@starling/base";
+import { type Logger, SwarmError } from "@starling/base";
 import { Balancer, type BalancerMap, balancerMaps } from "@starling/native/net";
-import {
-  type BalancedTask,
-  type BalancerPart,
-  balancerParts,
-  type Entries,
-  entriesOf,
-  planEntries,
-  planParts,
-  withoutUnknown,
-} from "./balancer-plan.ts";
-import { type NodeInputs, usedNetworks, virtualServicesOf } from "./desired.ts";
+import { type Entries, planEntries } from "./balancer-plan.ts";
+import type { DesiredState } from "./desired-state.ts";
 import { tasksCgroup } from "./tasks-cgroup.ts";
 
+type State =
+  /** No task is here: nothing is attached by this process. `open` leaves it. */
+  | { readonly t: "idle" }
+  /** Programs are being loaded and attached; then it is open or off. */
+  | { readonly t: "opening"; readonly done: Promise<void> }
+  /** They are attached. `known`: the maps have what was taken of the balances last. `close` leaves it, and a refused change. */
+  | { readonly t: "open"; readonly balancer: Balancer; known: boolean }
+  /** Not to be used, or refused by the kernel, for as long as this process lives. `former`: whether to look for a former one's programs. */
+  | { readonly t: "off"; readonly reason: string; former: boolean };
+
 /**
- * Virtual IPs by eBPF when a socket connects: one set of maps for all tasks of this host. States: *unused* (no group was named, or
- * no task is here), *open*, and *refused* for ever, when the kernel did not allow something: then tasks' own tables do
- * it all.
+ * Virtual IPs of TCP by eBPF when a socket connects: one set of maps for all tasks of this host. It only goes before tasks' tables,
+ * which do all that it does not: so nothing else depends on its state.
  */
 export class ConnectTime {
-  readonly #options: { readonly nodeId: string; readonly log: Logger };
-  /** Folder of the group of cgroup v2 that all tasks are below; undefined: not to be used, or refused. */
-  #cgroup: string | undefined;
-  #balancer: Balancer | undefined;
-  /** What the maps have; undefined: not known. */
-  #parts: ReadonlyMap<string, BalancerPart> | undefined;
+  readonly #nodeId: string;
+  readonly #log: Logger;
+  readonly #desired: DesiredState;
+  readonly #cgroup: string | undefined;
+  #state: State;
 
-  constructor(options: { readonly nodeId: string; readonly log: Logger; readonly cgroup: string | undefined }) {
-    this.#options = options;
+  /** `cgroup`: folder of the group of cgroup v2 that all tasks are below; with `use` false former programs there are taken away. */
+  constructor(options: {
+    readonly nodeId: string;
+    readonly log: Logger;
+    readonly desired: DesiredState;
+    readonly cgroup: string | undefined;
+    readonly use: boolean;
+  }) {
+    this.#nodeId = options.nodeId;
+    this.#log = options.log;
+    this.#desired = options.desired;
     this.#cgroup = options.cgroup;
+    const isPossible = options.cgroup !== undefined;
+    this.#state =
+      options.use && isPossible ? { t: "idle" } : { t: "off", reason: "no cgroup v2 is mounted", former: true };
+    if (options.use && !isPossible) this.#log.info("virtual IPs by nftables alone, since no cgroup v2 is mounted");
+    else if (!options.use) this.#log.info("virtual IPs by nftables alone, as told");
   }
 
-  /** Whether virtual IPs are left to it. */
   get inUse(): boolean {
-    return this.#balancer !== undefined;
+    return this.#state.t === "open";
   }
 
-  /** Attaches the programs, or has them attached. */
-  async open(): Promise<void> {
-    if (this.#balancer !== undefined || this.#cgroup === undefined) return;
+  /** Whether `open` would begin. */
+  get isIdle(): boolean {
+    return this.#state.t === "idle";
+  }
+
+  /** Why it is not used, and won't be. */
+  get refusal(): string | undefined {
+    return this.#state.t === "off" ? this.#state.reason : undefined;
+  }
+
+  /** Attaches the programs; resolves when they are, or when the kernel has refused, which is logged. */
+  open(): Promise<void> {
+    const cgroup = this.#cgroup;
+    if (this.#state.t === "idle" && cgroup !== undefined) this.#state = { t: "opening", done: this.#open(cgroup) };
+    return this.opened();
+  }
+
+  /** Resolves when no opening is under way. */
+  async opened(): Promise<void> {
+    if (this.#state.t === "opening") await this.#state.done;
+  }
+
+  /** Has the maps be as is wanted. When they can't, the programs go. */
+  async apply(): Promise<void> {
+    const state = this.#state;
+    if (state.t === "off") return this.#removeFormer(state);
+    if (state.t !== "open") return;
     try {
-      this.#balancer = await Balancer.open(this.#cgroup, this.#options.nodeId);
-      this.#options.log.info("virtual IPs by eBPF when a socket connects", { cgroup: this.#cgroup });
+      const { balances } = this.#desired;
+      const { before, after } = balances.take();
+      const { known } = state;
+      state.known = false;
+      const wanted = known ? after : balances.entries;
+      const changes = planEntries(known ? before : await readAll(state.balancer), wanted);
+      if (changes.length > 0) await state.balancer.change(changes);
+      state.known = true;
     } catch (error) {
-      this.#refused(error);
+      await this.close({ detach: true }).catch(() => {}); // They are looked for once more below.
+      this.#refuse(error);
+      await this.apply();
     }
   }
 
-  /** Has the maps be as `inputs` and `tasks` say. When they can't, tables are to do it from now on. */
-  async apply(inputs: NodeInputs, tasks: readonly BalancedTask[]): Promise<void> {
-    const balancer = this.#balancer;
-    if (balancer === undefined) return;
-    const next = partsOf(inputs, tasks);
-    try {
-      const changes =
-        this.#parts === undefined
-          ? planEntries(withoutUnknown(await readAll(balancer), cookies(tasks)), entriesOf(next.values()))
-          : planParts(this.#parts, next);
-      this.#parts = undefined;
-      if (changes.length > 0) await balancer.change(changes);
-      this.#parts = next;
-    } catch (error) {
-      this.#close({ detach: true });
-      this.#refused(error);
-    }
-  }
-
-  /** What differs from what was applied, each a sentence. */
-  async differences(tasks: readonly BalancedTask[]): Promise<readonly string[]> {
-    const balancer = this.#balancer;
-    if (balancer === undefined || this.#parts === undefined) return [];
-    const wanted = entriesOf(this.#parts.values());
-    const changes = planEntries(withoutUnknown(await readAll(balancer), cookies(tasks)), wanted);
-    const found = (Object.keys(balancerMaps) as BalancerMap[]).flatMap((map) => {
+  /** What differs from what is wanted, each a sentence. */
+  async differences(): Promise<readonly string[]> {
+    const state = this.#state;
+    if (state.t !== "open" || !state.known) return [];
+    const wanted = this.#desired.balances.entries;
+    const changes = planEntries(await readAll(state.balancer), wanted);
+    const found = mapNames.flatMap((map) => {
       const count = changes.filter((change) => change.map === map).length;
       return count === 0 ? [] : [`${count} entries of the eBPF map ${map} are not as they should be`];
     });
-    return balancer.isAttached ? found : [...found, "eBPF programs for virtual IPs are not attached"];
+    return state.balancer.isAttached ? found : [...found, "eBPF programs for virtual IPs are not attached"];
   }
 
   /** Has the next `open` and `apply` look again. */
   forget(): void {
-    this.#parts = undefined;
-    if (this.#balancer?.isAttached === false) this.#close({ detach: false });
+    if (this.#state.t !== "open") return;
+    this.#state.known = false;
+    if (!this.#state.balancer.isAttached) this.#close({ detach: false });
   }
 
   /** Takes the programs away when no task is here, as `detach`; without it they go on for those that run. */
-  close(options: { readonly detach: boolean }): void {
-    if (this.#balancer !== undefined) this.#close(options);
+  async close(options: { readonly detach: boolean }): Promise<void> {
+    await this.opened();
+    this.#close(options);
   }
 
   #close(options: { readonly detach: boolean }): void {
-    this.#balancer?.close(options);
-    this.#balancer = undefined;
-    this.#parts = undefined;
+    if (this.#state.t !== "open") return;
+    const { balancer } = this.#state;
+    this.#state = { t: "idle" };
+    this.#desired.dropBalances();
+    balancer.close(options);
   }
 
-  #refused(error: unknown): void {
-    this.#cgroup = undefined;
-    this.#options.log.warn("virtual IPs by nftables, since the kernel does not allow eBPF for them", { error });
+  async #open(cgroup: string): Promise<void> {
+    try {
+      const balancer = await Balancer.open(cgroup, this.#nodeId);
+      this.#state = { t: "open", balancer, known: false };
+      this.#log.info("virtual IPs of TCP by eBPF when a socket connects", { cgroup });
+    } catch (error) {
+      this.#refuse(error);
+    }
+  }
+
+  #refuse(error: unknown): void {
+    this.#state = { t: "off", reason: SwarmError.from(error).message, former: true };
+    this.#log.warn("virtual IPs by nftables alone, since the kernel does not allow eBPF for them", { error });
+  }
+
+  /** Programs that a process with the same node id left would go on by what it knew. */
+  async #removeFormer(state: State & { readonly t: "off" }): Promise<void> {
+    if (!state.former || this.#cgroup === undefined) return;
+    state.former = false;
+    // Where the kernel does not let us look, it has let nobody attach any.
+    await Balancer.remove(this.#cgroup, this.#nodeId).catch((error) =>
+      this.#log.debug("no eBPF programs of before could be looked for", { error }),
+    );
   }
 }
 
@@ -109,18 +158,9 @@ export function ownTasksCgroup(parent: string | undefined): string | undefined {
   return tasksCgroup(mountinfo!, group!, parent);
 }
 
-const cookies = (tasks: readonly BalancedTask[]) => tasks.map(({ cookie }) => cookie);
-
-/** Services on all networks that have a task on this node. */
-function partsOf(inputs: NodeInputs, tasks: readonly BalancedTask[]): ReadonlyMap<string, BalancerPart> {
-  const used = usedNetworks(inputs);
-  const services = [...inputs.view.services.values()].flatMap((service) => virtualServicesOf(inputs, service, used));
-  const vniOf = (networkId: string) => inputs.view.networks.get(networkId)?.vni ?? 0;
-  return balancerParts(services, tasks, vniOf);
-}
+const mapNames = Object.keys(balancerMaps) as readonly BalancerMap[];
 
 async function readAll(balancer: Balancer): Promise<Entries> {
-  const names = Object.keys(balancerMaps) as BalancerMap[];
-  const read = await Promise.all(names.map(async (name) => [name, await balancer.read(name)] as const));
+  const read = await Promise.all(mapNames.map(async (name) => [name, await balancer.read(name)] as const));
   return Object.fromEntries(read) as unknown as Entries;
 }

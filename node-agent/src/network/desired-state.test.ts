@@ -14,7 +14,8 @@ import {
 import { systemClock } from "@starling/base";
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import type { LocalTask, NodeInputs } from "./desired.ts";
+import { type Entries, entriesOf, planEntries } from "./balancer-plan.ts";
+import { type LocalTask, type NodeInputs, ownAddresses } from "./desired.ts";
 import { DesiredState } from "./desired-state.ts";
 import { Zone } from "./dns/zone.ts";
 import type { TunnelPaths } from "./encryption/tunnels.ts";
@@ -222,6 +223,10 @@ class Node {
   #known = false;
   #loaded: HostRules | undefined;
   readonly #meshes = new Set<Mesh>();
+  /** The maps of connect time; undefined: it is not in use. */
+  maps: Entries | undefined;
+  readonly cookies = new Map<string, bigint>();
+  #cookie = 0n;
   readonly #tasks = new Map<string, { nft: ModelNft; loaded: { reach: Reach; version: number } | undefined }>();
   readonly zone: Zone;
 
@@ -249,6 +254,8 @@ class Node {
       this.#detach(taskId);
       desired.setTask(step.task);
       this.#tasks.set(taskId, { nft: new ModelNft(), loaded: undefined });
+      this.cookies.set(taskId, ++this.#cookie);
+      desired.setCookie(taskId, this.#cookie);
       if (!step.devices) return;
       const mine = [routedOf(taskId), ...step.task.overlays.map((_, position) => portOf(taskId, position))];
       for (const [name, link] of desired.ledger.all(["links"]).links)
@@ -276,6 +283,7 @@ class Node {
   #detach(taskId: string): void {
     this.desired.removeTask(taskId);
     this.#tasks.delete(taskId);
+    this.cookies.delete(taskId);
     const names = [routedOf(taskId), ...Array.from({ length: 4 }, (_, position) => portOf(taskId, position))];
     for (const name of names) this.host.deleteLink(name);
   }
@@ -304,8 +312,28 @@ class Node {
     this.#loaded = { ...all, items: ledger.all([]) as HostRules["items"] };
     this.#meshes.clear();
     for (const mesh of there) this.#meshes.add(mesh);
+    this.#balance(forget);
     for (const reach of this.desired.reaches) reach.take();
     for (const { task } of this.tasks) this.#reach(task);
+  }
+
+  /** Brings the maps of connect time up to date; with `again` as one that opens anew, or fails. */
+  #balance(again: boolean): void {
+    if (again && this.maps !== undefined) {
+      this.desired.dropBalances();
+      this.maps = undefined;
+      return;
+    }
+    const { balances } = this.desired;
+    const { before, after } = balances.take();
+    const whole = this.maps === undefined;
+    const maps = this.maps ?? entriesOf([]);
+    const mutable = maps as unknown as Record<string, Map<string, string>>;
+    for (const { map, key, value } of planEntries(whole ? maps : before, whole ? balances.entries : after)) {
+      if (value === undefined) mutable[map]!.delete(key);
+      else mutable[map]!.set(key, value);
+    }
+    this.maps = maps;
   }
 
   /** Brings the task's tables up to date. */
@@ -325,12 +353,7 @@ class Node {
   }
 }
 
-const tableTask = ({ overlays }: LocalTask) => ({
-  ...{ nameServer: { udp: 1, tcp: 2 }, connectTime: false },
-  own: overlays.flatMap(({ networkId, address, address6 }) =>
-    [address, address6].filter((one) => one !== "").map((one) => ({ networkId, address: one })),
-  ),
-});
+const tableTask = (task: LocalTask) => ({ nameServer: { udp: 1, tcp: 2 }, own: ownAddresses(task) });
 
 const backwards = <T>(items: Iterable<T>): readonly T[] => [...items].reverse();
 
@@ -347,6 +370,7 @@ function anew(node: Node): { readonly inputs: NodeInputs; readonly desired: Desi
   const inputs = { ...rest, view: told, tasks: backwards(tasks) };
   const desired = desiredOf(inputs);
   for (const endpoint of node.dead) desired.setDead(endpoint, true);
+  for (const [taskId, cookie] of node.cookies) desired.setCookie(taskId, cookie);
   return { inputs, desired };
 }
 
@@ -362,6 +386,7 @@ function check(node: Node): void {
     for (const table of tables) nft.load(planTable(undefined, table));
     return nft.listing;
   };
+  if (node.maps !== undefined) expect(node.desired.balances.entries).toEqual(desired.balances.entries);
   for (const { task } of node.tasks) {
     const tables = [node.desired, desired].map((one) =>
       list([...taskTables(one.reachOf(task).reachable, tableTask(task))]),
@@ -407,6 +432,7 @@ function checkKernel(node: Node): void {
     );
     expect(there).toEqual(alone.listing);
   }
+  if (node.maps !== undefined) expect(node.maps).toEqual(desired.balances.entries);
   for (const { task, nft } of node.tasks) {
     const whole = new ModelNft();
     for (const table of taskTables(desired.reachOf(task).reachable, tableTask(task)))
@@ -435,4 +461,34 @@ it("what is wanted after any changes is what is wanted from scratch, and plans f
     ),
     { seed: 20_261_122, numRuns: 150 },
   );
+});
+
+it("a network's number and what is on it may change at once", () => {
+  const node = new Node(true);
+  const network = (vni: number) =>
+    update({ network: NetworkStateNetwork.create({ id: "net2", name: "Net2", vni, subnets: ["10.2.0.0/16"] }) });
+  const networks = [NetworkStateServiceNetwork.create({ networkId: "net2", virtualIp: "10.2.1.0" })];
+  const endpoint = (n: number, serving: boolean) => {
+    const place = { networkId: "net2", taskId: `task${n}`, serviceId: "service0", nodeId: "node1" };
+    return update({ endpoint: NetworkStateEndpoint.create({ ...place, address: `10.2.2.${n}`, serving }) });
+  };
+  const service = update({ service: NetworkStateService.create({ id: "service0", name: "Service0", networks }) });
+  const told = (...list: NetworkStateChange[]) =>
+    node.take({ kind: "message", complete: list.length > 3, changes: list });
+  told(network(4100), service, endpoint(1, true), endpoint(2, true));
+  const place = { networkId: "net2", address: "10.2.2.9", address6: "" };
+  const task = { taskId: "task9", serviceId: "service9", inMesh: false, routed: undefined, hostPorts: [] };
+  node.take({ kind: "attach", devices: true, task: { ...task, overlays: [place] } });
+  node.take({ kind: "apply", forget: false });
+  for (const messages of [
+    [network(4101), endpoint(1, false)],
+    [endpoint(1, true), endpoint(2, false)],
+    [endpoint(1, false), network(4102)],
+  ]) {
+    told(...messages);
+    check(node);
+    node.take({ kind: "apply", forget: false });
+    checkKernel(node);
+  }
+  expect(node.maps?.services.size).toBe(0);
 });

@@ -1,8 +1,10 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { type NetworkStateEndpoint, type NetworkStateMessage, NetworkStateMessage_Type } from "@starling/api";
+import { Balances } from "./balances.ts";
 import {
   type LocalTask,
   type NodeInputs,
+  ownAddresses,
   type RecoveredTask,
   usedNetworks,
   virtualServicesOf,
@@ -55,6 +57,9 @@ export class DesiredState {
   readonly #tasks = new Map<string, LocalTask>();
   readonly #overlays = new Map<string, Overlay>();
   readonly #reaches = new Map<string, Reach>();
+  #balances: Balances | undefined;
+  /** What names the network namespaces of tasks here, by their ids. */
+  readonly #cookies = new Map<string, bigint>();
   /** Endpoints whose task is gone. */
   readonly #dead = new Set<NetworkStateEndpoint>();
   readonly ledger = new Ledger();
@@ -109,6 +114,7 @@ export class DesiredState {
       vxlanPort: vxlanPortOf(self),
       tunnels: this.#tunnels?.devices.map(({ device }) => device) ?? [],
       relay: this.#relay,
+      secrets: this.ledger.all(["secret"]).secret.size > 0,
       ipv6: this.#ipv6,
       ingressSubnets: meshSubnets(this.#view.ingress?.subnets ?? []),
     };
@@ -160,6 +166,9 @@ export class DesiredState {
   removeTask(taskId: string): void {
     if (!this.#tasks.has(taskId)) return;
     this.#changeTask(taskId, () => this.#tasks.delete(taskId));
+    const cookie = this.#cookies.get(taskId);
+    this.#cookies.delete(taskId);
+    if (cookie !== undefined) this.#balances?.removeClient(cookie);
     const used = new Set([...this.#tasks.values()].map(reachKey));
     for (const key of this.#reaches.keys()) if (!used.has(key)) this.#reaches.delete(key);
   }
@@ -204,6 +213,28 @@ export class DesiredState {
 
   get reaches(): Iterable<Reach> {
     return this.#reaches.values();
+  }
+
+  /** Has the programs of connect time know the network namespace of a task here. */
+  setCookie(taskId: string, cookie: bigint): void {
+    const task = this.#tasks.get(taskId);
+    if (task === undefined) return;
+    this.#cookies.set(taskId, cookie);
+    this.#balances?.setClient({ cookie, own: ownAddresses(task) });
+  }
+
+  /** What these programs should know; kept from the first call on. */
+  get balances(): Balances {
+    if (this.#balances !== undefined) return this.#balances;
+    this.#balances = new Balances();
+    this.#balanceNetworks({ ...nothing(), networks: networksOf(this.#tasks.values()) });
+    for (const [taskId, cookie] of this.#cookies) this.setCookie(taskId, cookie);
+    return this.#balances;
+  }
+
+  /** They are not in use any more. */
+  dropBalances(): void {
+    this.#balances = undefined;
   }
 
   /** Tasks that were found and that nobody has attached yet. */
@@ -256,6 +287,7 @@ export class DesiredState {
       return;
     }
     this.#changeOverlays(touched);
+    this.#balanceNetworks(touched);
     this.#each(touched, "claim");
     this.#eachRecovered("claim");
   }
@@ -284,6 +316,21 @@ export class DesiredState {
     }
   }
 
+  /** Has connect time look at the services of those networks, touched ones aside, that have a task here. */
+  #balanceNetworks({ networks, services }: Touched): void {
+    const balances = this.#balances;
+    if (balances === undefined || networks.size === 0) return;
+    const used = networksOf(this.#tasks.values());
+    for (const id of networks) {
+      const vni = used.has(id) ? (this.#view.networks.get(id)?.vni ?? 0) : 0;
+      if (vni === balances.vniOf(id)) continue;
+      balances.setNetwork(id, vni);
+      if (vni === 0) continue;
+      for (const service of this.#view.services.values())
+        if (!services.has(service.id)) balances.put("claim", virtualServicesOf(this.inputs, service, new Set([id])));
+    }
+  }
+
   #each(touched: Touched, how: "claim" | "withdraw"): void {
     const put = this.ledger[how];
     const inputs = { ...this.inputs, overlays: this.#overlays };
@@ -301,6 +348,8 @@ export class DesiredState {
       if (service === undefined) continue;
       putService(inputs, service, put);
       for (const reach of this.#reaches.values()) reach.put(how, virtualServicesOf(inputs, service, reach.networks));
+      if (this.#balances !== undefined)
+        this.#balances.put(how, virtualServicesOf(inputs, service, this.#balances.networks));
     }
     for (const id of touched.tasks) {
       const task = this.#tasks.get(id);
@@ -337,6 +386,8 @@ export class DesiredState {
     const all = nothing();
     for (const kind of ["nodes", "services", "endpoints", "tasks"] as const)
       for (const key of keys[kind]) all[kind].add(key);
+    this.#balances?.clearServices();
+    this.#balanceNetworks({ ...all, networks: networksOf(this.#tasks.values()) });
     this.#each(all, "claim");
     this.#eachRecovered("claim");
   }
@@ -359,6 +410,9 @@ export class DesiredState {
 
 const reachKey = ({ overlays }: LocalTask): string =>
   [...new Set(overlays.map(({ networkId }) => networkId))].sort().join();
+
+const networksOf = (tasks: Iterable<LocalTask>): Set<string> =>
+  new Set([...tasks].flatMap(({ overlays }) => overlays.map(({ networkId }) => networkId)));
 
 const sameTasks = (a: readonly RecoveredTask[], b: readonly RecoveredTask[]): boolean =>
   a === b || JSON.stringify(a) === JSON.stringify(b);

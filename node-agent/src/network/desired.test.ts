@@ -73,7 +73,7 @@ describe("new connections go to", () => {
     const chosen = [50, 51, 52, 53, 54, 55].map((n) => {
       const address = `10.1.0.${n}`;
       const tables = taskTables(wantedReach(sticky, client), {
-        ...{ nameServer: undefined, connectTime: false },
+        ...{ nameServer: undefined },
         own: [{ networkId: "front", address }],
       });
       expect(of(tables, "virtual")).toEqual([]);

@@ -13,8 +13,8 @@ import { safeMtu } from "./encryption/safe-mesh.ts";
 import type { TunnelPaths } from "./encryption/tunnels.ts";
 import { defaultVxlanPort } from "./names.ts";
 import type { PublishedPort } from "./nft-host.ts";
-import type { VirtualService } from "./nft-task.ts";
-import type { NetworkView } from "./state.ts";
+import type { OwnAddress, VirtualService } from "./nft-task.ts";
+import { addressesOf, type NetworkView } from "./state.ts";
 
 /** A task attached here. */
 export interface LocalTask {
@@ -40,6 +40,10 @@ export interface LocalTask {
     readonly on: readonly string[];
   }[];
 }
+
+/** Its addresses on networks of the cluster. */
+export const ownAddresses = ({ overlays }: LocalTask): readonly OwnAddress[] =>
+  overlays.flatMap((overlay) => addressesOf(overlay).map((address) => ({ networkId: overlay.networkId, address })));
 
 /** A task that runs since before a restart and that nobody has attached yet. */
 export interface RecoveredTask {
@@ -126,7 +130,7 @@ const isSticky = ({ balance }: NetworkStateService): boolean => balance === Netw
 export function virtualServicesOf(
   inputs: NodeInputs,
   service: NetworkStateService,
-  on: ReadonlySet<string>,
+  on: Pick<ReadonlySet<string>, "has">,
 ): readonly VirtualService[] {
   const services: VirtualService[] = [];
   for (const { networkId, virtualIp, virtualIp6 } of service.networks) {

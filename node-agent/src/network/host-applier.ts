@@ -1,16 +1,18 @@
 import { type Logger, SwarmError } from "@starling/base";
-import { Errno, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
+import { Errno, type Link, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
 import type { DesiredState } from "./desired-state.ts";
+import { gathering } from "./encryption/safe-mesh.ts";
 import { admitScript, allDevices, droppingChains, type Ruleset } from "./foreign-firewall.ts";
 import type { HostNetwork } from "./host-network.ts";
 import { hostKinds, ruleKinds } from "./ledger.ts";
 import { type Mesh, meshes } from "./names.ts";
 import { type HostRules, hostTable, meshTable } from "./nft-host.ts";
 import type { NftTable } from "./nft-table.ts";
-import { type Observation, observeHost } from "./observe.ts";
+import { type Observation, observeHost, withDevices } from "./observe.ts";
 import { devicesAlone, planAll, planChange, planRules } from "./plan-change.ts";
 import { type Entry, entryRequests, type HostPlan, isEmptyPlan, linkRequests } from "./plan-host.ts";
 import { RuleLoader } from "./rule-loader.ts";
+import { ipv6WithoutAddress } from "./task-interfaces.ts";
 import { missingUserChains, userChainScript } from "./user-rules.ts";
 
 /** The host's network as it was looked at; without `entries` (those of devices) when these are known to be as was wanted last. */
@@ -65,6 +67,14 @@ export class HostApplier {
   forgetLinks(): void {
     this.#generation++;
     this.#observed = undefined;
+  }
+
+  /** Devices were made, with nothing on them but IPv6 switched on for those of `withIpv6`: the rest is known. */
+  devicesMade(made: readonly Link[], withIpv6: readonly string[]): void {
+    // A look that is under way may lack them.
+    this.#generation++;
+    if (this.#observed !== undefined) this.#observed = { ...this.#observed, ...withDevices(this.#observed, made) };
+    for (const name of withIpv6) this.#withIpv6.add(name);
   }
 
   forgetTables(): void {
@@ -230,11 +240,7 @@ export class HostApplier {
   async #switchOnIpv6({ addEntries }: HostPlan, links: HostNetwork["links"]): Promise<void> {
     const devices = new Set(addEntries.flatMap(ipv6DeviceOf));
     const off = [...devices].filter((name) => links.has(name) && !this.#withIpv6.has(name));
-    const settings = off.flatMap((name) => [
-      { path: `net/ipv6/conf/${name}/addr_gen_mode`, value: "1" },
-      { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "0" },
-    ]);
-    await writeSysctls(settings, this.#netns);
+    await writeSysctls(off.flatMap(ipv6WithoutAddress), this.#netns);
     for (const name of off) this.#withIpv6.add(name);
   }
 
@@ -280,13 +286,8 @@ function ipv6DeviceOf(entry: Entry): readonly string[] {
 function linkSysctls(plan: HostPlan, links: HostNetwork["links"]): readonly Sysctl[] {
   return plan.createLinks.flatMap((name) => [
     { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "1", optional: true },
-    // Takes IPv6 neighbour entries, but no address of its own.
-    ...(links.get(name)?.ipv6
-      ? [
-          { path: `net/ipv6/conf/${name}/addr_gen_mode`, value: "1" },
-          { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "0" },
-        ]
-      : []),
+    ...(links.get(name)?.ipv6 ? ipv6WithoutAddress(name) : []),
+    ...(links.get(name)?.vxlan?.withoutChecksum ? [gathering(name)] : []),
     ...(meshes.some(({ device }) => device === name)
       ? ["src_valid_mark", "route_localnet"].map((file) => ({ path: `net/ipv4/conf/${name}/${file}`, value: "1" }))
       : []),

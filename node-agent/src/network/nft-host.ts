@@ -1,7 +1,7 @@
 /** Pure: no clock, no I/O, no randomness. */
 import type { PortProtocol } from "@starling/api";
 import { tunnelVxlanPort } from "./encryption/addresses.ts";
-import { safeForward, safeInput, safeOutput, safeSets } from "./encryption/guards.ts";
+import { endRules, hasEnds, safeForward, safeInput, safeOutput, safeSets } from "./encryption/guards.ts";
 import type { Items, RuleKind } from "./ledger.ts";
 import {
   clearMesh,
@@ -65,6 +65,8 @@ export interface HostRules {
   readonly tunnels: readonly string[];
   /** This host's relay device, and whether it passes on others' packets; undefined: there is none. */
   readonly relay: { readonly device: string; readonly forwards: boolean } | undefined;
+  /** Whether any task of encrypted networks, wherever it is, has an address in the mesh. */
+  readonly secrets: boolean;
   readonly items: Items<RuleKind>;
 }
 
@@ -236,49 +238,65 @@ const resets = (rules: HostRules): readonly string[] =>
   served(rules).flatMap((family) =>
     taskPools(rules, family).map(
       (pool) =>
-        `ct status dnat ${family.ip} daddr ${pool} ${family.ip} daddr != @live${family.suffix} meta l4proto tcp reject with tcp reset`,
+        `${family.ip} daddr ${pool} ct status dnat ${family.ip} daddr != @live${family.suffix} meta l4proto tcp reject with tcp reset`,
     ),
   );
 
+/**
+ * Every packet passes these, so what tells most of them apart for the least stands first in chains and in rules: protocol, ports and
+ * addresses cost a comparison; names of devices are fetched for each rule, and sets are a hash.
+ */
 const guards = (rules: HostRules): readonly NftChain[] => [
+  {
+    name: "raw_task",
+    rules: ["meta nfproto ipv4 iifname . ip saddr != @own drop", "meta nfproto ipv6 iifname . ip6 saddr != @own6 drop"],
+  },
   {
     name: "c_raw",
     hook: "type filter hook prerouting priority raw",
     rules: [
       // What makes route_localnet safe.
-      `iifname != "lo" ip daddr 127.0.0.0/8 drop`,
-      `iifname ${routed} meta nfproto ipv4 iifname . ip saddr != @own drop`,
-      `iifname ${routed} meta nfproto ipv6 iifname . ip6 saddr != @own6 drop`,
+      `ip daddr 127.0.0.0/8 iifname != "lo" drop`,
+      `iifname ${routed} goto raw_task`,
       // Nobody asks of packets between nodes which connection they are of: each one inside would have an entry more.
-      `iifname != ${routed} udp dport ${rules.vxlanPort} notrack`,
-      `iifname @tunnels udp dport ${tunnelVxlanPort} notrack`,
+      `udp dport ${rules.vxlanPort} notrack accept`,
+      `udp dport ${tunnelVxlanPort} iifname @tunnels notrack`,
     ],
   },
   {
     name: "c_raw_output",
     hook: "type filter hook output priority raw",
-    rules: [`udp dport ${rules.vxlanPort} notrack`, `oifname @tunnels udp dport ${tunnelVxlanPort} notrack`],
+    rules: [`udp dport ${rules.vxlanPort} notrack accept`, `udp dport ${tunnelVxlanPort} oifname @tunnels notrack`],
   },
+  ...[
+    { chain: "mark_clear", nodes: "node_by_mac" },
+    { chain: "mark_safe", nodes: "safe_node_by_mac" },
+  ].map(({ chain, nodes }) => ({
+    name: chain,
+    rules: [
+      // On every packet, so that replies follow a takeover of the ingress node's address.
+      `ct direction original ct mark set ether saddr map @${nodes}`,
+      "ct direction original meta mark set ct mark",
+    ],
+  })),
   {
     name: "c_mark",
     hook: "type filter hook prerouting priority mangle",
     rules: [
-      // On every packet, so that replies follow a takeover of the ingress node's address.
-      `iifname "${meshDevice}" ct direction original ct mark set ether saddr map @node_by_mac`,
-      `iifname "${safeMesh.device}" ct direction original ct mark set ether saddr map @safe_node_by_mac`,
-      `iifname ${bothMeshes} ct direction original meta mark set ct mark`,
-      `iifname ${routed} ct direction reply ct mark != 0 meta mark set ct mark`,
+      `iifname vmap { "${meshDevice}" : goto mark_clear, "${safeMesh.device}" : goto mark_safe }`,
+      `ct mark != 0 iifname ${routed} ct direction reply meta mark set ct mark`,
     ],
   },
+  { name: "forward_end", rules: endRules.forward },
   {
     name: "c_forward",
     hook: "type filter hook forward priority filter",
     rules: [
-      ...safeForward,
-      `oifname ${bothMeshes} tcp flags syn tcp option maxseg size set rt mtu`,
+      ...safeForward(rules),
+      `tcp flags syn oifname ${bothMeshes} tcp option maxseg size set rt mtu`,
       ...resets(rules),
       // A task may not speak VXLAN to the nodes under this host's address.
-      `iifname ${routed} udp dport ${rules.vxlanPort} drop`,
+      `udp dport ${rules.vxlanPort} iifname ${routed} drop`,
       "ct state established,related accept",
       "ct status dnat accept",
       ...families.flatMap(({ ip, suffix }) => [
@@ -288,19 +306,36 @@ const guards = (rules: HostRules): readonly NftChain[] => [
       `iifname ${bothMeshes} drop`,
     ],
   },
-  { name: "c_local", hook: "type filter hook output priority filter", rules: [...safeOutput, ...resets(rules)] },
+  { name: "c_local", hook: "type filter hook output priority filter", rules: [...safeOutput(rules), ...resets(rules)] },
+  {
+    // Of VXLAN packets none comes by a mesh or a tunnel's end.
+    name: "input_vxlan",
+    rules: [
+      ...(hasEnds(rules) ? ["iifname @ends drop"] : []),
+      `iifname ${bothMeshes} drop`,
+      "ip saddr @nodes accept",
+      "ip6 saddr @nodes6 accept",
+      "drop",
+    ],
+  },
+  { name: "input_end", rules: endRules.input },
+  {
+    name: "input_mesh",
+    rules: [
+      "ct state established,related accept",
+      // Other nodes' tests of the way here.
+      "icmp type echo-request accept",
+      `iifname "${meshDevice}" tcp dport ${rules.vxlanPort} accept`,
+      "drop",
+    ],
+  },
   {
     name: "c_input",
     hook: "type filter hook input priority filter",
     rules: [
-      `udp dport ${rules.vxlanPort} meta nfproto ipv4 ip saddr != @nodes drop`,
-      `udp dport ${rules.vxlanPort} meta nfproto ipv6 ip6 saddr != @nodes6 drop`,
-      ...safeInput,
-      `iifname ${bothMeshes} ct state established,related accept`,
-      // Other nodes' tests of the way here.
-      `iifname ${bothMeshes} icmp type echo-request accept`,
-      `iifname "${meshDevice}" tcp dport ${rules.vxlanPort} accept`,
-      `iifname ${bothMeshes} drop`,
+      `udp dport ${rules.vxlanPort} goto input_vxlan`,
+      ...safeInput(rules),
+      `iifname ${bothMeshes} goto input_mesh`,
     ],
   },
 ];

@@ -36,8 +36,6 @@ export interface SpreadCount {
 export interface TableTask {
   readonly nameServer: NameServerPorts | undefined;
   readonly own: readonly OwnAddress[];
-  /** Sockets are led to services' tasks when they connect (connect-time.ts): the tables need not. */
-  readonly connectTime: boolean;
 }
 
 /** Where the name server's sockets of this task are bound, at 127.0.0.11. */
@@ -60,16 +58,16 @@ export function taskTables(reachable: Reachable, task: TableTask): readonly NftT
 /**
  * Table of one family: connections to a virtual IP go to one of the service's tasks, drawn anew for each connection and any
  * protocol (so that ping answers too); a service without tasks refuses at once; connections to tasks that are gone
- * (`dead`) are reset; port 53 of the name server's address leads to its sockets, which stand on ports of their own lest the
+ * are reset; port 53 of the name server's address leads to its sockets, which stand on ports of their own lest the
  * task wants 53 for itself.
  *
  * All services with as many tasks share a chain, which draws a number and looks up the virtual IP and the number: a change
  * of a task changes elements only, and costs the same whatever else there is. A sticky service has one of its tasks, since
  * the task whose table it is is the only client here.
  */
-function taskTable(family: 4 | 6, reachable: Reachable, { nameServer, own, connectTime }: TableTask): NftTable {
+function taskTable(family: 4 | 6, reachable: Reachable, { nameServer, own }: TableTask): NftTable {
   const ip = family === 4 ? "ip" : "ip6";
-  const { sets, served, counts, sticky } = makeParts(family, reachable);
+  const { sets, counts, sticky } = makeParts(family, reachable);
   const names =
     nameServer === undefined
       ? []
@@ -77,23 +75,17 @@ function taskTable(family: 4 | 6, reachable: Reachable, { nameServer, own, conne
           `ip daddr ${nameServerAddress} udp dport 53 dnat to ${nameServerAddress}:${nameServer.udp}`,
           `ip daddr ${nameServerAddress} tcp dport 53 dnat to ${nameServerAddress}:${nameServer.tcp}`,
         ];
-  const resets = [
-    `${ip} daddr @empty meta l4proto tcp reject with tcp reset`,
-    `${ip} daddr @empty reject`,
-    `${ip} daddr @dead meta l4proto tcp reject with tcp reset`,
+  const reset = "meta l4proto tcp reject with tcp reset";
+  const refusals = [
+    { name: "refused_all", rules: [reset, "reject"] },
+    { name: "refused_tcp", rules: [reset] },
+    // Every packet passes it.
+    {
+      name: "filter_output",
+      hook: "type filter hook output priority 0",
+      rules: [`${ip} daddr vmap @refused`],
+    },
   ];
-  const filter = { name: "filter_output", hook: "type filter hook output priority 0", rules: resets };
-  const nat = { name: "nat_output", hook: "type nat hook output priority -100" };
-  if (connectTime) {
-    // What asks for echoes has no socket that connects: the task's own host answers it for services that have tasks.
-    const echo = `${ip} daddr @served meta l4proto ${family === 4 ? "icmp" : "ipv6-icmp"} redirect`;
-    const [, , empty, gone] = sets;
-    return {
-      name: `${ip} starling`,
-      sets: [served, empty!, gone!],
-      chains: [{ ...nat, rules: [...names, echo] }, filter],
-    };
-  }
   const spread = (count: number): NftChain => ({
     name: chainOf(count),
     rules: [`dnat to ${ip} daddr . numgen random mod ${count} map @backends`],
@@ -103,8 +95,12 @@ function taskTable(family: 4 | 6, reachable: Reachable, { nameServer, own, conne
     sets: [...sets, stickySet(family, sticky, own)],
     chains: [
       ...counts.map(spread),
-      { ...nat, rules: [...names, `${ip} daddr vmap @virtual`, `dnat to ${ip} daddr map @sticky`] },
-      filter,
+      {
+        name: "nat_output",
+        hook: "type nat hook output priority -100",
+        rules: [...names, `${ip} daddr vmap @virtual`, `dnat to ${ip} daddr map @sticky`],
+      },
+      ...refusals,
     ],
   };
 }
@@ -127,8 +123,6 @@ const chainOf = (count: number): string => `spread_${count}`;
 /** What a table has of `reachable`: sets, how many tasks services have, and those services that are sticky. */
 interface Parts {
   readonly sets: readonly NftSet[];
-  /** Virtual IPs of services with tasks. */
-  readonly served: NftSet;
   readonly counts: readonly number[];
   readonly sticky: readonly VirtualService[];
 }
@@ -138,17 +132,18 @@ function makeParts(family: 4 | 6, { services, spreads, dead }: Reachable): Parts
   const type = typeOf(family);
   const virtual = new Map<string, string>();
   const backends = new Map<string, string>();
-  const empty = new Map<string, string>();
-  const served = new Map<string, string>();
+  // Virtual IPs of services without tasks, and addresses of tasks that are gone.
+  const refused = new Map(
+    dead.filter((address) => isOf(family, address)).map((address) => [address, "goto refused_tcp"]),
+  );
   const sticky: VirtualService[] = [];
   for (const service of services) {
     const { virtualIp } = service;
     if (!isOf(family, virtualIp)) continue;
     if (service.backends.length === 0) {
-      empty.set(virtualIp, "");
+      refused.set(virtualIp, "goto refused_all");
       continue;
     }
-    served.set(virtualIp, "");
     if (service.sticky) {
       sticky.push(service);
       continue;
@@ -167,14 +162,8 @@ function makeParts(family: 4 | 6, { services, spreads, dead }: Reachable): Parts
         value: `${ip} daddr`,
         elements: backends,
       },
-      { name: "empty", type, elements: empty },
-      {
-        name: "dead",
-        type,
-        elements: new Map(dead.filter((address) => isOf(family, address)).map((address) => [address, ""])),
-      },
+      { name: "refused", type, value: "verdict", elements: refused },
     ],
-    served: { name: "served", type, elements: served },
     sticky,
     counts: spreads.flatMap((spread) => (spread.family === family ? spread.tasks : [])).sort((a, b) => a - b),
   };

@@ -22,7 +22,6 @@ import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-at
 import { attachable } from "./attachable.ts";
 import { planAttachment, publishedHostPorts } from "./attachment.ts";
 import { Auditor } from "./auditor.ts";
-import type { BalancedTask } from "./balancer-plan.ts";
 import { ConnectTime } from "./connect-time.ts";
 import { untilIdle } from "./connections.ts";
 import { describePlan, type Finding } from "./describe-plan.ts";
@@ -44,7 +43,14 @@ import { checkPaths } from "./path-check.ts";
 import type { HostPlan } from "./plan-host.ts";
 import { meshAddressOf } from "./state.ts";
 import { TaskDevices } from "./task-devices.ts";
-import { InterfacesMissing, ParentRefused, type TaskNetwork } from "./task-network.ts";
+import {
+  closeSockets,
+  InterfacesMissing,
+  type MadeDevices,
+  type NameServerSockets,
+  ParentRefused,
+  type TaskNetwork,
+} from "./task-network.ts";
 import { TaskOpener } from "./task-opener.ts";
 import { Turn } from "./turn.ts";
 import { ViewHolder } from "./view-holder.ts";
@@ -62,8 +68,10 @@ export interface NodeNetworkOptions {
   readonly netns?: string;
   /** Whether the host has IPv6; by default whether the kernel has. */
   readonly ipv6?: boolean;
-  /** Folder of the group of cgroup v2 that all tasks' processes are below, for virtual IPs by eBPF; default: by nftables. */
+  /** Folder of the group of cgroup v2 that all tasks' processes are below; default: virtual IPs by nftables alone. */
   readonly cgroup?: string | undefined;
+  /** Whether virtual IPs of TCP are by eBPF where the kernel allows it; default: true. */
+  readonly connectTime?: boolean;
   /** Default: the host's. */
   readonly wireguard?: WireGuard;
   /** Age at which keys of encrypted networks are replaced, and how long the former one still takes packets; defaults: 12 h, 5 min. */
@@ -140,21 +148,23 @@ export class NodeNetwork implements NetworkAttacher {
     this.#opener = new TaskOpener({ applier: this.#applier, netns: options.netns, ipv6: this.#ipv6 });
     this.#echo = new EchoServer(options.log, options.netns);
     this.#names = new TaskNames({ ...options, resolvConf: options.resolvConf, view, leaving });
-    this.#connectTime = new ConnectTime({ ...options, cgroup: options.cgroup });
+    const { cgroup, connectTime: use = true } = options;
+    this.#connectTime = new ConnectTime({ ...options, desired: this.#desired, cgroup, use });
     const audited = {
       applier: this.#applier,
       netns: options.netns,
       tasks: () => [...this.#attached.values()].map(({ network }) => network),
-      settle: () => this.#turn.run(),
+      settle: () => this.#whole(),
       mend: async () => {
         this.#connectTime.forget();
         await this.#encryption.mend();
         await this.#turn.run();
+        await this.#whole();
       },
       differences: async () => [
         ...describePlan(await this.#differences()),
         ...(await this.#encryption.differences()).map((detail) => ({ subject: "encryption", detail })),
-        ...(await this.#connectTime.differences(this.#balanced())).map((detail) => ({ subject: "rules", detail })),
+        ...(await this.#connectTime.differences()).map((detail) => ({ subject: "rules", detail })),
       ],
       stirred: () => this.#stirred,
     };
@@ -214,9 +224,16 @@ export class NodeNetwork implements NetworkAttacher {
     };
   }
 
-  /** Whether virtual IPs are by eBPF now; not while no task is here. */
+  /** Whether virtual IPs of TCP are by eBPF now; not while no task is here. */
   get usesConnectTime(): boolean {
     return this.#connectTime.inUse;
+  }
+
+  /** Rejects where the kernel does not allow them to be, saying why. */
+  async mustUseConnectTime(): Promise<void> {
+    await this.#connectTime.open();
+    const { refusal } = this.#connectTime;
+    if (refusal !== undefined) throw new SwarmError("FailedPrecondition", `virtual IPs by eBPF: ${refusal}`);
   }
 
   /** Replaces this node's key of encrypted networks. No packet is lost by it. */
@@ -307,7 +324,7 @@ export class NodeNetwork implements NetworkAttacher {
     }
     this.#attached.clear();
     this.#echo.close();
-    this.#connectTime.close({ detach: false });
+    await this.#connectTime.close({ detach: false });
     this.#applier.close();
   }
 
@@ -347,7 +364,8 @@ export class NodeNetwork implements NetworkAttacher {
     });
     this.#release(task.id);
     let network: TaskNetwork | undefined;
-    let made = false;
+    let names: Promise<NameServerSockets> | undefined;
+    let made: MadeDevices | undefined;
     try {
       network = await this.#opener.open(task, {
         attachment: planned.attachment,
@@ -359,16 +377,20 @@ export class NodeNetwork implements NetworkAttacher {
       this.#attaching.set(task.id, network);
       this.#desired.setTask(network.local);
       await this.#turn.run();
+      names = network.serveNames(this.#desired.reachOf(network.local));
+      names.catch(() => {}); // Awaited below.
       made = await this.#devices.create(network);
-      const rulesLoaded = made ? this.#turn.run() : Promise.resolve(0);
-      rulesLoaded.catch(() => {}); // Awaited below.
-      await this.#connectTime.open();
-      const sockets = await network.configure(this.#desired.reachOf(network.local), this.#connectTime.inUse);
-      this.#attached.set(task.id, { network, names: this.#names.serve(task, network.local, sockets) });
-      await rulesLoaded;
+      const entriesMade = made === undefined ? Promise.resolve(0) : this.#turn.run();
+      entriesMade.catch(() => {}); // Awaited below.
+      await network.configure(made?.indexes);
+      this.#attached.set(task.id, { network, names: this.#names.serve(task, network.local, await names) });
+      names = undefined;
+      await entriesMade;
     } catch (error) {
+      // When opening them failed there are none.
+      await names?.then(closeSockets, () => {});
       // Devices of a running task that was there before stay, unless they turn out to be another namespace's.
-      if (made || error instanceof InterfacesMissing) await this.#devices.remove(task.id);
+      if (made !== undefined || error instanceof InterfacesMissing) await this.#devices.remove(task.id);
       this.#release(task.id);
       network?.close();
       if (error instanceof FatalTaskError) throw error;
@@ -377,6 +399,7 @@ export class NodeNetwork implements NetworkAttacher {
     } finally {
       this.#attaching.delete(task.id);
     }
+    if (network.cookie !== undefined) this.#desired.setCookie(task.id, network.cookie);
     // What arrived while the task was attached.
     await this.#settle();
     return this.#names.files(task, network.local);
@@ -422,10 +445,11 @@ export class NodeNetwork implements NetworkAttacher {
     const applied = this.managers.applying();
     const flush = this.#flusher.take();
     try {
-      await this.#applyConnectTime(inputs);
       const changed = await this.#applier.apply();
       await this.#removeVlans(idleVlans(observation.vlans, inputs));
       await this.#answerChecks();
+      // A task that leaves is out of connect time before the tables, and one that comes is reached by then.
+      await this.#applyConnectTime(inputs);
       for (const reach of this.#desired.reaches) reach.take();
       const tasks = [...this.#attached.values()].map(({ network }) => this.#applyTask(inputs, network, flush));
       tasks.push(this.#flusher.flush(this.#netns, hostFlush(inputs, flush)));
@@ -457,17 +481,17 @@ export class NodeNetwork implements NetworkAttacher {
     this.onLabels();
   }
 
-  /** Tasks that the programs of connect time are to know. */
-  #balanced(): readonly BalancedTask[] {
-    return [...this.#attached.values()].flatMap(({ network: { cookie, own } }) =>
-      cookie === undefined ? [] : { cookie, own },
-    );
+  /** Nobody waits for programs to be loaded: until then tables do it. */
+  async #applyConnectTime({ tasks, recovered }: NodeInputs): Promise<void> {
+    if (tasks.length + recovered.length === 0) await this.#connectTime.close({ detach: true });
+    else if (tasks.length > 0 && this.#connectTime.isIdle) void this.#connectTime.open().then(() => this.#settle());
+    await this.#connectTime.apply();
   }
 
-  async #applyConnectTime(inputs: NodeInputs): Promise<void> {
-    if (inputs.tasks.length + inputs.recovered.length === 0) this.#connectTime.close({ detach: true });
-    else if (inputs.tasks.length > 0) await this.#connectTime.open();
-    await this.#connectTime.apply(inputs, this.#balanced());
+  /** Applies what is wanted, with what is under way beside it. */
+  async #whole(): Promise<void> {
+    await this.#connectTime.opened();
+    await this.#turn.run();
   }
 
   /** Whether every node has applied that the task takes no new connections. */
@@ -478,7 +502,7 @@ export class NodeNetwork implements NetworkAttacher {
   /** One task's namespace that refuses (its processes may have touched it) holds up no other: it is tried again, whole. */
   async #applyTask(inputs: NodeInputs, task: TaskNetwork, flush: FlushDue): Promise<boolean> {
     try {
-      await task.setReachable(this.#desired.reachOf(task.local), this.#connectTime.inUse);
+      await task.setReachable(this.#desired.reachOf(task.local));
       return await this.#flusher.flush(task.netnsPath, taskFlush(inputs, task.local, flush));
     } catch (error) {
       this.#log.warn("virtual IPs could not be set", { "task.id": task.local.taskId, error });

@@ -127,6 +127,21 @@ export async function observeHost(netns: string | undefined, what: "all" | "devi
   };
 }
 
+/** What is seen once devices of ours were made besides, with nothing on them. */
+export function withDevices(
+  { network, indexes }: Observation,
+  made: readonly Link[],
+): Pick<Observation, "network" | "indexes"> {
+  const names = new Map(Array.from(indexes, ([name, index]) => [index, name]));
+  return {
+    network: {
+      ...network,
+      links: new Map([...network.links, ...made.map((link) => [link.name, hostLink(link, names)] as const)]),
+    },
+    indexes: new Map([...indexes, ...made.map(({ name, index }) => [name, index] as const)]),
+  };
+}
+
 function hostLink(link: Link, names: ReadonlyMap<number, string>): HostLink {
   const bridged = link.kind === "bridge" || link.kind === "vxlan" ? link.kind : "veth";
   const kind = isTunnelDevice(link.name) ? "tunnel" : bridged;

@@ -1,6 +1,7 @@
+import { rtnetlink } from "@starling/native/net";
 import { describe, expect, it } from "vitest";
 import type { HostNetwork } from "./host-network.ts";
-import { isEmptyPlan, planHost } from "./plan-host.ts";
+import { entryRequests, isEmptyPlan, planHost } from "./plan-host.ts";
 
 const empty: HostNetwork = {
   links: new Map(),
@@ -40,6 +41,18 @@ describe("planHost", () => {
     expect(plan.addEntries).toEqual([
       { kind: "forwarding", device: "sx-n", mac: "02:42:0a:00:00:05", destination: "192.168.0.3" },
     ]);
+  });
+
+  it("gives a device its new address before the old one goes, so that it is never without and its routes stay", () => {
+    const route = { destination: "10.255.0.9/32", device: "sx-n" };
+    const at = (address: string): HostNetwork => ({
+      ...overlay,
+      addresses: new Set([`sx-n|${address}`]),
+      routes: new Map([["r", route]]),
+    });
+    const plan = planHost(at("10.255.0.3/32"), at("10.255.0.2/32"));
+    const types = [...entryRequests(plan, new Map([["sx-n", 7]]))].flat().map(({ type }) => type);
+    expect(types).toEqual([rtnetlink.Rtm.newAddress, rtnetlink.Rtm.delAddress]);
   });
 
   it("makes a VXLAN device anew when its VXLAN id or underlay address changed, with all its entries", () => {

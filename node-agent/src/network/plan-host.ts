@@ -199,12 +199,17 @@ export function linkRequests(
 /** Entries whose requests are made at a time: those of a whole cluster are never in memory all at once. */
 const piece = 500;
 
-/** Requests for entries, in pieces; `indexes` knows every device named. */
+/**
+ * Requests for entries, in pieces; `indexes` knows every device named. Addresses come before the old ones go: with a device's last IPv4
+ * address the kernel takes all IPv4 routes by that device (Linux, fib_disable_ip).
+ */
 export function* entryRequests(plan: HostPlan, indexes: ReadonlyMap<string, number>): Iterable<readonly Request[]> {
   const index = (device: string): number => indexes.get(device) ?? 0;
+  const isAddress = ({ kind }: Entry) => kind === "address";
   for (const [entries, request] of [
+    [plan.addEntries.filter(isAddress), addEntry],
     [plan.dropEntries, dropEntry],
-    [plan.addEntries, addEntry],
+    [plan.addEntries.filter((entry) => !isAddress(entry)), addEntry],
   ] as const)
     for (let from = 0; from < entries.length; from += piece)
       yield entries.slice(from, from + piece).map((entry) => request(entry, index));

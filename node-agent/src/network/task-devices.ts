@@ -2,7 +2,8 @@ import { rtnetlink } from "@starling/native/net";
 import type { DesiredState } from "./desired-state.ts";
 import { converse, type HostApplier } from "./host-applier.ts";
 import { bridgeOf, portOf, routedOf } from "./names.ts";
-import type { TaskNetwork } from "./task-network.ts";
+import { routesIpv6 } from "./task-interfaces.ts";
+import type { MadeDevices, TaskNetwork } from "./task-network.ts";
 
 /** Makes and removes the host's ends of tasks' devices, and says so to those who remember what the host has. */
 export class TaskDevices {
@@ -27,18 +28,20 @@ export class TaskDevices {
     if (interfaces.some(({ hostDevice }) => links.has(hostDevice))) this.#applier.forget();
   }
 
-  /** Makes those that are missing; false when there are none. The bridges that they need must be there. */
-  async create(network: TaskNetwork): Promise<boolean> {
+  /** Makes those that are missing; undefined when there are none. The bridges that they need must be there. */
+  async create(network: TaskNetwork): Promise<MadeDevices | undefined> {
     const { taskId, overlays } = network.local;
     const { indexes, network: host } = await this.#applier.observation();
     const made = await network.createDevices(new Set(host.links.keys()), (pair) => {
       const overlay = overlays.find((_, position) => portOf(taskId, position) === pair.hostDevice);
       return overlay === undefined ? undefined : indexes.get(bridgeOf(overlay.networkId));
     });
-    if (!made) return false;
+    if (made === undefined) return undefined;
     this.#desired.devicesMade(taskId);
-    this.#applier.forgetLinks();
-    return true;
+    const withIpv6 = network.interfaces.filter(routesIpv6).map(({ hostDevice }) => hostDevice);
+    const isMade = (name: string) => made.hostEnds.some((link) => link.name === name);
+    this.#applier.devicesMade(made.hostEnds, withIpv6.filter(isMade));
+    return made;
   }
 
   async remove(taskId: string): Promise<void> {

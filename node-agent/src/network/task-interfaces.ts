@@ -171,10 +171,21 @@ export function taskSysctls(interfaces: readonly TaskInterface[]): readonly Sysc
   });
 }
 
-/** On the host's ends: connections from 127.0.0.1 of the host may leave by routed ones. */
+/** Whether the host's end carries IPv6 by the host's own routes. */
+export const routesIpv6 = ({ defaultRoute, cidr6 }: TaskInterface): boolean => defaultRoute && cidr6 !== undefined;
+
+/** On the host's ends: IPv6 on routed ones alone, with no address of its own; connections from 127.0.0.1 of the host may leave by these. */
 export function hostSysctls(interfaces: readonly TaskInterface[]): readonly Sysctl[] {
   return interfaces.flatMap((task) => [
-    { path: `net/ipv6/conf/${task.hostDevice}/disable_ipv6`, value: "1", optional: true },
+    ...(routesIpv6(task)
+      ? ipv6WithoutAddress(task.hostDevice)
+      : [{ path: `net/ipv6/conf/${task.hostDevice}/disable_ipv6`, value: "1", optional: true }]),
     ...(task.defaultRoute ? [{ path: `net/ipv4/conf/${task.hostDevice}/route_localnet`, value: "1" }] : []),
   ]);
 }
+
+/** Has a device take entries of IPv6, but no address of its own. */
+export const ipv6WithoutAddress = (device: string): readonly Sysctl[] => [
+  { path: `net/ipv6/conf/${device}/addr_gen_mode`, value: "1" },
+  { path: `net/ipv6/conf/${device}/disable_ipv6`, value: "0" },
+];

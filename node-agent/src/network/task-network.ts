@@ -5,17 +5,17 @@ import {
   decodeLinks,
   decodeReplies,
   Errno,
+  type Link,
   netnsCookie,
   rtnetlink,
   runSteps,
 } from "@starling/native/net";
 import type { Attachment } from "./attachment.ts";
-import type { LocalTask } from "./desired.ts";
+import { type LocalTask, ownAddresses } from "./desired.ts";
 import { checkAnswers, converse, loadRules } from "./host-applier.ts";
 import { type NftTable, planTable } from "./nft-table.ts";
-import { type NameServerPorts, nameServerAddress, type OwnAddress, type Reachable, taskTables } from "./nft-task.ts";
+import { type NameServerPorts, nameServerAddress, type Reachable, taskTables } from "./nft-task.ts";
 import type { Reach } from "./reach.ts";
-import { addressesOf } from "./state.ts";
 import {
   configureRequests,
   createOnParent,
@@ -34,6 +34,20 @@ export interface NameServerSockets {
   readonly udpFd: number;
   readonly tcpFd: number;
 }
+
+export function closeSockets({ udpFd, tcpFd }: NameServerSockets): void {
+  closeSync(udpFd);
+  closeSync(tcpFd);
+}
+
+/** Devices that were made just now. */
+export interface MadeDevices {
+  readonly hostEnds: readonly Link[];
+  /** Of their other ends, by name. */
+  readonly indexes: ReadonlyMap<string, number>;
+}
+
+const loopbackUp = rtnetlink.setLink({ index: 1, up: true });
 
 /** The host's ends of the task's devices are there, but their other ends are not in the task's namespace. */
 export class InterfacesMissing extends Error {
@@ -70,7 +84,7 @@ export class TaskNetwork {
   readonly #hostNetns: string | undefined;
   readonly #shim: number | undefined;
   /** What the tables are made of; undefined: not known, to be replaced whole. */
-  #loaded: { readonly reach: Reach; readonly version: number; readonly connectTime: boolean } | undefined;
+  #loaded: { readonly reach: Reach; readonly version: number } | undefined;
   #rendered: { readonly version: number; readonly tables: readonly NftTable[] } | undefined;
   #nameServer: NameServerPorts | undefined;
   #cookie: bigint | undefined;
@@ -101,25 +115,29 @@ export class TaskNetwork {
     return `/proc/self/fd/${this.#netnsFd}`;
   }
 
-  /** Makes those of the task's pairs of devices that `existing` lacks. `masterOf` gives the index of the bridge of a port. */
+  /** Makes those of the task's devices that are missing. `existing`: the host's; `masterOf` gives the index of the bridge of a port. */
   async createDevices(
     existing: ReadonlySet<string>,
     masterOf: (task: TaskInterface) => number | undefined,
-  ): Promise<boolean> {
+  ): Promise<MadeDevices | undefined> {
     const madeOnParents = await this.#createOnParents();
     const missing = this.interfaces.filter((task) => task.parent === undefined && !existing.has(task.hostDevice));
-    if (missing.length === 0) return madeOnParents;
+    if (missing.length === 0) return madeOnParents ? { hostEnds: [], indexes: new Map() } : undefined;
     const requests = missing.flatMap((task) =>
       createRequests(task, { taskId: this.local.taskId, netnsFd: this.#netnsFd, master: masterOf(task) }),
     );
-    const [netlink, sysctl] = await runSteps(this.#hostNetns, [
+    const looks = missing.map(({ hostDevice }) => rtnetlink.getLinks(hostDevice));
+    const [netlink, sysctl, looked] = await runSteps(this.#hostNetns, [
       { type: "netlink", protocol: rtnetlink.routeProtocol, requests },
       { type: "sysctl", settings: hostSysctls(missing) },
+      { type: "netlink", protocol: rtnetlink.routeProtocol, requests: looks },
     ]);
-    checkAnswers(requests, netlink.answers);
+    checkAnswers([...requests, ...looks], [...netlink.answers, ...looked.answers]);
     const error = sysctl.errors.find((text) => text !== "");
     if (error !== undefined) throw new Error(error);
-    return true;
+    const hostEnds = decodeLinks(decodeReplies(looked.replies));
+    const deviceOf = new Map(missing.map(({ hostDevice, device }) => [hostDevice, device]));
+    return { hostEnds, indexes: new Map(hostEnds.map(({ name, link }) => [deviceOf.get(name)!, link])) };
   }
 
   /** Makes those of the devices on the host's own network that the namespace lacks, and gives them their names there. */
@@ -153,43 +171,34 @@ export class TaskNetwork {
     return new Map(decodeLinks(decodeReplies(links.replies)).map((link) => [link.name, link.index]));
   }
 
-  /** Addresses, routes and rules inside, and the name server's sockets. */
-  async configure(reach: Reach, connectTime: boolean): Promise<NameServerSockets> {
-    const opening = this.#openSockets();
-    try {
-      const [indexes, { udp, tcp }] = await Promise.all([this.#wakeDevices(), opening]);
-      const missing = this.interfaces.filter(({ device }) => !indexes.has(device));
-      if (missing.length > 0)
-        throw new InterfacesMissing(`no ${missing.map(({ device }) => device).join(", ")} in the namespace`);
-      await converse(configureRequests(this.interfaces, indexes), this.netnsPath);
-      this.#nameServer = { udp: udp.port, tcp: tcp.port };
-      this.forgetTables();
-      if (connectTime) this.#cookie = netnsCookie(udp.fd);
-      await this.setReachable(reach, connectTime);
-      return { udpFd: udp.fd, tcpFd: tcp.fd };
-    } catch (error) {
-      const close = ({ udp, tcp }: Awaited<typeof opening>) => {
-        closeSync(udp.fd);
-        closeSync(tcp.fd);
-      };
-      // When opening them failed there are none, and that is the error thrown.
-      await opening.then(close, () => {});
-      throw error;
-    }
+  /** Addresses and routes inside. `made`: indexes of devices inside by name, as far as they are known. */
+  async configure(made: ReadonlyMap<string, number> = new Map()): Promise<void> {
+    const indexes = this.interfaces.every(({ device }) => made.has(device)) ? made : await this.#devices();
+    const missing = this.interfaces.filter(({ device }) => !indexes.has(device));
+    if (missing.length > 0)
+      throw new InterfacesMissing(`no ${missing.map(({ device }) => device).join(", ")} in the namespace`);
+    const requests = [loopbackUp, ...configureRequests(this.interfaces, indexes)];
+    const [, { answers }] = await runSteps(this.netnsPath, [
+      { type: "sysctl", settings: taskSysctls(this.interfaces) },
+      { type: "netlink", protocol: rtnetlink.routeProtocol, requests },
+    ]);
+    checkAnswers(requests, answers);
   }
 
-  /** Has the loopback interface up, and the others ready to be; returns the indexes of all devices inside by name. */
-  async #wakeDevices(): Promise<ReadonlyMap<string, number>> {
-    const [, , links] = await runSteps(this.netnsPath, [
-      { type: "sysctl", settings: taskSysctls(this.interfaces) },
-      {
-        type: "netlink",
-        protocol: rtnetlink.routeProtocol,
-        requests: [rtnetlink.setLink({ index: 1, up: true })],
-      },
-      { type: "netlink", protocol: rtnetlink.routeProtocol, requests: [rtnetlink.getLinks()] },
-    ]);
-    return new Map(decodeLinks(decodeReplies(links.replies)).map((link) => [link.name, link.index]));
+  /** Opens the name server's sockets and loads the rules inside, which need no device. */
+  async serveNames(reach: Reach): Promise<NameServerSockets> {
+    const { udp, tcp } = await this.#openSockets();
+    const sockets = { udpFd: udp.fd, tcpFd: tcp.fd };
+    try {
+      this.#nameServer = { udp: udp.port, tcp: tcp.port };
+      this.forgetTables();
+      this.#cookie = cookieOf(udp.fd);
+      await this.setReachable(reach);
+      return sockets;
+    } catch (error) {
+      closeSockets(sockets);
+      throw error;
+    }
   }
 
   async #openSockets() {
@@ -214,57 +223,47 @@ export class TaskNetwork {
 
   async #ownSockets() {
     const socket = { type: "socket", address: nameServerAddress, port: 0 } as const;
-    const [udp, tcp] = await runSteps(this.netnsPath, [
+    const [, udp, tcp] = await runSteps(this.netnsPath, [
+      // Without it nothing is bound to its addresses.
+      { type: "netlink", protocol: rtnetlink.routeProtocol, requests: [loopbackUp] },
       { ...socket, tcp: false },
       { ...socket, tcp: true },
     ]);
     return { udp, tcp };
   }
 
-  /** Its addresses on overlay networks. */
-  get own(): readonly OwnAddress[] {
-    return this.local.overlays.flatMap((overlay) =>
-      addressesOf(overlay).map((address) => ({ networkId: overlay.networkId, address })),
-    );
-  }
-
-  /** What names its network namespace; undefined before `configure`, and on kernels that give it no name. */
+  /** What names its network namespace; undefined before `serveNames`, and on kernels that give it no name. */
   get cookie(): bigint | undefined {
     return this.#cookie;
   }
 
-  /** What the task reaches from now on, at `connectTime` or by rules. Returns whether anything changed. */
-  async setReachable(reach: Reach, connectTime: boolean): Promise<boolean> {
+  /** What the task reaches from now on. Returns whether anything changed. */
+  async setReachable(reach: Reach): Promise<boolean> {
     if (this.#closed || this.#nameServer === undefined) return false;
     const { version } = reach;
-    const isSame = this.#loaded?.reach === reach && this.#loaded.connectTime === connectTime;
-    const update = reach.since(isSame ? this.#loaded?.version : undefined);
-    const before = update.kind === "part" ? this.#tablesOf(update.before, connectTime) : [];
-    const next =
-      update.kind === "none"
-        ? []
-        : this.#tablesOf(update.kind === "part" ? update.after : update.reachable, connectTime);
+    const update = reach.since(this.#loaded?.reach === reach ? this.#loaded.version : undefined);
+    const before = update.kind === "part" ? this.#tablesOf(update.before) : [];
+    const next = update.kind === "none" ? [] : this.#tablesOf(update.kind === "part" ? update.after : update.reachable);
     const script = next.map((table, position) => planTable(before[position], table)).join("");
     if (script !== "") {
       this.forgetTables();
       this.#loading = loadRules(this.netnsPath, script, this.#session);
       await this.#loading;
     }
-    this.#loaded = { reach, version, connectTime };
+    this.#loaded = { reach, version };
     return script !== "";
   }
 
-  #tablesOf(reachable: Reachable, connectTime: boolean): readonly NftTable[] {
-    return taskTables(reachable, { nameServer: this.#nameServer, own: this.own, connectTime });
+  #tablesOf(reachable: Reachable): readonly NftTable[] {
+    return taskTables(reachable, { nameServer: this.#nameServer, own: ownAddresses(this.local) });
   }
 
   /** The tables as they should be in the kernel now; none while they are not known, or about to change. */
   get tables(): readonly NftTable[] {
     if (this.#loaded === undefined) return [];
-    const { reach, version, connectTime } = this.#loaded;
+    const { reach, version } = this.#loaded;
     if (reach.version !== version) return [];
-    if (this.#rendered?.version !== version)
-      this.#rendered = { version, tables: this.#tablesOf(reach.reachable, connectTime) };
+    if (this.#rendered?.version !== version) this.#rendered = { version, tables: this.#tablesOf(reach.reachable) };
     return this.#rendered.tables;
   }
 
@@ -279,5 +278,15 @@ export class TaskNetwork {
     const closeSession = () => closeNftSession(this.#session);
     this.#loading.then(closeSession, closeSession);
     closeSync(this.#netnsFd);
+  }
+}
+
+/** Of the network namespace of a socket; undefined before kernel 5.14. */
+function cookieOf(socket: number): bigint | undefined {
+  try {
+    return netnsCookie(socket);
+  } catch {
+    // eBPF for virtual IPs is refused there, too, and that is logged.
+    return undefined;
   }
 }

@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -13,6 +13,7 @@ export class TestHosts {
   readonly #prefix = `sn${process.pid.toString(36)}-`;
   readonly #namespaces: string[] = [];
   readonly #children: ChildProcess[] = [];
+  readonly #captures: string[] = [];
   /** Shell command that enters the group. */
   readonly #join: string;
 
@@ -60,9 +61,10 @@ export class TestHosts {
     return `/run/netns/${this.#prefix}${name}`;
   }
 
-  /** Output of a shell command in the namespace; throws when it fails. */
-  run(name: string, command: string): string {
-    return execFileSync("nsenter", [`--net=${this.path(name)}`, "bash", "-c", this.#join + command], {
+  /** Output of a shell command in the namespace, `outside` the group; throws when it fails. */
+  run(name: string, command: string, options: { readonly outside: boolean } = { outside: false }): string {
+    const join = options.outside ? "" : this.#join;
+    return execFileSync("nsenter", [`--net=${this.path(name)}`, "bash", "-c", join + command], {
       encoding: "utf8",
       timeout: 20_000,
     });
@@ -111,6 +113,7 @@ export class TestHosts {
 
   destroy(): void {
     for (const child of this.#children) child.kill("SIGKILL");
+    for (const file of this.#captures) rmSync(file, { force: true });
     for (const name of this.#namespaces) {
       // wireguard-go takes the socket that it made below /run along.
       for (const pid of this.processes(name)) process.kill(pid, isWireGuard(pid) ? "SIGTERM" : "SIGKILL");
@@ -145,6 +148,7 @@ export class TestHosts {
   /** Everything that passes `eth0` of the namespace, or any device, from now on. Call what it returns to end that and get the bytes. */
   async capture(namespace: string, device: "eth0" | "any" = "eth0"): Promise<() => Promise<Buffer>> {
     const file = join(tmpdir(), `${this.#prefix}${namespace}-${this.#children.length}.pcap`);
+    this.#captures.push(file);
     const args = [
       `--net=${this.path(namespace)}`,
       "tcpdump",
@@ -169,9 +173,7 @@ export class TestHosts {
       while (!readFileSync(file).includes(lastPacket)) await new Promise((resolve) => setTimeout(resolve, 5));
       child.kill("SIGINT");
       await once(child, "exit");
-      const bytes = readFileSync(file);
-      rmSync(file);
-      return bytes;
+      return readFileSync(file);
     };
   }
 
@@ -192,6 +194,15 @@ export class TestHosts {
     const addresses = [...stdout.matchAll(/^(\S+)\s+STREAM/gm)].map(([, address]) => address!);
     return addresses.sort();
   }
+}
+
+/** Folder of a new group in cgroup v2, in that of this process; whoever gets it removes it. */
+export function makeCgroup(): string {
+  const mount = /^\S+ (\S+) cgroup2 /m.exec(readFileSync("/proc/mounts", "utf8"))?.[1] ?? "";
+  const own = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
+  const folder = join(mount, own, `starling-vip-${process.pid}`);
+  mkdirSync(folder);
+  return folder;
 }
 
 const lastPacket = "LAST-PACKET";

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
@@ -21,7 +21,7 @@ import {
 import { createLogger, systemClock } from "@starling/base";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NodeNetwork } from "./index.ts";
-import { TestHosts } from "./test-hosts.ts";
+import { makeCgroup, TestHosts } from "./test-hosts.ts";
 
 const net = "net1aaaaaaaaaaaaaaaaaaaaa";
 const virtualIp = "10.0.1.2";
@@ -79,15 +79,6 @@ const task = (n: number) =>
     ],
   });
 
-/** A group of its own in cgroup v2, in that of this process. */
-function makeCgroup(): string {
-  const mount = /^cgroup2 (\S+) /m.exec(readFileSync("/proc/mounts", "utf8"))?.[1] ?? "";
-  const own = /^0::(.*)$/m.exec(readFileSync("/proc/self/cgroup", "utf8"))?.[1] ?? "/";
-  const folder = join(mount, own, `starling-vip-${process.pid}`);
-  mkdirSync(folder);
-  return folder;
-}
-
 /** Tasks 1 and 2 on a host, 3 on another; asked from 1. */
 describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
   let hosts: TestHosts;
@@ -96,12 +87,29 @@ describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
   const logged: string[] = [];
   const folder = mkdtempSync(join(tmpdir(), "starling-vip-"));
   let marks = 0;
-  const node = (n: number) =>
+  const node = (n: number, connectTime = mechanism === "eBPF") =>
     new NodeNetwork({
       ...{ nodeId: `node${n}`, clock: systemClock, resolvConf: "", netns: hosts.path(`h${n}`) },
       log: createLogger({ level: "info", write: (line) => logged.push(line) }),
-      cgroup: mechanism === "eBPF" ? cgroup : undefined,
+      ...{ cgroup, connectTime },
     });
+  /** Programs of connect time at the group, of attach types `kind`: one of each host. */
+  function programsAt(kind = /inet4_connect|connect4/) {
+    type Program = { readonly id: number; readonly name: string; readonly attach_type: string };
+    const all = JSON.parse(hosts.run("h1", `bpftool -j cgroup show ${cgroup}`).trim() || "[]") as [
+      Program,
+      ...Program[],
+    ];
+    return all.filter(({ attach_type: type }) => kind.test(type)) as [Program, ...Program[]];
+  }
+  const bpftool = <T>(command: string) => JSON.parse(hosts.run("h1", `bpftool -j ${command}`)) as T;
+  /** Removes a slot of the maps of a program. */
+  function removeSlot(program: number): void {
+    const { map_ids: ids } = bpftool<{ map_ids: readonly number[] }>(`prog show id ${program}`);
+    const slots = ids.find((id) => bpftool<{ name: string }>(`map show id ${id}`).name === "slots");
+    const [slot] = bpftool<readonly { readonly key: readonly string[] }[]>(`map dump id ${slots}`);
+    hosts.run("h1", `bpftool map delete id ${slots} key ${slot!.key.join(" ")}`);
+  }
   const programs = () => hosts.run("h1", `bpftool cgroup show ${cgroup} | grep -c starling_ || true`).trim();
 
   beforeAll(async () => {
@@ -114,6 +122,8 @@ describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
       await nodes[n === 3 ? 1 : 0]!.attach(task(n), { path: hosts.path(`c${n}`), pid: 0 });
       await hosts.serve(`c${n}`, 80);
     }
+    // Until programs are loaded the tables do it: audits wait for them.
+    await Promise.all(nodes.map((each) => each.audit()));
   }, 60_000);
   afterAll(async () => {
     for (const each of nodes ?? []) await each.close();
@@ -125,7 +135,7 @@ describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
   const tell = (...changes: NetworkStateChange[]) => Promise.all(nodes.map((each) => each.receive(message(changes))));
 
   /** What 24 clients in task 1 see, each a socket of its own: `server address` and the address that they think they talk to. */
-  function asked(kind: "tcp" | "connected udp" | "udp", to = virtualIp) {
+  function asked(kind: "tcp" | "connected udp" | "udp", to = virtualIp, options = { outside: false }) {
     const family = to.includes(":") && !to.startsWith("::ffff:") ? "udp6" : "udp4";
     const script = `
       const all = Array.from({ length: 24 }, () => new Promise((resolve) => {
@@ -144,14 +154,26 @@ describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
         setTimeout(() => done("nobody", ""), 3000).unref();
       }));
       Promise.all(all).then((answers) => { console.log(JSON.stringify(answers)); process.exit(); });`;
-    const answers = JSON.parse(hosts.run("c1", `'${process.execPath}' -e '${script}'`)) as [string, string][];
+    const answers = JSON.parse(hosts.run("c1", `'${process.execPath}' -e '${script}'`, options)) as [string, string][];
     const some = (place: 0 | 1) => [...new Set(answers.map((answer) => answer[place]))].sort();
     return { servers: some(0), peers: some(1) };
   }
 
   it("are by that mechanism, which the log names", () => {
-    expect(programs()).toBe(mechanism === "eBPF" ? "16" : "0");
+    expect(programs()).toBe(mechanism === "eBPF" ? "8" : "0");
     expect(logged.filter((line) => line.includes("eBPF"))).toHaveLength(mechanism === "eBPF" ? 2 : 0);
+    expect(nodes.map(({ usesConnectTime }) => usesConnectTime)).toEqual(Array(2).fill(mechanism === "eBPF"));
+    hosts.run("c1", "conntrack -F 2>&1");
+    for (const to of [virtualIp, "fd01::2"]) {
+      asked("tcp", to);
+      const family = to.includes(":") ? "ipv6" : "ipv4";
+      const translated = hosts.run("c1", `conntrack -L -f ${family} -p tcp -d ${to} 2>/dev/null | wc -l`).trim();
+      expect(translated).toBe(mechanism === "eBPF" ? "0" : "24");
+    }
+  });
+
+  it.each(["tcp", "udp"] as const)("lead %s of programs that entered a task's network from elsewhere, too", (kind) => {
+    expect(asked(kind, virtualIp, { outside: true })).toEqual({ servers: ["c1", "c2", "c3"], peers: [virtualIp] });
   });
 
   it.each(["tcp", "connected udp", "udp"] as const)("lead %s to all tasks, and show as the peer", (kind) => {
@@ -191,10 +213,10 @@ describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
   }
 
   it("lead no new connection to a task that leaves; sockets that send datagrams turn to others", async () => {
-    const asks = Array.from({ length: 6 }, () =>
+    const asks = Array.from({ length: 8 }, (_, n) =>
       started(`
         const socket = require("dgram").createSocket("udp4");
-        const send = () => socket.send("?", 80, "${virtualIp}");
+        const send = () => ${n % 2 ? `socket.send("?")` : `socket.send("?", 80, "${virtualIp}")`};
         socket.once("message", () => {
           ready();
           process.stdin.on("end", () => {
@@ -202,7 +224,7 @@ describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
             send();
           }).resume();
         });
-        send();`),
+        ${n % 2 ? `socket.connect(80, "${virtualIp}", send)` : "send()"};`),
     );
     const all = await Promise.all(asks);
     await tell(endpoint(3, false));
@@ -234,13 +256,15 @@ describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
 
   it("are mended by an audit", async () => {
     if (mechanism === "eBPF") {
-      const dump = hosts.run("h1", `bpftool -j cgroup show ${cgroup}`);
-      const { id } = (JSON.parse(dump) as { id: number; name: string }[]).find(({ name }) =>
-        name.startsWith("starling_connec"),
-      )!;
+      const [{ id }] = programsAt();
       hosts.run("h1", `bpftool cgroup detach ${cgroup} connect4 id ${id}`);
       const found = await Promise.all(nodes.map((each) => each.audit()));
       expect(found.flat().map(({ detail }) => detail)).toEqual(["eBPF programs for virtual IPs are not attached"]);
+      for (const program of programsAt()) removeSlot(program.id);
+      const mended = await Promise.all(nodes.map((each) => each.audit()));
+      expect(mended.flat().map(({ detail }) => detail)).toEqual(
+        Array(2).fill("1 entries of the eBPF map slots are not as they should be"),
+      );
     } else {
       hosts.run("c1", "nft flush map ip starling backends");
       expect((await nodes[0]!.audit()).map(({ detail }) => detail)).toEqual([
@@ -260,12 +284,56 @@ describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
     for (const n of [1, 2]) await nodes[0].attach(task(n), { path: hosts.path(`c${n}`), pid: 0 });
     await tell(endpoint(2, false));
     expect(asked("tcp").servers).toEqual(["c1", "c3"]);
-    expect(programs()).toBe(mechanism === "eBPF" ? "16" : "0");
     expect(await nodes[0].audit()).toEqual([]);
+    expect(programs()).toBe(mechanism === "eBPF" ? "8" : "0");
+  });
+
+  it("are by tables once programs are gone, and when the next swarmd is told to have none", async () => {
+    await tell(endpoint(2));
+    for (const { id, attach_type: type } of programsAt(/./))
+      hosts.run("h1", `bpftool cgroup detach ${cgroup} ${type} id ${id}`);
+    expect(programs()).toBe("0");
+    expect(asked("tcp")).toEqual({ servers: ["c1", "c2", "c3"], peers: [virtualIp] });
+    await Promise.all(nodes.map((each) => each.audit()));
+    expect(programs()).toBe(mechanism === "eBPF" ? "8" : "0");
+    await nodes[0]!.close();
+    nodes[0] = node(1, false);
+    await nodes[0].receive(complete());
+    expect(programs()).toBe(mechanism === "eBPF" ? "4" : "0");
+    expect(asked("tcp").servers).toEqual(["c1", "c2", "c3"]);
+    for (const n of [1, 2]) await nodes[0].attach(task(n), { path: hosts.path(`c${n}`), pid: 0 });
   });
 
   it("leave nothing when the last task is gone", async () => {
     for (const n of [1, 2, 3]) await nodes[n === 3 ? 1 : 0]!.detach(taskOf(n));
     expect(programs()).toBe("0");
+  });
+});
+
+describe("virtual IPs where the kernel allows no eBPF", () => {
+  it("are by nftables alone, which is logged once; who wants eBPF or nothing is told why", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "starling-vip-"));
+    const hosts = new TestHosts(1);
+    const lines: string[] = [];
+    const log = createLogger({ level: "info", write: (line) => lines.push(line) });
+    const options = { nodeId: "node1", clock: systemClock, resolvConf: "", netns: hosts.path("h1") };
+    // Programs can't be at what is no group.
+    const node = new NodeNetwork({ ...options, log, cgroup: folder });
+    try {
+      await node.receive(complete());
+      for (const n of [1, 2]) {
+        hosts.add(`c${n}`);
+        await node.attach(task(n), { path: hosts.path(`c${n}`), pid: 0 });
+      }
+      expect(await node.audit()).toEqual([]);
+      expect(node.usesConnectTime).toBe(false);
+      expect(lines.filter((line) => line.includes("virtual IPs by nftables alone"))).toHaveLength(1);
+      expect(hosts.run("c1", "nft list map ip starling backends")).toMatch(/10\.0\.1\.13/);
+      await expect(node.mustUseConnectTime()).rejects.toThrow(/^virtual IPs by eBPF: bpf: /);
+    } finally {
+      await node.close();
+      hosts.destroy();
+      rmSync(folder, { recursive: true });
+    }
   });
 });

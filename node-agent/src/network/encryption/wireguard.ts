@@ -67,7 +67,7 @@ export function hostWireGuard(netns: string | undefined): WireGuard {
     },
     async setKey(device, { privateKey, port, since }) {
       // wg opens a file for the key; what Node gives a child to read from can't be opened by name, a pipe can.
-      const words = [device, "listen-port", `${port}`, "private-key", "/dev/stdin"];
+      const words = [device, "listen-port", `${port}`, "private-key", "/proc/self/fd/0"];
       await run("sh", ["-c", 'cat | wg set "$@"', "sh", ...words], privateKey);
       await converse([rtnetlink.setLink({ name: device, alias: formatSince(since) })], netns);
     },
