@@ -154,6 +154,7 @@ async function startAgent(
   const identity = options.identity ?? (await joinAs("w1"));
   const executor = options.executor ?? new FakeExecutor();
   const told: string[] = [];
+  const sessions: string[] = [];
   const dependencies: DependencySink = {
     setSecret: ({ id }) => told.push(`+${id}`),
     removeSecret: (id) => told.push(`-${id}`),
@@ -171,6 +172,7 @@ async function startAgent(
     clock,
     random,
     log,
+    onSession: ({ id }) => void sessions.push(id),
   });
   const stopping = new AbortController();
   const running = agent.run(stopping.signal);
@@ -179,7 +181,7 @@ async function startAgent(
     await running;
   };
   cleanups.push(stop);
-  return { agent, identity, executor, told, stop, nodeId: identity.nodeId };
+  return { agent, identity, executor, told, sessions, stop, nodeId: identity.nodeId };
 }
 
 /** The store's state when `holds` first gives something. */
@@ -232,6 +234,15 @@ describe("an agent", () => {
     await store.update((tx) => tx.tasks.delete("t1"));
     await expect.poll(() => executor.controllers.get("t1")?.calls.at(-1)).toBe("remove");
     expect(told).toEqual(["+s1", "-s1"]);
+  });
+
+  it("tells a description that changed over the session at hand", async () => {
+    const { agent, nodeId, executor, sessions } = await startAgent();
+    await isReady(nodeId);
+    executor.hostname = "renamed";
+    agent.describeNow();
+    await until(() => node(nodeId).description?.hostname === "renamed");
+    expect(sessions).toHaveLength(1);
   });
 
   it("goes on after a change of leader, without touching what runs", async () => {

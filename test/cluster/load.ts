@@ -17,15 +17,19 @@ export interface Load {
   finish(): Promise<LoadResult>;
 }
 
-/** Starts `wrk` with a new connection for each request in a host, or (`inTask`: a pid) in the network of a task there. */
+/**
+ * Starts `wrk` in a host, or (`inTask`: a pid) in the network of a task there: with a new connection for each request, unless these
+ * are to be kept.
+ */
 export async function startLoad(
   host: Host,
   url: string,
-  options: { readonly connections?: number; readonly inTask?: number } = {},
+  options: { readonly connections?: number; readonly kept?: boolean; readonly inTask?: number } = {},
 ): Promise<Load> {
-  const { connections = 64, inTask } = options;
+  const { connections = 64, kept = false, inTask } = options;
   const enter = inTask === undefined ? [] : ["nsenter", `--net=/proc/${inTask}/ns/net`];
-  const wrk = ["wrk", "-t2", `-c${connections}`, "-d600s", "--timeout", "5s", "-H", "Connection: close", url];
+  const closing = kept ? [] : ["-H", "Connection: close"];
+  const wrk = ["wrk", "-t2", `-c${connections}`, "-d600s", "--timeout", "5s", ...closing, url];
   const process = await host.spawn([...enter, ...wrk]);
   let output = "";
   for (const stream of [process.child.stdout, process.child.stderr]) {

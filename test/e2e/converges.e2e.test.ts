@@ -1,10 +1,18 @@
 import { seededRandom } from "@starling/base";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { Programs } from "../cluster/index.ts";
+import { removeSlot } from "./connect-time-oracle.ts";
+import { buildDistribution, removeDistribution } from "./distribution.ts";
 import { NetworkOracle } from "./network-oracle.ts";
 import { Stage } from "./stage.ts";
 
-/** `MOVES=1000 vitest run --project hosts test/e2e/converges` for the full size. */
+/**
+ * `MOVES=1000 vitest run --project hosts test/e2e/converges` for the full size: then the programs are those that users install, which
+ * start faster, and no move may be late: for a quiet machine alone.
+ */
+const isMeasured = process.env["MOVES"] !== undefined;
 const moves = Number(process.env["MOVES"] ?? 5);
+const lateMs = 2_000;
 const seed = Number(process.env["SEED"] ?? 1);
 
 /** Forwarding, neighbours, balancers and names follow the tasks, whatever happens to swarmd meanwhile. */
@@ -13,10 +21,12 @@ describe(`networks after ${moves} moves of tasks`, () => {
   const below = (count: number) => Math.floor(random() * count);
   let stage: Stage;
   let oracle: NetworkOracle;
+  let programs: Programs = "sources";
 
   beforeAll(async () => {
     console.log(`seed ${seed}; again: SEED=${seed} MOVES=${moves} vitest run --project hosts test/e2e/converges`);
-    stage = await Stage.open("converges", ["m1", "w1", "w2"]);
+    if (isMeasured) programs = buildDistribution();
+    stage = await Stage.open("converges", ["m1", "w1", "w2"], programs);
     oracle = new NetworkOracle(stage.swarm);
     for (const network of ["front", "back"]) await stage.ctl(["network", "create", network]);
     const quick = ["--stop-signal", "SIGKILL", "--update-monitor", "100ms"];
@@ -30,40 +40,56 @@ describe(`networks after ${moves} moves of tasks`, () => {
     );
     await stage.create("c", ["--network", "back", "--endpoint-mode", "dnsrr", "--replicas", "2", ...quick], ...sleep);
   });
-  afterAll(() => stage?.close());
+  afterAll(async () => {
+    await stage?.close();
+    removeDistribution(programs);
+  });
   beforeEach(() => stage.showLogsOnFailure());
 
   const service = () => ["a", "b", "c"][below(3)]!;
-  const move: readonly (() => Promise<unknown>)[] = [
-    () => stage.ctl(["service", "scale", "--detach", `${service()}=${1 + below(4)}`]),
-    () => stage.ctl(["service", "update", "--detach", "--force", service()]),
-    async () => {
-      const host = stage.host(["w1", "w2"][below(2)]!);
-      await stage.swarm.endNode(host);
-      await stage.ctl(["service", "scale", "--detach", `${service()}=${1 + below(4)}`]);
-      await stage.swarm.startNode(host);
-      await stage.swarm.ready([host]);
+  const scale = () => stage.ctl(["service", "scale", "--detach", `${service()}=${1 + below(4)}`]);
+  const move: readonly { readonly name: string; make(): Promise<unknown> }[] = [
+    { name: "scale", make: scale },
+    { name: "update", make: () => stage.ctl(["service", "update", "--detach", "--force", service()]) },
+    {
+      name: "kill of swarmd",
+      async make() {
+        const host = stage.host(["w1", "w2"][below(2)]!);
+        await stage.swarm.endNode(host);
+        await scale();
+        await stage.swarm.startNode(host);
+        await stage.swarm.ready([host]);
+      },
     },
-    async () => {
-      const node = ["w1", "w2"][below(2)]!;
-      await stage.ctl(["node", "drain", node]);
-      await stage.ctl(["node", "activate", node]);
+    {
+      name: "drain",
+      async make() {
+        const node = ["w1", "w2"][below(2)]!;
+        await stage.ctl(["node", "drain", node]);
+        await stage.ctl(["node", "activate", node]);
+      },
     },
   ];
+  const seconds = (since: number) => Math.round((performance.now() - since) / 1_000);
 
   it("are as the store says, on every host", { timeout: 120_000 + moves * 20_000 }, async () => {
     const times: number[] = [];
+    const late: string[] = [];
+    const begin = performance.now();
     for (let done = 0; done < moves; done++) {
-      await move[below(move.length)]!();
-      times.push(await oracle.agrees());
+      const kind = below(move.length);
+      await move[kind]!.make();
+      const ms = Math.round(await oracle.agrees());
+      times.push(ms);
+      if (ms > lateMs) late.push(`move ${done + 1} (${move[kind]!.name}): ${ms} ms`);
+      if ((done + 1) % 50 === 0) console.log(`${done + 1} moves after ${seconds(begin)} s, late: ${late.length}`);
     }
-    const [median, most] = [0.5, 1].map((part) =>
-      Math.round(times.toSorted((a, b) => a - b)[Math.ceil(moves * part) - 1]!),
-    );
-    const late = times.filter((ms) => ms > 2_000).length;
+    const sorted = times.toSorted((a, b) => a - b);
+    const [median, most] = [0.5, 1].map((part) => sorted[Math.ceil(moves * part) - 1]!);
     console.log(
-      `${moves} moves: all hosts' tables equal the tasks ${median} ms (median) and ${most} ms (at most) after the last of them changed, ${late} times over 2,000 ms`,
+      `${moves} moves in ${seconds(begin)} s: all hosts' tables equal the tasks ${median} ms (median) and ${most} ms (at most) after the last of them changed, ${late.length} times over ${lateMs} ms`,
     );
+    if (isMeasured) expect(late).toEqual([]);
   });
 
   it("are mended when someone else broke them, at once on request, without a restart", async () => {
@@ -75,6 +101,9 @@ describe(`networks after ${moves} moves of tasks`, () => {
       "a",
       (await stage.tasks("a")).filter((t) => t.desiredState === "RUNNING").length,
     );
+    const { id: nodeId } = await stage.json<{ id: string }>(["node", "inspect", "w1"]);
+    if (await removeSlot(host, nodeId))
+      expect(await oracle.faults()).toContainEqual(expect.stringMatching(/^w1: eBPF: .* should lead to/));
     const pid = await stage.pidOf(before.find(({ node }) => node === "w1")!.id);
     await host.mustExec(["nsenter", `--net=/proc/${pid}/ns/net`, "nft", "delete", "table", "ip", "starling"]);
     await host.mustExec([

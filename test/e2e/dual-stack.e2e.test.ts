@@ -25,7 +25,7 @@ describe("networks of both families over an IPv6 underlay", () => {
       await swarm.startNode(w1, m1, undefined, ["--data-path-addr", underlay[1]]);
       await swarm.ready([m1, w1]);
     });
-    oracle = new NetworkOracle(stage.swarm, new Map(["m1", "w1"].map((name, i) => [name, `fd99::${i + 1}`])));
+    oracle = new NetworkOracle(stage.swarm);
     await stage.ctl(["network", "create", "--ipv6", "dual"]);
     const serve = "mkdir /w; hostname > /w/index.html; exec busybox httpd -f -p 80 -h /w";
     const flags = [

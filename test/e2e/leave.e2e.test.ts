@@ -11,7 +11,7 @@ describe("swarmctl leave", () => {
   beforeAll(async () => {
     stage = await Stage.open("leave", ["m1", "w1"]);
   });
-  afterAll(() => stage?.close());
+  afterAll(() => stage?.close({ networks: "unseen" }));
   beforeEach(() => stage.showLogsOnFailure());
 
   const row = async (name: string) => (await stage.swarm.nodes()).find(({ hostname }) => hostname === name);

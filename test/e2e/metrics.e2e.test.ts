@@ -72,6 +72,20 @@ describe("metrics", () => {
     for (const name of ["networks", "secrets", "configs"]) await shows(`count(swarm_manager_${name}_total)`, 3, 1);
   });
 
+  it("and every other name of SwarmKit's is there", async () => {
+    const ofRpcs = ["started", "handled", "msg_sent", "msg_received"].flatMap((what) =>
+      ["server", "client"].map((side) => `grpc_${side}_${what}_total`),
+    );
+    const latencies = ["batch", "lookup", "read_tx", "write_tx"].map((what) => `swarm_store_${what}_latency_seconds`);
+    const names = [
+      ...["swarm_node_info", "swarm_node_manager", "swarm_dispatcher_scheduling_delay_seconds_count"],
+      ...[...latencies, "swarm_store_memory_store_lock_duration_seconds"].map((name) => `${name}_count`),
+      ...["swarm_raft_snapshot_latency_seconds_count", "swarm_raft_transaction_latency_seconds_count"],
+      ...ofRpcs,
+    ];
+    await shows(names.map((name) => `(count(${name}) > bool 0)`).join(" * "), 1, 1);
+  });
+
   it("desired and running replicas of each service", async () => {
     await shows('starling_service_replicas_desired{service_name="web"}', 4, 3);
     await shows('starling_service_replicas_running{service_name="web"}', 4, 3);

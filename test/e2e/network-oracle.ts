@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type Host, type HostProcess, roleOf, type Swarm, until } from "../cluster/index.ts";
+import { type ConnectingTask, connectTimeFaults } from "./connect-time-oracle.ts";
 
 interface StoredTask {
   readonly id: string;
@@ -16,6 +17,7 @@ interface StoredTask {
         readonly ingress?: boolean;
         readonly driverConfig?: { readonly name?: string; readonly options?: Readonly<Record<string, string>> };
       };
+      readonly driverState?: { readonly options?: Readonly<Record<string, string>> };
     };
     readonly addresses: readonly string[];
   }[];
@@ -23,9 +25,13 @@ interface StoredTask {
 
 interface StoredNode {
   readonly id: string;
+  readonly status?: { readonly state?: string };
   readonly description?: {
     readonly hostname?: string;
-    readonly engine?: { readonly labels?: Readonly<Record<string, string>> };
+    readonly engine?: {
+      readonly labels?: Readonly<Record<string, string>>;
+      readonly plugins?: readonly { readonly type?: string; readonly name?: string }[];
+    };
   };
 }
 
@@ -57,6 +63,8 @@ interface Place {
   readonly task: StoredTask;
   readonly networkId: string;
   readonly networkName: string;
+  /** 0: it is no overlay network. */
+  readonly vni: number;
   readonly ingress: boolean;
   /** Whether VXLAN carries it between hosts. */
   readonly tunnelled: boolean;
@@ -96,22 +104,19 @@ const macOf = (address: string): string =>
 
 /**
  * Compares what the kernels of all hosts have with what the managers' store says, by the system's own tools: forwarding and
- * neighbour entries, routes of the mesh, balancers of the mesh and in each task, and names. Independent of the code that
- * makes these. Usable after any scenario.
+ * neighbour entries, routes of the mesh, balancers of the mesh, in each task and by eBPF, and names. Independent of the code
+ * that makes these. Hosts that are off, and nodes that are not ready, are not looked at. Stage.close does this after every scenario.
  */
 export class NetworkOracle {
   readonly #swarm: Swarm;
-  readonly #underlay: ReadonlyMap<string, string>;
   /** What the store said of tasks and services when it was last asked, when that was, and when it was still something else. */
   #stored = "";
   #askedAt = 0;
   #changedAfter = 0;
   #reader: Reader | undefined;
 
-  /** `underlay` has the data-path addresses, by hostname, of hosts where they are not the host's address. */
-  constructor(swarm: Swarm, underlay: ReadonlyMap<string, string> = new Map()) {
+  constructor(swarm: Swarm) {
     this.#swarm = swarm;
-    this.#underlay = underlay;
   }
 
   /**
@@ -145,14 +150,16 @@ export class NetworkOracle {
     if (said !== this.#stored) this.#changedAfter = this.#askedAt;
     this.#stored = said;
     this.#askedAt = asked;
-    const hosts = nodes.map(({ id, description }) => ({
+    const hosts = nodes.filter(isOurs).map(({ id, status, description }) => ({
       nodeId: id,
       host: this.#swarm.cluster.host(description?.hostname ?? ""),
+      asked: description?.engine?.labels?.["io.starling.data-path-addr"],
+      ready: status?.state === "READY",
     }));
-    const underlay = new Map(hosts.map(({ nodeId, host }) => [nodeId, this.#underlay.get(host.name) ?? host.address]));
+    const underlay = new Map(hosts.map(({ nodeId, host, asked }) => [nodeId, asked ?? host.address]));
     const found = await Promise.all(
       hosts
-        .filter(({ host }) => host.up)
+        .filter(({ host, ready }) => host.up && ready)
         .map(({ nodeId, host }) => hostFaults(host, { nodeId, places, services, underlay, keys })),
     );
     return found.flat();
@@ -181,6 +188,10 @@ async function startReader(swarm: Swarm): Promise<Reader> {
   child.stderr?.resume();
   return { child, lines: createInterface({ input: child.stdout! })[Symbol.asyncIterator]() };
 }
+
+/** A Docker Engine has no overlay networks of ours. */
+const isOurs = ({ description }: StoredNode): boolean =>
+  (description?.engine?.plugins ?? []).some(({ type, name }) => type === "Node" && name === "starling");
 
 /** Public keys that the node tells, the one to be used first. */
 const keysOf = ({ description }: StoredNode): readonly string[] =>
@@ -212,6 +223,7 @@ function placesOf(task: StoredTask): readonly Place[] {
     task,
     networkId: network.id,
     networkName: network.spec.annotations.name,
+    vni: Number(network.driverState?.options?.["com.docker.network.driver.overlay.vxlanid_list"] ?? 0),
     ingress: network.spec.ingress === true,
     tunnelled: (network.spec.driverConfig?.name ?? "overlay") === "overlay",
     encrypted: network.spec.ingress === true ? secret : isEncrypted({ network, addresses }),
@@ -388,15 +400,42 @@ async function tasksFaults(host: Host, tasks: readonly StoredTask[], store: Stor
     host.mustExec(["python3", join(import.meta.dirname, "resolve.py")], { input: JSON.stringify(questions) }),
     ...clients.map(({ pid }) => host.exec(["nsenter", `--net=/proc/${pid}/ns/net`, "nft", "-j", "list", "ruleset"])),
   ]);
-  const resolved = JSON.parse(answers) as readonly (Names | null)[];
-  return clients.flatMap((client, i) => {
-    const [names, { code, stdout }] = [resolved[i]!, rules[i]!];
+  const resolved = JSON.parse(answers) as readonly ({ readonly names: Names; readonly cookie: string } | null)[];
+  const connecting: ConnectingTask[] = [];
+  const faults = clients.flatMap((client, i) => {
+    const [found, { code, stdout }] = [resolved[i]!, rules[i]!];
     // It ended meanwhile: the next look shows whether the store knows.
-    if (names === null || code !== 0)
+    if (found === null || code !== 0)
       return [`${host.name}: task ${client.task.id} has no network that could be looked at`];
-    return clientFaults(host, client, { names, backends: backendsOf(stdout), places: store.places });
+    connecting.push(connectingTask(client, BigInt(found.cookie), store));
+    return clientFaults(host, client, { names: found.names, backends: backendsOf(stdout), places: store.places });
   });
+  const here = new Set(store.places.flatMap(({ task }) => (task.nodeId === store.nodeId ? task : [])));
+  const tasksHere = { tasks: connecting, others: here.size - connecting.length };
+  return [...faults, ...(await connectTimeFaults(host, store.nodeId, tasksHere))];
 }
+
+function connectingTask({ task, seen }: Client, cookie: bigint, { places }: Store): ConnectingTask {
+  const vniOf = new Map(places.map(({ networkId, vni }) => [networkId, vni]));
+  const own = places.filter((p) => p.task === task && !p.ingress && p.vni !== 0);
+  const reached = seen.flatMap(({ service, networkId, virtualIp }) => {
+    const vni = vniOf.get(networkId) ?? 0;
+    const tasks = servingAt(places, { service, networkId, virtualIp });
+    return vni === 0 ? [] : { vni, virtualIp, tasks, isSticky: isSticky(service) };
+  });
+  return { id: task.id, cookie, vnis: own.map(({ vni }) => vni), reached };
+}
+
+/** Addresses of the service's tasks that take connections to the virtual IP. */
+function servingAt(
+  places: readonly Place[],
+  { service, networkId, virtualIp }: { service: StoredService; networkId: string; virtualIp: string },
+): readonly string[] {
+  const serving = places.filter((p) => p.networkId === networkId && p.task.serviceId === service.id && p.serving);
+  return serving.flatMap(({ address, address6 }) => (virtualIp.includes(":") ? (address6 ?? []) : address));
+}
+
+const isSticky = ({ spec }: StoredService): boolean => spec.annotations.labels?.["io.starling.balance"] === "source";
 
 /** Addresses by name. */
 type Names = Readonly<Record<string, readonly string[]>>;
@@ -412,12 +451,8 @@ function clientFaults(
 ): readonly string[] {
   const { names, backends, places } = found;
   return seen.flatMap(({ service, networkId, virtualIp, name }) => {
-    const serving = places.filter((p) => p.networkId === networkId && p.task.serviceId === service.id && p.serving);
     const six = virtualIp.includes(":");
-    const should = serving
-      .map(({ address, address6 }) => (six ? address6 : address))
-      .sort()
-      .join(" ");
+    const should = servingAt(places, { service, networkId, virtualIp }).toSorted().join(" ");
     const balanced = [...(backends.get(virtualIp) ?? [])].sort().join(" ");
     const named = (names[name] ?? [])
       .filter((address) => address.includes(":") === six)
@@ -425,8 +460,8 @@ function clientFaults(
       .join(" ");
     const where = `${host.name}: in task ${task.id}`;
     // This client's one task, any that serves.
-    const sticks = service.spec.annotations.labels?.["io.starling.balance"] === "source";
-    const isBalanced = balanced === should || (sticks && should.split(" ").includes(balanced) && balanced !== "");
+    const isBalanced =
+      balanced === should || (isSticky(service) && should.split(" ").includes(balanced) && balanced !== "");
     return [
       ...(isBalanced ? [] : [`${where}: ${virtualIp} should lead to [${should}], leads to [${balanced}]`]),
       ...(named === should ? [] : [`${where}: ${name} should be [${should}], is [${named}]`]),

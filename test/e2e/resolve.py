@@ -1,12 +1,13 @@
 """Addresses that the name server of each task's network gives to names.
 
-Standard input: JSON, a list of {"pid": of a process in the network, "names": [...]}. Standard output: JSON, for each of them an
-object of the addresses by name, or null where there is no such network (any more).
+Standard input: JSON, a list of {"pid": of a process in the network, "names": [...]}. Standard output: JSON, for each of them the
+addresses by name, and what names its network namespace ("cookie"), or null where there is no such network (any more).
 """
 import ctypes, json, os, socket, struct, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
 A, AAAA = 1, 28
+SO_NETNS_COOKIE = 71
 
 
 def enter(pid):
@@ -50,7 +51,9 @@ def addresses(pid, names):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
             server.settimeout(5)
             server.connect(("127.0.0.11", 53))
-            return {name: ask(server, name, A) + ask(server, name, AAAA) for name in names}
+            cookie = struct.unpack("=Q", server.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
+            found = {name: ask(server, name, A) + ask(server, name, AAAA) for name in names}
+            return {"cookie": str(cookie), "names": found}
     except OSError:
         return None
 

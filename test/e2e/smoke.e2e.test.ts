@@ -1,23 +1,8 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { type Programs, repositoryRoot, until } from "../cluster/index.ts";
+import { type Programs, until } from "../cluster/index.ts";
 import { leftOver, type Traces, tracesOf } from "../demo/traces.ts";
+import { buildDistribution, removeDistribution } from "./distribution.ts";
 import { Stage } from "./stage.ts";
-
-/** What `npm run build` makes, away from the repository: it must start without npm and node_modules. */
-function buildDistribution(): Programs {
-  const folder = mkdtempSync(join(tmpdir(), "starling-dist-"));
-  try {
-    execFileSync(process.execPath, ["deploy/build.ts", folder], { cwd: repositoryRoot, stdio: "pipe" });
-    return { distribution: folder };
-  } catch (error) {
-    rmSync(folder, { recursive: true });
-    throw error;
-  }
-}
 
 /** The first to fail when something basic breaks: each step builds on the one before. */
 describe.each(["sources", "distribution"] as const)("one manager, one worker, run from the %s", (kind) => {
@@ -32,7 +17,7 @@ describe.each(["sources", "distribution"] as const)("one manager, one worker, ru
   });
   afterAll(async () => {
     await stage?.close();
-    if (programs !== undefined && programs !== "sources") rmSync(programs.distribution, { recursive: true });
+    removeDistribution(programs);
   });
   beforeEach(() => stage.showLogsOnFailure());
 

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { expect, onTestFailed } from "vitest";
 import { type ExecOptions, type Host, type Programs, Swarm, TestCluster, until } from "../cluster/index.ts";
 import { type ImageName, type PushedImages, startRegistry } from "../images/index.ts";
+import { NetworkOracle } from "./network-oracle.ts";
 
 /** One row of `swarmctl service ps --format json`. */
 export interface TaskRow {
@@ -53,8 +54,16 @@ export class Stage {
     }
   }
 
-  close(): Promise<void> {
-    return this.cluster.destroy();
+  /**
+   * Takes all down, after a look whether the networks of all ready nodes are as the store says, whatever was played: throws when they
+   * are not so within 20 s. `networks`: "unseen" where no manager is left to ask.
+   */
+  async close({ networks = "seen" }: { readonly networks?: "seen" | "unseen" } = {}): Promise<void> {
+    try {
+      if (networks === "seen") await new NetworkOracle(this.swarm).agrees({ timeoutMs: 20_000 });
+    } finally {
+      await this.cluster.destroy();
+    }
   }
 
   host(name: string): Host {

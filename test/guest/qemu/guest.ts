@@ -1,10 +1,13 @@
 import { spawn } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { SwarmError } from "@starling/base";
 import { cacheFolder, mustExec, repositoryRoot } from "../../cluster/index.ts";
 import { unpackPackages } from "../../images/debian.ts";
 
 const folder = join(cacheFolder, "qemu-guest");
+/** The guest has memory there (init.sh). */
+const hidden = ["/run/", "/tmp/", "/var/tmp/", "/var/lib/"];
 /** Without these there is no root to take others from. */
 const bootModules = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio-rng"];
 
@@ -26,9 +29,16 @@ export interface GuestOptions {
 
 /**
  * Boots Debian's kernel in QEMU, emulated (no KVM needed), with this machine's root beneath it, read-only, and memory over it;
- * runs the test files in there. Resolves with their exit status. Rejects when the guest comes to no end in time.
+ * runs the test files in there. Resolves with their exit status. Rejects when it ends without one, or not in time.
  */
 export async function testInGuest({ files, onOutput, timeoutMs }: GuestOptions): Promise<number> {
+  const place = hidden.find((folder) => repositoryRoot.startsWith(folder));
+  if (place !== undefined) {
+    throw new SwarmError(
+      "FailedPrecondition",
+      `the guest does not see the repository below ${place}: move it elsewhere`,
+    );
+  }
   const { image, modules, initramfs } = await prepareKernel();
   const words = [
     ...["console=ttyS0", "quiet", "panic=-1", "random.trust_cpu=on", "net.ifnames=0"],
@@ -65,7 +75,11 @@ export async function testInGuest({ files, onOutput, timeoutMs }: GuestOptions):
     ...["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"],
   ];
   const child = spawn("qemu-system-x86_64", machine, { stdio: ["ignore", "pipe", "pipe"] });
-  const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    child.kill("SIGKILL");
+  }, timeoutMs);
   let console_ = "";
   for (const stream of [child.stdout, child.stderr]) {
     stream.on("data", (data: Buffer) => {
@@ -77,7 +91,10 @@ export async function testInGuest({ files, onOutput, timeoutMs }: GuestOptions):
   await new Promise<void>((resolve, reject) => child.on("error", reject).on("close", () => resolve()));
   clearTimeout(timer);
   const status = /@exit (\d+)/.exec(console_)?.[1];
-  if (status === undefined) throw new Error(`the guest did not come to its end within ${timeoutMs / 60_000} minutes`);
+  if (status === undefined) {
+    const how = late ? `was stopped after ${timeoutMs / 60_000} minutes` : "ended before its tests: see its last words";
+    throw new Error(`the guest ${how}`);
+  }
   return Number(status);
 }
 

@@ -12,6 +12,9 @@ export PATH HOME CI NO_COLOR TERM STARLING_PACE
 hostname guest
 ip link set lo up
 mount --make-rshared /
+# As udev does.
+for fd in 0:stdin 1:stdout 2:stderr; do ln -s "/proc/self/fd/${fd%%:*}" "/dev/${fd#*:}"; done
+ln -s /proc/self/fd /dev/fd
 # As systemd-modules-load would: what is not asked for by name.
 for module in br_netfilter veth tun ip_tables; do modprobe "$module"; done
 date -s "@$guest_now" >/dev/null
