@@ -4,7 +4,7 @@ import { parseArgs } from "node:util";
 import { SwarmError } from "@starling/base";
 import { type Bench, type BenchRow, reachesTarget, renderRows } from "./types.ts";
 
-const ownFiles = new Set(["main.ts", "types.ts"]);
+const ownFiles = new Set(["main.ts", "thread-times.ts", "types.ts"]);
 
 function benchNames(): readonly string[] {
   return readdirSync(import.meta.dirname)

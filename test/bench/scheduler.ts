@@ -1,32 +1,11 @@
-import {
-  Annotations,
-  Cluster,
-  ClusterSpec,
-  Node,
-  NodeDescription,
-  NodeStatus,
-  NodeStatus_State,
-  placementStrategyLabel,
-  ResourceRequirements,
-  Resources,
-  Task,
-  TaskSpec,
-  TaskState,
-  TaskStatus,
-  Version,
-} from "@starling/api";
-import { nullLogger, systemClock } from "@starling/base";
-import { createScheduler } from "@starling/scheduler";
-import { MemoryStore } from "@starling/store";
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { lean } from "../../deploy/distribution/lean.ts";
+import type { CaseConfig, Run } from "./scheduler/case.ts";
 import { type BenchOptions, type BenchRow, rowOf } from "./types.ts";
 
-interface Case {
-  readonly nodes: number;
-  readonly tasks: number;
-  /** All tasks are of one service and spec version; else each is scheduled on its own. */
-  readonly oneService: boolean;
-  /** By the cluster's setting, each task reserving a hundredth of a node: a node that is full is passed over. Default: spread. */
-  readonly binpack?: boolean;
+interface Case extends Omit<CaseConfig, "runs"> {
   /** Seconds. */
   readonly target: number;
   readonly swarmkit?: number;
@@ -46,13 +25,7 @@ const cases: readonly Case[] = [
 /** Nothing may hold the manager's thread for longer. */
 const SLICE_TARGET_MS = 20;
 
-interface Run {
-  readonly seconds: number;
-  /** CPU time of the thread between two turns of the event loop, at most. */
-  readonly longestSliceMs: number;
-}
-
-/** Time from the scheduler's start on a store full of PENDING tasks until the last one is assigned, as SwarmKit's. */
+/** Each case in a process of its own, with the flags and the environment that swarmd is started with. */
 export async function run({ quick }: BenchOptions): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];
   for (const each of cases) rows.push(...(await measure(each, quick ? 1 : 10)));
@@ -60,8 +33,11 @@ export async function run({ quick }: BenchOptions): Promise<BenchRow[]> {
 }
 
 async function measure(each: Case, runs: number): Promise<BenchRow[]> {
-  const measured: Run[] = [];
-  for (let run = 0; run < runs; run++) measured.push(await once(each));
+  const program = join(import.meta.dirname, "scheduler", "case.ts");
+  const config = JSON.stringify({ ...each, runs } satisfies CaseConfig & Case);
+  const argv = ["--no-warnings", ...lean.flags, program, config];
+  const { stdout } = await promisify(execFile)(process.execPath, argv, { env: { ...process.env, ...lean.env } });
+  const measured = JSON.parse(stdout) as Run[];
   const name = `${each.nodes} nodes x ${each.tasks} tasks, ${each.oneService ? "one service" : "task by task"}${each.binpack ? ", bin-packed" : ""}`;
   const row = { bench: "scheduler", better: "lower" as const };
   const other = each.swarmkit === undefined ? {} : { other: { name: "SwarmKit", value: each.swarmkit } };
@@ -75,53 +51,4 @@ async function measure(each: Case, runs: number): Promise<BenchRow[]> {
       measured.map(({ longestSliceMs }) => longestSliceMs),
     ),
   ];
-}
-
-async function once({ nodes, tasks, oneService, binpack }: Case): Promise<Run> {
-  const store = new MemoryStore();
-  const resources = binpack ? roomOf(1) : undefined;
-  const spec = TaskSpec.create({ resources: resources && ResourceRequirements.create({ reservations: resources }) });
-  if (binpack) await store.update((tx) => tx.clusters.create(binpacked));
-  const status = TaskStatus.create({ state: TaskState.PENDING });
-  await store.batch(Array.from({ length: nodes }).keys(), (tx, n) => {
-    const id = `node${n}`;
-    const description = NodeDescription.create({ hostname: id, resources: binpack ? roomOf(100) : undefined });
-    tx.nodes.create(Node.create({ id, description, status: NodeStatus.create({ state: NodeStatus_State.READY }) }));
-  });
-  await store.batch(Array.from({ length: tasks }).keys(), (tx, n) => {
-    const own = oneService ? { serviceId: "service", specVersion: Version.create({ index: 1 }) } : {};
-    tx.tasks.create(Task.create({ id: `task${n}`, desiredState: TaskState.RUNNING, spec, status, ...own }));
-  });
-  const abort = new AbortController();
-  const events = store.watch({ kinds: ["task"], signal: abort.signal });
-  const slices = longestSlice(abort.signal);
-  const startedAt = performance.now();
-  const ended = createScheduler({ store, clock: systemClock, log: nullLogger }).run(abort.signal);
-  let assigned = 0;
-  for await (const { object } of events) {
-    if (object.status.state === TaskState.ASSIGNED && ++assigned === tasks) break;
-  }
-  const seconds = (performance.now() - startedAt) / 1000;
-  abort.abort();
-  await ended;
-  return { seconds, longestSliceMs: await slices };
-}
-
-const binpacked = Cluster.create({
-  id: "cluster",
-  spec: ClusterSpec.create({ annotations: Annotations.create({ labels: { [placementStrategyLabel]: "binpack" } }) }),
-});
-
-function roomOf(tasks: number): Resources {
-  return Resources.create({ nanoCpus: tasks * 1e7, memoryBytes: tasks * 2 ** 20 });
-}
-
-async function longestSlice(signal: AbortSignal): Promise<number> {
-  let longest = 0;
-  for (let before = process.threadCpuUsage(); !signal.aborted; before = process.threadCpuUsage()) {
-    await new Promise((resolve) => setImmediate(resolve));
-    const { user, system } = process.threadCpuUsage(before);
-    longest = Math.max(longest, (user + system) / 1000);
-  }
-  return longest;
 }

@@ -1,13 +1,16 @@
 /** Prints what a node of many services takes, as JSON (`ScaleFigures`). Runs with `--expose-gc`. */
+import { attachTimes } from "./attaching.ts";
 import type { ScaleFigures } from "./scale.ts";
 import { complete, endpoint, incremental, service, task, withHosts } from "./stage.ts";
 
 const services = 1_000;
 const tasksEach = 5;
 const changes = 20;
+const attaches = 10;
 
 const nameOf = (n: number) => `service-${n}`;
-const firstTask = (n: number) => 10 + n * tasksEach;
+/** Beyond the tasks here. */
+const firstTask = (n: number) => 1_000 + n * tasksEach;
 
 function items() {
   return Array.from({ length: services }, (_, n) => [
@@ -35,6 +38,6 @@ const figures = await withHosts<ScaleFigures>([], async (hosts, [node]) => {
     await node!.receive(incremental(i + 2, [one]));
     changesMs.push(performance.now() - start);
   }
-  return { memoryMiB, changesMs };
+  return { memoryMiB, changesMs, attachesMs: await attachTimes(hosts, node!, attaches) };
 });
 console.log(JSON.stringify(figures));

@@ -1,9 +1,17 @@
 /**
  * Runs in a manager's host: prints, for each task that begins or ceases to serve by a committed change, a line of JSON with
- * the moment in epoch milliseconds, until its standard input ends.
+ * the moment of that change, as the store noted it before its commit, until its standard input ends.
  */
 import { credentials } from "@grpc/grpc-js";
-import { type Task, TaskState, Watch, WatchActionKind, WatchRequest, WatchRequest_WatchEntry } from "@starling/api";
+import {
+  type Task,
+  TaskState,
+  timestampMs,
+  Watch,
+  WatchActionKind,
+  WatchRequest,
+  WatchRequest_WatchEntry,
+} from "@starling/api";
 import { RpcClient } from "@starling/api/rpc";
 
 const client = new RpcClient("unix:/run/swarmd.sock", credentials.createInsecure());
@@ -14,10 +22,11 @@ const serves = (task: Task | undefined): boolean =>
 
 process.stdin.on("end", () => process.exit()).resume();
 for await (const { events } of client.stream(Watch.methods.watch, request)) {
-  const at = performance.timeOrigin + performance.now();
   if (events.length === 0) console.log(JSON.stringify({ ready: true }));
   for (const { object, oldObject } of events) {
     const now = serves(object?.task);
-    if (now !== serves(oldObject?.task)) console.log(JSON.stringify({ at, serves: now }));
+    const { updatedAt } = object?.task?.meta ?? {};
+    if (updatedAt !== undefined && now !== serves(oldObject?.task))
+      console.log(JSON.stringify({ at: timestampMs(updatedAt), serves: now }));
   }
 }

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { rmdirSync } from "node:fs";
 import {
   Annotations,
   Network,
@@ -17,7 +18,7 @@ import {
 } from "@starling/api";
 import { nullLogger, systemClock } from "@starling/base";
 import { NodeNetwork } from "@starling/node-agent";
-import { TestHosts } from "../../../node-agent/src/network/test-hosts.ts";
+import { makeCgroup, TestHosts } from "../../../node-agent/src/network/test-hosts.ts";
 
 export const network = "benchaaaaaaaaaaaaaaaaaaaa";
 export const taskId = (n: number): string => `t${String(n).padStart(24, "0")}`.split("").reverse().join("");
@@ -85,12 +86,13 @@ export const task = (n: number): Task =>
     ],
   });
 
-/** Runs `measure` with two hosts and the node part of the network on each; leaves nothing behind. */
+/** Runs `measure` with hosts h1 and h2, the node part of the network on each, and h3 and h4, which have none; leaves nothing behind. */
 export async function withHosts<T>(
   further: readonly NetworkStateChange[],
   measure: (hosts: TestHosts, nodes: readonly NodeNetwork[]) => Promise<T>,
 ): Promise<T> {
-  const hosts = new TestHosts(2);
+  const hosts = new TestHosts(4);
+  const cgroup = makeCgroup();
   const nodes = [1, 2].map(
     (n) =>
       new NodeNetwork({
@@ -99,6 +101,7 @@ export async function withHosts<T>(
         log: nullLogger,
         resolvConf: "",
         netns: hosts.path(`h${n}`),
+        cgroup,
       }),
   );
   try {
@@ -107,6 +110,7 @@ export async function withHosts<T>(
   } finally {
     for (const node of nodes) await node.close();
     hosts.destroy();
+    rmdirSync(cgroup);
   }
 }
 

@@ -1,4 +1,3 @@
-import { monitorEventLoopDelay } from "node:perf_hooks";
 import { createInterface } from "node:readline";
 import {
   Annotations,
@@ -17,6 +16,7 @@ import { bootstrapIdentity, joinCluster } from "@starling/ca";
 import { Manager } from "@starling/manager";
 import { byTaskState } from "@starling/store";
 import { fail, failOnErrors } from "./fail.ts";
+import { TurnWatch } from "./turns.ts";
 
 // One manager of the orchestration bench, a process of its own: production's Manager on the loopback. Started with a JSON of
 // ManagerConfig; says "ready", then answers each line of standard input with one line. See `commands` below.
@@ -54,8 +54,7 @@ const manager = await Manager.start({
   onFatal: (error) => fail(who, error),
 });
 const { store } = manager;
-const delay = monitorEventLoopDelay({ resolution: 1 });
-delay.enable();
+const turns = new TurnWatch();
 let cpuBefore = process.cpuUsage();
 let since = performance.now();
 
@@ -63,9 +62,10 @@ const until = async (probe: () => boolean) => {
   while (!probe()) await systemClock.sleep(10);
 };
 
-/** Figures from here on are of what comes now. */
-function reset(): string {
-  delay.reset();
+/** Figures from here on are of what comes now: of turns too, or of CPU time alone, which looking at turns would add to. */
+function reset(what = "cpu"): string {
+  if (what === "turns") turns.start();
+  else turns.stop();
   cpuBefore = process.cpuUsage();
   since = performance.now();
   return "reset";
@@ -75,8 +75,7 @@ function reset(): string {
 function figures(): string {
   const { user, system } = process.cpuUsage(cpuBefore);
   return JSON.stringify({
-    delayMaxMs: delay.max / 1e6,
-    delayP99Ms: delay.percentile(99) / 1e6,
+    turns: turns.figures(),
     cores: (user + system) / 1000 / (performance.now() - since),
     residentMB: process.memoryUsage.rss() / 1e6,
     term: Number(manager.raft.status().term),

@@ -1,13 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import type { TestHosts } from "../../../node-agent/src/network/test-hosts.ts";
+import { measurePairs } from "../mesh/pairs.ts";
 import { type BenchRow, rowOf } from "../types.ts";
 import { addressOf, endpoint, mustRun, task, withHosts } from "./stage.ts";
 
-const attaches = 20;
-
-/** What our VXLAN carries beside one made by hand in the same run, and what attaching a container takes. */
-export function measureNode(pairs: number): Promise<readonly BenchRow[]> {
+/** What our VXLAN carries beside one made by hand in the same run. */
+export function measureThroughput(pairs: number): Promise<readonly BenchRow[]> {
   const endpoints = [1, 2].map((n) => endpoint(n, { service: "web", node: n }));
   return withHosts(endpoints, async (hosts, nodes) => {
     for (const n of [1, 2]) {
@@ -18,21 +17,21 @@ export function measureNode(pairs: number): Promise<readonly BenchRow[]> {
     const servers = await Promise.all(["c2", "d2"].map((name) => iperfServer(hosts, name)));
     try {
       const ours: number[] = [];
-      const theirs: number[] = [];
-      for (let pair = 0; pair < pairs; pair++) {
-        const turns = [
-          () => ours.push(throughput(hosts, "c1", addressOf(2))),
-          () => theirs.push(throughput(hosts, "d1", "10.9.0.2")),
-        ];
-        for (const turn of pair % 2 === 0 ? turns : turns.reverse()) turn();
-      }
+      const { ratios, other } = await measurePairs(
+        pairs,
+        async () => {
+          const rate = throughput(hosts, "c1", addressOf(2));
+          ours.push(rate);
+          return rate;
+        },
+        async () => throughput(hosts, "d1", "10.9.0.2"),
+      );
       const name = { bench: "network", better: "higher", unit: "ratio" } as const;
-      const byHand = rowOf({ ...name, case: "by hand" }, theirs);
+      const byHand = rowOf({ ...name, case: "by hand" }, other);
       const rate = rowOf({ ...name, unit: "Gbit/s", case: "VXLAN between two hosts" }, ours);
       return [
         { ...rate, other: { name: "by hand", value: byHand.value } },
-        rowOf({ ...name, case: "VXLAN: ours to one made by hand", target: 0.95 }, [rate.value / byHand.value]),
-        await measureAttaching(hosts, nodes[0]!),
+        rowOf({ ...name, case: "VXLAN: ours to one made by hand", target: 0.95 }, ratios),
       ];
     } finally {
       for (const server of servers) server.kill("SIGKILL");
@@ -40,31 +39,22 @@ export function measureNode(pairs: number): Promise<readonly BenchRow[]> {
   });
 }
 
-async function measureAttaching(hosts: TestHosts, node: Parameters<Parameters<typeof withHosts>[1]>[1][number]) {
-  const times: number[] = [];
-  for (let n = 0; n < attaches; n++) {
-    hosts.add(`a${n}`);
-    const start = performance.now();
-    await node.attach(task(100 + n), { path: hosts.path(`a${n}`), pid: 0 });
-    times.push(performance.now() - start);
-  }
-  const name = { bench: "network", better: "lower", unit: "ms" } as const;
-  return rowOf({ ...name, case: "attaching a container to a network", target: 8 }, times);
-}
-
-/** The same of `ip` and `bridge` alone: a bridge with a VXLAN device on each host, and a container behind it. */
+/**
+ * The same of `ip` and `bridge` alone, on hosts that have no rules: a bridge with a VXLAN device on each (h3, h4), and a container behind
+ * it (d1, d2).
+ */
 function makeByHand(hosts: TestHosts, n: number): void {
   const other = 3 - n;
   const container = hosts.add(`d${n}`);
   hosts.run(
-    `h${n}`,
+    `h${n + 2}`,
     `set -e
     ip link add hb type bridge; ip link set hb up mtu 1450
-    ip link add hx mtu 1450 type vxlan id 77 dstport 4790 local 192.168.77.${n} dev eth0 nolearning
+    ip link add hx mtu 1450 type vxlan id 77 dstport 4789 local 192.168.77.${n + 2} dev eth0 nolearning
     ip link set hx master hb up
     ip link add hv mtu 1450 type veth peer name eth0 mtu 1450 address 02:09:00:00:00:0${n} netns ${container}
     ip link set hv master hb up
-    bridge fdb add 02:09:00:00:00:0${other} dev hx dst 192.168.77.${other} self permanent`,
+    bridge fdb add 02:09:00:00:00:0${other} dev hx dst 192.168.77.${other + 2} self permanent`,
   );
   hosts.run(
     `d${n}`,
