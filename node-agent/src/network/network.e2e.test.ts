@@ -23,7 +23,7 @@ import {
 import { createLogger, nullLogger, systemClock } from "@starling/base";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { NodeNetwork } from "./index.ts";
-import { bridgeOf, meshAddress6, meshDevice, vxlanOf } from "./names.ts";
+import { bridgeOf, meshAddress6, meshDevice, portOf, vxlanOf } from "./names.ts";
 import { TestHosts } from "./test-hosts.ts";
 
 const net = "net1aaaaaaaaaaaaaaaaaaaaa";
@@ -380,6 +380,13 @@ describe("changes", () => {
     expect(wrong.join("\n")).toContain("rules: table inet starling: chain c_prerouting lacks");
     expect(asked("client", "192.168.77.1", 8080).servers).toEqual(["c1", "c2"]);
     expect(hosts.ask("c1", overlayAddress(2), 80)).toBe("c2 10.0.1.11");
+    expect(await nodes[0]!.audit()).toEqual([]);
+  });
+
+  it("takes no port's own MAC for a task's, whatever the kernel chose", async () => {
+    const port = portOf(taskOf(1), 0);
+    hosts.run("h1", `ip link set ${port} address 02:42:5f:07:2b:c8`);
+    expect(hosts.run("h1", `bridge fdb show dev ${port}`)).toMatch(/02:42:5f:07:2b:c8 .*permanent/);
     expect(await nodes[0]!.audit()).toEqual([]);
   });
 

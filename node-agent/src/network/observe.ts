@@ -61,7 +61,7 @@ export async function observeHost(netns: string | undefined, what: "all" | "devi
     return name !== undefined && isOurs(name) ? name : undefined;
   };
   const allAddresses = decodeAddresses(addresses!);
-  const mtuByIndex = new Map(devices.map((link) => [link.index, link.mtu]));
+  const byIndex = new Map(devices.map((link) => [link.index, link]));
   const routesFound = new Map<string, HostRoute>();
   for (const route of decodeRoutes(routes)) {
     if (route.protocol !== rtnetlink.ourRouteProtocol) continue;
@@ -95,8 +95,9 @@ export async function observeHost(netns: string | undefined, what: "all" | "devi
     forwarding: new Map(
       decodeForwarding(forwarding).flatMap((entry) => {
         const name = mine(entry.index);
-        // The kernel's own entries: multicast groups, and each port's own MAC in its bridge.
-        const own = entry.destination === "" && !entry.mac.startsWith("02:42:");
+        // The kernel's own entries: multicast groups, and in a bridge its own MAC and that of each port, which may look like a task's.
+        const isKernels = !entry.mac.startsWith("02:42:") || entry.mac === byIndex.get(entry.index)?.mac;
+        const own = entry.destination === "" && isKernels;
         return name === undefined || own || !entry.permanent
           ? []
           : [[pair(name, entry.mac), entry.destination] as const];
@@ -123,7 +124,7 @@ export async function observeHost(netns: string | undefined, what: "all" | "devi
     routeLearners: devices.flatMap(({ name, ipv6 }) =>
       ipv6?.forwarding === 0 && ipv6.acceptRa === 1 && !isOurs(name) ? [name] : [],
     ),
-    mtus: new Map(allAddresses.map(({ index, address }) => [address.split("/")[0]!, mtuByIndex.get(index) ?? 1500])),
+    mtus: new Map(allAddresses.map(({ index, address }) => [address.split("/")[0]!, byIndex.get(index)?.mtu ?? 1500])),
   };
 }
 
