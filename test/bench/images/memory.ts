@@ -11,7 +11,7 @@ const mebibyte = 2 ** 20;
 export async function memory(folder: string, address: string, images: number): Promise<BenchRow> {
   const references = Array.from({ length: images }, (_, i) => `${address}/${i}:1`);
   const store = join(folder, "memory");
-  const child = spawn(process.execPath, [...lean.flags, fixture, store, ...references], {
+  const child = spawn(process.execPath, [...lean.flags.worker, fixture, store, ...references], {
     env: { ...process.env, ...lean.env },
     stdio: ["ignore", "pipe", "inherit"],
   });
