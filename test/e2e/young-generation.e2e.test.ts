@@ -25,11 +25,11 @@ describe("swarmd of a distribution has the young generation of its role", () => 
     return { pid, flags: args.slice(0, lean.flags.manager.length) };
   }
 
-  it.each([
+  it.each<[name: string, role: "manager" | "worker", how: string]>([
     ["m1", "manager", "which began the swarm"],
     ["m2", "manager", "which joined"],
     ["w1", "worker", "which joined"],
-  ] as const)("%s, a %s %s", async (name, role) => {
+  ])("%s, a %s %s", async (name, role) => {
     expect((await daemon(stage.host(name))).flags).toEqual(lean.flags[role]);
     // Only who turned out to be a manager had to start anew.
     expect(stage.log(name).match(/swarmd starts"/g)).toHaveLength(name === "m2" ? 2 : 1);
