@@ -40,7 +40,9 @@ describe("swarmd of a distribution has the young generation of its role", () => 
     const before = await daemon(w1);
     await stage.ctl(["node", "promote", "w1"]);
     const reachable = async () =>
-      (await stage.swarm.nodes()).some((row) => row.hostname === "w1" && row.managerStatus?.reachability === "REACHABLE");
+      (await stage.swarm.nodes()).some(
+        (row) => row.hostname === "w1" && row.managerStatus?.reachability === "REACHABLE",
+      );
     await until("w1 is a manager", reachable, { timeoutMs: 20_000, periodMs: 100 });
     expect(await daemon(w1)).toEqual(before);
     await stage.swarm.endNode(w1, "TERM");
