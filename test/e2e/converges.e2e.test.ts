@@ -79,9 +79,12 @@ describe(`networks after ${moves} moves of tasks`, () => {
     for (let done = 0; done < moves; done++) {
       const kind = below(move.length);
       await move[kind]!.make();
-      const ms = Math.round(await oracle.agrees());
+      const { ms, looks } = await oracle.agrees();
       times.push(ms);
-      if (ms > lateMs) late.push(`move ${done + 1} (${move[kind]!.name}): ${ms} ms`);
+      if (ms > lateMs) {
+        late.push(`move ${done + 1} (${move[kind]!.name}): ${ms} ms`);
+        console.log(`late: ${late.at(-1)}: ${looks.join(" | ")}`);
+      }
       if ((done + 1) % 50 === 0) console.log(`${done + 1} moves after ${seconds(begin)} s, late: ${late.length}`);
     }
     const sorted = times.toSorted((a, b) => a - b);

@@ -102,6 +102,14 @@ const macOf = (address: string): string =>
     .map((part) => Number(part).toString(16).padStart(2, "0"))
     .join(":")}`;
 
+/** Pause between two questions to the store. */
+const askMs = 50;
+
+interface Agreement {
+  readonly ms: number;
+  readonly looks: readonly string[];
+}
+
 /**
  * Compares what the kernels of all hosts have with what the managers' store says, by the system's own tools: forwarding and
  * neighbour entries, routes of the mesh, balancers of the mesh, in each task and by eBPF, and names. Independent of the code
@@ -113,43 +121,56 @@ export class NetworkOracle {
   #stored = "";
   #askedAt = 0;
   #changedAfter = 0;
-  #reader: Reader | undefined;
+  /** That of what the last look compared with. */
+  #lookedSince = 0;
+  #starting: Promise<Reader> | undefined;
 
   constructor(swarm: Swarm) {
     this.#swarm = swarm;
   }
 
   /**
-   * Resolves when every host agrees with the store. The milliseconds: at most so long the kernels were behind after the last
-   * change of a task or service, the looks' own time included.
+   * Resolves when every host agrees with the store. `ms`: at most so long the kernels were behind after the last change of a task
+   * or service, the looks' own time included; `looks`: what was seen when, at the end of each look since that change. The store is
+   * asked again and again meanwhile: a look takes longer than many changes last.
    */
-  async agrees(options: { readonly timeoutMs?: number } = {}): Promise<number> {
+  async agrees(options: { readonly timeoutMs?: number } = {}): Promise<Agreement> {
     this.#askedAt = performance.now();
     this.#changedAfter = this.#askedAt;
     let faults: readonly string[] = [];
+    let looks: string[] = [];
+    let since = 0;
+    let ended = false;
+    const askOn = async () => {
+      if (!ended) await this.#read();
+      return ended;
+    };
+    void until("the store is asked no more", askOn, { timeoutMs: Number.POSITIVE_INFINITY, periodMs: askMs });
     await until(
       "kernels agree with the store",
       async () => {
         faults = await this.faults();
+        if (since !== this.#lookedSince) looks = [];
+        since = this.#lookedSince;
+        looks.push(`${Math.round(performance.now() - since)} ms: ${faults.slice(0, 3).join("; ") || "nothing"}`);
         return faults.length === 0;
       },
       { timeoutMs: options.timeoutMs ?? 60_000, periodMs: 50 },
-    ).catch((error: unknown) => {
-      throw new Error(`${(error as Error).message}:\n${faults.slice(0, 20).join("\n")}`, { cause: error });
-    });
-    return performance.now() - this.#changedAfter;
+    )
+      .catch((error: unknown) => {
+        throw new Error(`${(error as Error).message}:\n${faults.slice(0, 20).join("\n")}`, { cause: error });
+      })
+      .finally(() => {
+        ended = true;
+      });
+    return { ms: Math.round(performance.now() - since), looks };
   }
 
   /** A sentence for each difference. */
   async faults(): Promise<readonly string[]> {
-    const asked = performance.now();
-    const { tasks, services, nodes } = await this.#read();
+    const { places, services, nodes, since } = await this.#read();
+    this.#lookedSince = since;
     const keys = new Map(nodes.map((node) => [node.id, keysOf(node)]));
-    const places = tasks.flatMap(placesOf);
-    const said = JSON.stringify([places, services]);
-    if (said !== this.#stored) this.#changedAfter = this.#askedAt;
-    this.#stored = said;
-    this.#askedAt = asked;
     const hosts = nodes.filter(isOurs).map(({ id, status, description }) => ({
       nodeId: id,
       host: this.#swarm.cluster.host(description?.hostname ?? ""),
@@ -166,14 +187,23 @@ export class NetworkOracle {
   }
 
   /** What a manager's store has now. Its reader is started anew when it ended, as it does with its host. */
-  async #read(): Promise<Stored> {
-    this.#reader ??= await startReader(this.#swarm);
-    const { child, lines } = this.#reader;
-    child.stdin?.write("\n");
-    const { value, done } = await lines.next();
-    if (!done) return JSON.parse(value) as Stored;
-    this.#reader = undefined;
-    throw new Error("the reader of the store has ended");
+  async #read(): Promise<Stored & { readonly places: readonly Place[]; readonly since: number }> {
+    this.#starting ??= startReader(this.#swarm);
+    const reader = await this.#starting;
+    const asked = performance.now();
+    reader.child.stdin?.write("\n");
+    const { value, done } = await reader.lines.next();
+    if (done) {
+      this.#starting = undefined;
+      throw new Error("the reader of the store has ended");
+    }
+    const stored = JSON.parse(value) as Stored;
+    const places = stored.tasks.flatMap(placesOf);
+    const said = JSON.stringify([places, stored.services]);
+    if (said !== this.#stored) this.#changedAfter = this.#askedAt;
+    this.#stored = said;
+    this.#askedAt = asked;
+    return { ...stored, places, since: this.#changedAfter };
   }
 }
 
