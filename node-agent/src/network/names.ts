@@ -7,6 +7,8 @@ import { isTunnelDevice } from "./encryption/addresses.ts";
  * random, so their first 11 or 12 tell them apart.
  */
 export const meshDevice = "starling-mesh";
+/** Of the names of both meshes, and of no other device. */
+export const meshPrefix = "starling-";
 export const routedPrefix = "sr-";
 export const bridgePrefix = "sb-";
 export const vxlanPrefix = "sx-";

@@ -13,6 +13,7 @@ import {
   markOf,
   meshAddress6,
   meshDevice,
+  meshPrefix,
   meshPrefix6,
   returnMac,
   routedPrefix,
@@ -73,6 +74,8 @@ export interface HostRules {
 const keys = (elements: Iterable<string>): ReadonlyMap<string, string> =>
   new Map(Array.from(elements, (key) => [key, ""]));
 const routed = `"${routedPrefix}*"`;
+/** A comparison, where the set of both is a hash. */
+const anyMesh = `"${meshPrefix}*"`;
 const bothMeshes = `{ "${meshDevice}", "${safeMesh.device}" }`;
 const bothMeshesAndLo = `{ "${meshDevice}", "${safeMesh.device}", "lo" }`;
 
@@ -234,8 +237,8 @@ const taskPools = (rules: HostRules, { ip }: Family): readonly string[] =>
   ip === "ip" ? [localPool, ...rules.ingressSubnets] : [meshPrefix6];
 
 /** A connection to a task that is gone ends at once rather than hang. */
-const resets = (rules: HostRules): readonly string[] =>
-  served(rules).flatMap((family) =>
+const resets = (rules: HostRules, of: readonly Family[] = served(rules)): readonly string[] =>
+  of.flatMap((family) =>
     taskPools(rules, family).map(
       (pool) =>
         `${family.ip} daddr ${pool} ct status dnat ${family.ip} daddr != @live${family.suffix} meta l4proto tcp reject with tcp reset`,
@@ -249,17 +252,22 @@ const resets = (rules: HostRules): readonly string[] =>
 const guards = (rules: HostRules): readonly NftChain[] => [
   {
     name: "raw_task",
-    rules: ["meta nfproto ipv4 iifname . ip saddr != @own drop", "meta nfproto ipv6 iifname . ip6 saddr != @own6 drop"],
+    rules: [
+      "ip daddr 127.0.0.0/8 drop",
+      "meta nfproto ipv4 iifname . ip saddr != @own drop",
+      "meta nfproto ipv6 iifname . ip6 saddr != @own6 drop",
+    ],
   },
   {
     name: "c_raw",
     hook: "type filter hook prerouting priority raw",
     rules: [
-      // What makes route_localnet safe.
-      `ip daddr 127.0.0.0/8 iifname != "lo" drop`,
       `iifname ${routed} goto raw_task`,
       // Nobody asks of packets between nodes which connection they are of: each one inside would have an entry more.
+      // Which may come in is input_vxlan's to say.
       `udp dport ${rules.vxlanPort} notrack accept`,
+      // This, and that of raw_task, makes route_localnet safe.
+      `ip daddr 127.0.0.0/8 iifname != "lo" drop`,
       `udp dport ${tunnelVxlanPort} iifname @tunnels notrack`,
     ],
   },
@@ -283,7 +291,7 @@ const guards = (rules: HostRules): readonly NftChain[] => [
     name: "c_mark",
     hook: "type filter hook prerouting priority mangle",
     rules: [
-      `iifname vmap { "${meshDevice}" : goto mark_clear, "${safeMesh.device}" : goto mark_safe }`,
+      `iifname ${anyMesh} iifname vmap { "${meshDevice}" : goto mark_clear, "${safeMesh.device}" : goto mark_safe }`,
       `ct mark != 0 iifname ${routed} ct direction reply meta mark set ct mark`,
     ],
   },
@@ -306,13 +314,18 @@ const guards = (rules: HostRules): readonly NftChain[] => [
       `iifname ${bothMeshes} drop`,
     ],
   },
-  { name: "c_local", hook: "type filter hook output priority filter", rules: [...safeOutput(rules), ...resets(rules)] },
+  { name: "local6", rules: [...safeOutput(rules, "ip6"), ...(rules.ipv6 ? resets(rules, [ipv6]) : [])] },
+  {
+    name: "c_local",
+    hook: "type filter hook output priority filter",
+    rules: ["meta nfproto ipv6 goto local6", ...safeOutput(rules, "ip"), ...resets(rules, [ipv4])],
+  },
   {
     // Of VXLAN packets none comes by a mesh or a tunnel's end.
     name: "input_vxlan",
     rules: [
       ...(hasEnds(rules) ? ["iifname @ends drop"] : []),
-      `iifname ${bothMeshes} drop`,
+      `iifname ${anyMesh} drop`,
       "ip saddr @nodes accept",
       "ip6 saddr @nodes6 accept",
       "drop",

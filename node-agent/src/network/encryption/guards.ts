@@ -67,14 +67,18 @@ export const safeForward = (use: SafeUse): readonly string[] => [
   ]),
 ];
 
-/** Of what the host itself sends: a tunnel that is gone must not let its packets out by another way. */
-export const safeOutput = ({ secrets }: SafeUse): readonly string[] => [
+/** Of what the host itself sends, of one family: a tunnel that is gone must not let its packets out by another way. */
+export const safeOutput = ({ secrets }: SafeUse, family: "ip" | "ip6"): readonly string[] => [
+  ...(family === "ip6" ? tunnelOutput : []),
+  ...secretOf.flatMap(({ ip, secret }) =>
+    secrets && ip === family
+      ? `${ip} daddr @${secret} oifname != "${safeMesh.device}" oifname != "${routedPrefix}*" oifname != "lo" drop`
+      : [],
+  ),
+];
+const tunnelOutput: readonly string[] = [
   `ip6 daddr ${relayPrefix} oifname != @relays oifname != "lo" drop`,
   `ip6 daddr ${tunnelPrefix} oifname != @tunnels oifname != "lo" drop`,
-  ...(secrets ? secretOf : []).map(
-    ({ ip, secret }) =>
-      `${ip} daddr @${secret} oifname != "${safeMesh.device}" oifname != "${routedPrefix}*" oifname != "lo" drop`,
-  ),
 ];
 
 /** Of what comes to the host: VXLAN of encrypted networks by tunnels alone, and by tunnels and relays little else. */
