@@ -1,12 +1,22 @@
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { bundleLoader, bundleProgram } from "./distribution/bundle.ts";
-import { starterOf } from "./distribution/starter.ts";
+import { lean } from "./distribution/lean.ts";
 
 const root = join(import.meta.dirname, "..");
 const dist = resolve(process.argv[2] ?? join(root, "dist"));
-const programs = ["swarmd", "swarmctl"] as const;
+const programs = ["swarmd", "swarmctl"];
 
 /** Where compiled programs and addons are, and where code that looks for them beside itself finds them in dist/. */
 const nativeFolders = ["native/build/Release", "native/binding/build/Release", "native/net/build/Release"];
@@ -82,7 +92,22 @@ function copyIfThere(from: string, to: string): void {
 
 function writeStarters(folder: string): void {
   mkdirSync(folder);
-  for (const name of programs) writeFileSync(join(folder, name), starterOf(name), { mode: 0o755 });
+  for (const name of programs) {
+    const path = join(folder, name);
+    // Node's own compile cache is of no use beside run.cjs's, and would go to /tmp.
+    const env = { NODE_DISABLE_COMPILE_CACHE: "1", ...(name === "swarmd" ? lean.env : {}) };
+    const flags = name === "swarmd" ? `${lean.flags.join(" ")} ` : "";
+    const lines = [
+      "#!/bin/sh",
+      "self=$0",
+      '[ ! -h "$0" ] || self=$(readlink -f "$0")',
+      `lib=\${self%/*}/../lib`,
+      ...Object.entries(env).map(([key, value]) => `export ${key}="${value}"`),
+      `exec "$lib/node" ${flags}"$lib/run.cjs" ${name} "$@"`,
+    ];
+    writeFileSync(path, `${lines.join("\n")}\n`);
+    chmodSync(path, 0o755);
+  }
 }
 
 await main().catch((error: unknown) => {

@@ -4,6 +4,7 @@ import { type Clock, type Logger, SwarmError } from "@starling/base";
 import { type NodeIdentity, unsealed } from "@starling/ca";
 import type { Manager, ManagerOptions } from "@starling/manager";
 import type { WorkerSocket } from "./local-socket.ts";
+import { letYoungGenerationGrow } from "./young-generation.ts";
 
 const retryMs = 1_000;
 
@@ -65,6 +66,7 @@ export class ManagerPart {
   /** A worker never loads what only managers run: half of the program. */
   async #start(options: { readonly join?: string | undefined; readonly forceNewCluster?: boolean }): Promise<Manager> {
     const { Manager } = await import("@starling/manager");
+    letYoungGenerationGrow();
     await this.#workerSocket.close();
     return await Manager.start({
       ...this.#options,

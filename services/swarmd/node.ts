@@ -40,7 +40,6 @@ import { version } from "./installation.ts";
 import { forgetNode, leftStatus, nodeSelfHandlers } from "./leave.ts";
 import { WorkerSocket } from "./local-socket.ts";
 import { forgetManager, ManagerPart } from "./manager-part.ts";
-import { startAnewAsManager } from "./manager-process.ts";
 import { startMetricsServer } from "./metrics-server.ts";
 import { readNodeState, writeNodeState } from "./node-state.ts";
 import { type Promotion, promotionOf } from "./promotion.ts";
@@ -65,8 +64,7 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const found = await identityOf(options, surroundings);
   if (found === undefined) return 0;
   const identity = found;
-  if (identity.isManager) startAnewAsManager();
-  else await forgetManager(stateDir, identity);
+  if (!identity.isManager) await forgetManager(stateDir, identity);
   const advertise = await advertisedAddress({
     advertise: options.advertiseRemoteApi,
     listen: options.listenRemoteApi,

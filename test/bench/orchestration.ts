@@ -149,7 +149,7 @@ class Child {
   constructor(program: string, config: object) {
     this.#name = program;
     const file = join(import.meta.dirname, "orchestration", `${program}.ts`);
-    this.#child = spawn(process.execPath, ["--no-warnings", ...lean.flags.manager, file, JSON.stringify(config)], {
+    this.#child = spawn(process.execPath, ["--no-warnings", ...lean.flags, file, JSON.stringify(config)], {
       stdio: ["pipe", "pipe", "inherit"],
       env: { ...process.env, ...lean.env },
     });

@@ -35,7 +35,7 @@ export async function run({ quick }: BenchOptions): Promise<BenchRow[]> {
 async function measure(each: Case, runs: number): Promise<BenchRow[]> {
   const program = join(import.meta.dirname, "scheduler", "case.ts");
   const config = JSON.stringify({ ...each, runs } satisfies CaseConfig & Case);
-  const argv = ["--no-warnings", ...lean.flags.manager, program, config];
+  const argv = ["--no-warnings", ...lean.flags, program, config];
   const { stdout } = await promisify(execFile)(process.execPath, argv, { env: { ...process.env, ...lean.env } });
   const measured = JSON.parse(stdout) as Run[];
   const name = `${each.nodes} nodes x ${each.tasks} tasks, ${each.oneService ? "one service" : "task by task"}${each.binpack ? ", bin-packed" : ""}`;

@@ -11,7 +11,9 @@ const mebibyte = 2 ** 20;
 export async function memory(folder: string, address: string, images: number): Promise<BenchRow> {
   const references = Array.from({ length: images }, (_, i) => `${address}/${i}:1`);
   const store = join(folder, "memory");
-  const child = spawn(process.execPath, [...lean.flags.worker, fixture, store, ...references], {
+  // As a worker's, whose young generation does not grow.
+  const flags = [...lean.flags, "--max-semi-space-size=2"];
+  const child = spawn(process.execPath, [...flags, fixture, store, ...references], {
     env: { ...process.env, ...lean.env },
     stdio: ["ignore", "pipe", "inherit"],
   });

@@ -1,0 +1,31 @@
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import { expect, it } from "vitest";
+import { lean } from "../../deploy/distribution/lean.ts";
+
+/** A process as swarmd's, which makes much that survives a while; MiB of its young generation, both halves, after each of `steps`. */
+function sizes(...steps: readonly ("keepYoungGenerationSmall" | "letYoungGenerationGrow")[]): readonly number[] {
+  const script = `
+    import * as young from ${JSON.stringify(join(import.meta.dirname, "young-generation.ts"))};
+    import { getHeapSpaceStatistics } from "node:v8";
+    let kept = [];
+    const sizes = ${JSON.stringify(steps)}.map((step) => {
+      young[step]();
+      for (let i = 0; i < 3_000_000; i++) {
+        kept.push({ i, list: [i] });
+        if (kept.length > 30_000) kept = kept.slice(15_000);
+      }
+      return getHeapSpaceStatistics().find((space) => space.space_name === "new_space").space_size / 2 ** 20;
+    });
+    console.log(JSON.stringify(sizes));`;
+  const argv = [...lean.flags, "--input-type=module", "--eval", script];
+  return JSON.parse(execFileSync(process.execPath, argv, { encoding: "utf8" })) as number[];
+}
+
+it("the young generation stays as it is until it may grow", () => {
+  expect(sizes("keepYoungGenerationSmall", "letYoungGenerationGrow")).toEqual([4, 32]);
+});
+
+it("of who has been a manager before it is no smaller again", () => {
+  expect(sizes("letYoungGenerationGrow", "keepYoungGenerationSmall")).toEqual([32, 32]);
+});

@@ -1,0 +1,20 @@
+import { setFlagsFromString } from "node:v8";
+
+// V8 reads the factor by which its young generation grows each time that it has been filled by what survives. A factor of 1 is taken
+// at run time only: at the start it counts as 2, the default.
+
+/**
+ * Keeps V8's young generation as small as it is now: a worker waits most of the time, and takes 13 MiB less under load. Changes
+ * which code caches V8 accepts from then on.
+ */
+export function keepYoungGenerationSmall(): void {
+  setFlagsFromString("--semi-space-growth-factor=1");
+}
+
+/**
+ * Lets it grow, up to --max-semi-space-size: otherwise what a manager's requests leave behind reaches the old generation, whose
+ * collections hold its thread for 100 ms and more. There is no way back to a smaller one.
+ */
+export function letYoungGenerationGrow(): void {
+  setFlagsFromString("--semi-space-growth-factor=2");
+}
