@@ -58,7 +58,7 @@ export interface ConntrackStep {
   /** IPv4 and IPv6 prefixes. */
   readonly subnets: readonly string[];
   readonly live: readonly string[];
-  /** IP protocol numbers: 6 TCP, 17 UDP. */
+  /** IP protocol numbers: 6 TCP, 17 UDP; none: all. */
   readonly protocols: readonly number[];
 }
 
@@ -139,7 +139,7 @@ type ResultOf<S extends Step> = S extends { type: "netlink" }
     : S extends { type: "sysctl" }
       ? { readonly errors: readonly string[] }
       : S extends { type: "conntrack" }
-        ? { readonly flushed: number }
+        ? undefined
         : S extends { type: "ping" | "exchange" }
           ? { /** Per target: empty when it answered, else why not. */ readonly outcomes: readonly string[] }
           : SocketResult;

@@ -124,11 +124,7 @@ struct Writer {
     out.Set("outcomes", outcomes);
     return out;
   }
-  Napi::Value operator()(ConntrackResult& conntrack) const {
-    auto out = Napi::Object::New(env);
-    out.Set("flushed", conntrack.flushed);
-    return out;
-  }
+  Napi::Value operator()(ConntrackResult&) const { return env.Undefined(); }
 };
 
 // Lives from the call until its promise is settled on Node's thread.

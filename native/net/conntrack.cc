@@ -111,17 +111,14 @@ bool IsPassing(Bytes attributes) {
   return state && !state->empty() && (*state)[0] != TCP_CONNTRACK_ESTABLISHED;
 }
 
-// Has a listing tell only entries whose replies come from `address`. Kernels before 5.8 tell all the same.
-std::vector<uint8_t> RepliesFrom(const Address& address) {
-  const bool is_v4 = address.family == AF_INET;
-  std::vector<uint8_t> source;
-  AppendAttribute(source, is_v4 ? CTA_IP_V4_SRC : CTA_IP_V6_SRC, Bytes(address.bytes).first(is_v4 ? 4 : 16));
-  std::vector<uint8_t> tuple;
-  AppendAttribute(tuple, CTA_TUPLE_IP | NLA_F_NESTED, source);
-  // Bit 0: the source address (net/netfilter/nf_internals.h).
-  const uint32_t compared = 1;
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&compared);
+// What of an entry's replies is compared, a bit each (net/netfilter/nf_internals.h).
+constexpr uint32_t kSource = 1 << 0;
+constexpr uint32_t kProtocol = 1 << 3;
+
+// Has a listing tell, or a deletion delete, only entries whose replies have the `compared` parts of `tuple`.
+std::vector<uint8_t> Selecting(uint32_t compared, const std::vector<uint8_t>& tuple) {
   std::vector<uint8_t> filter;
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&compared);
   AppendAttribute(filter, CTA_FILTER_REPLY_FLAGS, {bytes, sizeof compared});
   std::vector<uint8_t> attributes;
   AppendAttribute(attributes, CTA_TUPLE_REPLY | NLA_F_NESTED, tuple);
@@ -129,22 +126,73 @@ std::vector<uint8_t> RepliesFrom(const Address& address) {
   return attributes;
 }
 
-// Each listing walks the table of all namespaces: for more addresses than this one that tells everything costs less.
-constexpr size_t kFilteredMost = 8;
+std::vector<uint8_t> ProtocolTuple(uint8_t protocol) {
+  std::vector<uint8_t> proto;
+  AppendAttribute(proto, CTA_PROTO_NUM, {&protocol, 1});
+  std::vector<uint8_t> tuple;
+  AppendAttribute(tuple, CTA_TUPLE_PROTO | NLA_F_NESTED, proto);
+  return tuple;
+}
 
-// Attributes of the listings that together tell all entries of `family` that lead into `subnets`.
-std::vector<std::vector<uint8_t>> Listings(uint8_t family, const std::vector<std::string>& subnets) {
-  const unsigned most = family == AF_INET ? 32 : 128;
-  std::vector<Prefix> prefixes;
-  for (const auto& text : subnets) {
-    if (auto prefix = ParsePrefix(text); prefix.address.family == family) prefixes.push_back(prefix);
+// Selects entries that lead to the IPv4 address, of `protocol` alone unless it is 0.
+std::vector<uint8_t> LeadingTo(const Address& address, uint8_t protocol) {
+  std::vector<uint8_t> source;
+  AppendAttribute(source, CTA_IP_V4_SRC, Bytes(address.bytes).first(4));
+  std::vector<uint8_t> tuple = protocol == 0 ? std::vector<uint8_t>() : ProtocolTuple(protocol);
+  AppendAttribute(tuple, CTA_TUPLE_IP | NLA_F_NESTED, source);
+  return Selecting(protocol == 0 ? kSource : kSource | kProtocol, tuple);
+}
+
+// Each look walks the table of all namespaces: for more addresses than this a listing of everything costs less.
+constexpr size_t kSelectedMost = 8;
+
+using Selections = std::vector<std::vector<uint8_t>>;
+
+// What selects those entries of IPv4 that lead to addresses which `step` names, when it names no prefixes, and few addresses. Of
+// IPv6 the kernel (6.18) selects those that lead anywhere else: its comparison is turned round.
+std::optional<Selections> SelectFew(const ConntrackStep& step) {
+  const auto protocols = step.protocols.empty() ? std::vector<uint8_t>{0} : step.protocols;
+  Selections selections;
+  for (const auto& text : step.subnets) {
+    const auto [address, length] = ParsePrefix(text);
+    if (address.family != AF_INET) continue;
+    if (length != 32 || selections.size() >= kSelectedMost || !step.live.empty()) return std::nullopt;
+    for (const uint8_t protocol : protocols) selections.push_back(LeadingTo(address, protocol));
   }
-  if (prefixes.empty()) return {};
-  const bool are_addresses = std::ranges::all_of(prefixes, [&](const Prefix& prefix) { return prefix.length == most; });
-  if (!are_addresses || prefixes.size() > kFilteredMost) return {{}};
-  std::vector<std::vector<uint8_t>> listings;
-  for (const auto& prefix : prefixes) listings.push_back(RepliesFrom(prefix.address));
-  return listings;
+  return selections;
+}
+
+// What selects all that may be concerned.
+Selections SelectAll(const ConntrackStep& step) {
+  if (step.protocols.size() != 1) return {{}};
+  return {Selecting(kProtocol, ProtocolTuple(step.protocols[0]))};
+}
+
+// Has the kernel delete what is selected: nothing is copied, and no connection taken for the one before it. False when it can't:
+// before 6.12 this is the name of one connection to it, which lacks most.
+bool DeleteSelected(const Selections& selections) {
+  std::vector<uint8_t> requests;
+  for (const auto& attributes : selections) {
+    const auto request = Request(IPCTNL_MSG_CT_DELETE, NLM_F_ACK, AF_INET, attributes);
+    requests.insert(requests.end(), request.begin(), request.end());
+  }
+  const auto answers = Converse(NETLINK_NETFILTER, requests).answers;
+  return std::ranges::all_of(answers, [](const Answer& answer) { return answer.error == 0; });
+}
+
+// Lists what is selected, and deletes of it what `step` says. (Kernels before 5.8 list everything.)
+void DeleteListed(const ConntrackStep& step, uint8_t family, const Selections& selections) {
+  for (const auto& attributes : selections) {
+    const auto listing = Converse(NETLINK_NETFILTER, Request(IPCTNL_MSG_CT_GET, NLM_F_DUMP, family, attributes));
+    // EINTR: the table changed meanwhile, which it always does.
+    if (const int error = listing.answers.at(0).error; error != 0 && error != EINTR) {
+      throw std::runtime_error(std::string("conntrack listing: ") + std::strerror(error));
+    }
+    // Those that ended by themselves meanwhile answer ENOENT.
+    if (const auto planned = PlanDeletions(step, family, listing.replies); planned.count > 0) {
+      Converse(NETLINK_NETFILTER, planned.requests);
+    }
+  }
 }
 
 // Entries of this namespace; -1 when that can't be read.
@@ -186,7 +234,8 @@ Deletions PlanDeletions(const ConntrackStep& step, uint8_t family, std::span<con
     if (!source || source->size() != address_size || !number || number->empty()) continue;
     Address address{family, {}};
     std::ranges::copy(*source, address.bytes.begin());
-    if (std::ranges::find(step.protocols, (*number)[0]) == step.protocols.end() || !stale(address)) continue;
+    const bool is_meant = step.protocols.empty() || std::ranges::find(step.protocols, (*number)[0]) != step.protocols.end();
+    if (!is_meant || !stale(address)) continue;
     if (IsPassing(attributes)) continue;
     std::vector<uint8_t> named;
     AppendAttribute(named, CTA_TUPLE_ORIG | NLA_F_NESTED, *original);
@@ -198,24 +247,16 @@ Deletions PlanDeletions(const ConntrackStep& step, uint8_t family, std::span<con
   return deletions;
 }
 
-uint32_t FlushConntrack(const ConntrackStep& step) {
-  if (step.subnets.empty() || Count() == 0) return 0;
-  std::vector<uint8_t> deletions;
-  for (const uint8_t family : {AF_INET, AF_INET6}) {
-    for (const auto& attributes : Listings(family, step.subnets)) {
-      const auto listing = Converse(NETLINK_NETFILTER, Request(IPCTNL_MSG_CT_GET, NLM_F_DUMP, family, attributes));
-      // EINTR: the table changed meanwhile, which it always does.
-      if (const int error = listing.answers.at(0).error; error != 0 && error != EINTR) {
-        throw std::runtime_error(std::string("conntrack listing: ") + std::strerror(error));
-      }
-      const auto planned = PlanDeletions(step, family, listing.replies);
-      deletions.insert(deletions.end(), planned.requests.begin(), planned.requests.end());
-    }
+void FlushConntrack(const ConntrackStep& step) {
+  const auto names = [&](uint8_t family) {
+    return std::ranges::any_of(step.subnets, [&](const std::string& text) { return ParsePrefix(text).address.family == family; });
+  };
+  if (step.subnets.empty() || Count() == 0) return;
+  if (names(AF_INET)) {
+    const auto few = SelectFew(step);
+    if (!few || !DeleteSelected(*few)) DeleteListed(step, AF_INET, few.value_or(SelectAll(step)));
   }
-  if (deletions.empty()) return 0;
-  const auto answers = Converse(NETLINK_NETFILTER, deletions).answers;
-  // Those that ended by themselves meanwhile answer ENOENT.
-  return static_cast<uint32_t>(std::ranges::count_if(answers, [](const Answer& answer) { return answer.error == 0; }));
+  if (names(AF_INET6)) DeleteListed(step, AF_INET6, SelectAll(step));
 }
 
 }  // namespace starling::net

@@ -92,7 +92,10 @@ struct Runner {
   StepResult operator()(const SysctlStep& step) const { return WriteSysctls(step); }
   StepResult operator()(const SocketStep& step) const { return BindSocket(step); }
   StepResult operator()(const HeldStep& step) const { return TakeHeld(step); }
-  StepResult operator()(const ConntrackStep& step) const { return ConntrackResult{FlushConntrack(step)}; }
+  StepResult operator()(const ConntrackStep& step) const {
+    FlushConntrack(step);
+    return ConntrackResult{};
+  }
   StepResult operator()(const PingStep& step) const { return Outcomes{Ping(step)}; }
   StepResult operator()(const ExchangeStep& step) const { return Outcomes{Exchange(step)}; }
 };

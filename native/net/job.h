@@ -55,9 +55,7 @@ struct SocketResult {
   UniqueFd fd;
   uint16_t port = 0;
 };
-struct ConntrackResult {
-  uint32_t flushed = 0;
-};
+struct ConntrackResult {};
 // Of pings and exchanges.
 struct Outcomes {
   std::vector<std::string> outcomes;  // one per target, empty when it answered
