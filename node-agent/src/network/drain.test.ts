@@ -46,6 +46,12 @@ describe("word to the managers", () => {
     connect();
     applied();
     expect(told).toEqual([]);
+    // Nor when that has asked, too: it counts from 0.
+    managers.received(asking(0));
+    applied();
+    expect(told).toEqual([]);
+    managers.applying()();
+    expect(told).toEqual([{ applied: 0 }]);
   });
 
   it("of tasks that leave is said again to the next manager, until they are gone", () => {
@@ -130,8 +136,8 @@ describe("tracked connections to forget", () => {
     const dual = { ...endpoint("t8", "net", "10.0.1.8", true), address6: "fd01::8" };
     const due = [endpoints[1]!, dual, endpoint("t9", "net", "10.0.1.5", true), endpoints[3]!];
     expect(taskFlush(inputs, task, due)).toEqual([
-      { type: "conntrack", subnets: ["10.0.1.6/32", "10.0.1.8/32", "fd01::8/128"], live: [], protocols: [17] },
-      { type: "conntrack", subnets: ["10.0.1.8/32", "fd01::8/128"], live: [], protocols: [6] },
+      { type: "conntrack", subnets: ["10.0.1.6/32"], live: [], protocols: [17] },
+      { type: "conntrack", subnets: ["10.0.1.8/32", "fd01::8/128"], live: [], protocols: [] },
     ]);
     expect(hostFlush(inputs, due)).toEqual([
       { type: "conntrack", subnets: ["10.255.0.6/32", "fd53:7461:726d::aff:6/128"], live: [], protocols: [17] },

@@ -8,6 +8,14 @@ import { addressesOf } from "./state.ts";
 const tcp = 6;
 const udp = 17;
 
+/*
+ * What is forgotten goes by what is wanted when a look begins, which may be more than tables have by then, as looks run behind
+ * them. That is right: who serves again by now keeps its datagrams, and an address that another task has its connections; who
+ * ceases to serve meanwhile falls due on its own, after its tables. What becomes wanted while a look runs may lose what it got
+ * since: a datagram goes to another task then, a connection to a new task of the same address is reset; addresses are not given
+ * again as fast as that.
+ */
+
 /**
  * Whose tracked connections are to be looked at: those of endpoints that stopped serving, or went, since it was done last;
  * or all, when that is not known.
@@ -17,8 +25,8 @@ export type FlushDue = "all" | readonly NetworkStateEndpoint[];
 /** Both. */
 export const joinDue = (a: FlushDue, b: FlushDue): FlushDue => (a === "all" || b === "all" ? "all" : [...a, ...b]);
 
-const step = (subnets: readonly string[], live: readonly string[], protocol: number): readonly ConntrackStep[] =>
-  subnets.length === 0 ? [] : [{ type: "conntrack", subnets, live, protocols: [protocol] }];
+const step = (subnets: readonly string[], live: readonly string[], protocols: readonly number[]) =>
+  subnets.length === 0 ? [] : [{ type: "conntrack", subnets, live, protocols } as const];
 
 /** Addresses that published ports lead to, by an endpoint's one. */
 const inMesh = (address: string): readonly string[] => (isV6(address) ? [] : [address, meshAddress6(address)]);
@@ -49,7 +57,7 @@ export function hostFlush(inputs: NodeInputs, due: FlushDue): readonly Conntrack
   const { ingress } = view;
   if (due !== "all") {
     const serves = ({ serving, taskId }: NetworkStateEndpoint) => serving && !leaving.has(taskId);
-    return ingress === undefined ? [] : step(gone(inputs, due, new Set([ingress.id]), serves, inMesh), [], udp);
+    return ingress === undefined ? [] : step(gone(inputs, due, new Set([ingress.id]), serves, inMesh), [], [udp]);
   }
   const live = recovered.map(({ address }) => address);
   for (const task of tasks) if (task.routed !== undefined && !leaving.has(task.taskId)) live.push(task.routed);
@@ -58,7 +66,7 @@ export function hostFlush(inputs: NodeInputs, due: FlushDue): readonly Conntrack
     if (endpoint.serving && !leaving.has(endpoint.taskId)) live.push(endpoint.address);
   }
   const subnets = (ingress?.subnets ?? []).filter((subnet) => !isV6(subnet));
-  return step([localPool, ...subnets, meshPrefix6], [...live, ...live.map(meshAddress6)], udp);
+  return step([localPool, ...subnets, meshPrefix6], [...live, ...live.map(meshAddress6)], [udp]);
 }
 
 /** In the task's namespace: datagrams go to tasks that serve, TCP connections to tasks that are gone end. */
@@ -67,14 +75,9 @@ export function taskFlush(inputs: NodeInputs, task: LocalTask, due: FlushDue): r
   const on = new Set(task.overlays.map((overlay) => overlay.networkId));
   const serves = ({ serving, taskId }: NetworkStateEndpoint) => serving && !leaving.has(taskId);
   if (due !== "all") {
-    return [
-      ...step(gone(inputs, due, on, serves), [], udp),
-      ...step(
-        gone(inputs, due, on, () => true),
-        [],
-        tcp,
-      ),
-    ];
+    const left = gone(inputs, due, on, () => true);
+    const stopped = gone(inputs, due, on, serves).filter((address) => !left.includes(address));
+    return [...step(stopped, [], [udp]), ...step(left, [], [])];
   }
   const subnets = [...on].flatMap((id) => view.networks.get(id)?.subnets ?? []);
   const there: string[] = [];
@@ -83,5 +86,5 @@ export function taskFlush(inputs: NodeInputs, task: LocalTask, due: FlushDue): r
     there.push(...addressesOf(endpoint));
     if (serves(endpoint)) serving.push(...addressesOf(endpoint));
   }
-  return [...step(subnets, serving, udp), ...step(subnets, there, tcp)];
+  return [...step(subnets, serving, [udp]), ...step(subnets, there, [tcp])];
 }

@@ -26,12 +26,16 @@ export class Managers {
     if (message.acknowledge) this.#asked = message.sequence;
   }
 
-  /** To be called before a change is applied; what it returns, when the kernel has all of it. */
+  /**
+   * To be called before a change is applied; what it returns, when the kernel has all of it and what it ends is forgotten. By then
+   * there may be another stream, which counts anew.
+   */
   applying(): () => void {
     const asked = this.#asked;
+    const report = this.#report;
     return () => {
-      if (asked === undefined || this.#asked === undefined) return;
-      this.#report?.({ applied: asked });
+      if (asked === undefined || this.#asked === undefined || report !== this.#report) return;
+      report?.({ applied: asked });
       if (this.#asked === asked) this.#asked = undefined;
     };
   }

@@ -272,7 +272,7 @@ describe("changes", () => {
       ...hosts.askDatagrams("c1", "10.0.1.2", 80, sources),
     ];
     expect(new Set(datagrams())).toEqual(new Set(["c1", "c2", "c3"]));
-    await Promise.all(nodes.map((node) => node.receive(leaving)));
+    await Promise.all(nodes.map((node) => node.receive(leaving).then(() => node.settled())));
     // From the same ports: the kernel would send these flows where they went before.
     expect(new Set(datagrams())).toEqual(new Set(["c1", "c2"]));
     expect(asked("client", "192.168.77.1", 8080).servers).toEqual(["c1", "c2"]);
@@ -316,9 +316,11 @@ describe("changes", () => {
     const message = (sequence: number, changes: readonly NetworkStateChange[], acknowledge: boolean) =>
       NetworkStateMessage.create({ type: NetworkStateMessage_Type.INCREMENTAL, sequence, changes, acknowledge });
     await nodes[0]!.receive(message(2, serving, false));
+    await nodes[0]!.settled();
     expect(told).toEqual([]);
     const leaving = [endpoint(3, net, overlayAddress(3), false), endpoint(3, ingress, ingressAddress(3), false)];
     await nodes[0]!.receive(message(3, leaving, true));
+    await nodes[0]!.settled();
     expect(told).toEqual([{ applied: 3 }]);
     nodes[0]!.managers.connected(undefined);
   });
@@ -472,6 +474,49 @@ describe("a node whose managers tell nothing of networks", () => {
       await foreign.detach(taskOf(1));
     } finally {
       await foreign.close();
+    }
+  });
+});
+
+describe("a node where a look at tracked connections does not end", () => {
+  it("has its tables follow all the same, and tells the managers of changes once it has ended", async () => {
+    let end: () => void = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const told: (number | undefined)[] = [];
+    const node = new NodeNetwork({
+      ...{ nodeId: "node1", clock: systemClock, log: nullLogger, resolvConf: "", netns: hosts.path("h4") },
+      forget: () => ended,
+    });
+    node.managers.connected(({ applied }) => told.push(applied));
+    const serve = (sequence: number, n: number, serving: boolean) =>
+      NetworkStateMessage.create({
+        ...{ type: NetworkStateMessage_Type.INCREMENTAL, sequence, acknowledge: true },
+        changes: [endpoint(n, net, overlayAddress(n), serving)],
+      });
+    const backends = () => {
+      const map = hosts.run("c6", "nft list map ip starling backends");
+      return [1, 2, 3].filter((n) => map.includes(` : ${overlayAddress(n)}`));
+    };
+    hosts.add("c6");
+    try {
+      await node.receive(complete());
+      await node.attach(task(1), { path: hosts.path("c6"), pid: 0 });
+      expect(backends()).toEqual([1, 2, 3]);
+      await node.receive(serve(2, 3, false));
+      await node.receive(serve(3, 2, false));
+      expect(backends()).toEqual([1]);
+      await node.receive(serve(4, 3, true));
+      expect(backends()).toEqual([1, 3]);
+      await node.detach(taskOf(1));
+      expect(told).toEqual([]);
+      end();
+      await node.settled();
+      expect(told).toEqual([2, 3, 4]);
+    } finally {
+      end();
+      await node.close();
     }
   });
 });

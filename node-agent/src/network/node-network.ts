@@ -16,7 +16,7 @@ import {
   type Task,
 } from "@starling/api";
 import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@starling/base";
-import { rtnetlink } from "@starling/native/net";
+import { type ConntrackStep, rtnetlink, runSteps } from "@starling/native/net";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-attacher.ts";
 import { attachable } from "./attachable.ts";
@@ -76,9 +76,13 @@ export interface NodeNetworkOptions {
   readonly wireguard?: WireGuard;
   /** Age at which keys of encrypted networks are replaced, and how long the former one still takes packets; defaults: 12 h, 5 min. */
   readonly keys?: { readonly rotateAfterMs?: Millis; readonly retireAfterMs?: Millis };
+  /** Forgets tracked connections of a namespace (undefined: the process's own); default: the kernel does. */
+  readonly forget?: Forget;
   /** How long nodes of encrypted networks may be silent before a relay is looked for; default: Encryption's. */
   readonly reach?: Pick<EncryptionOptions, "patience" | "lookMs">;
 }
+
+type Forget = (netns: string | undefined, steps: readonly ConntrackStep[]) => Promise<unknown>;
 
 interface Attached {
   readonly network: TaskNetwork;
@@ -119,6 +123,9 @@ export class NodeNetwork implements NetworkAttacher {
   readonly managers = new Managers();
   readonly #connectTime: ConnectTime;
   readonly #flusher: Flusher;
+  readonly #forget: Forget;
+  /** Tasks that ran under the swarmd before: which of their connections lead to tasks that left meanwhile is not known. */
+  readonly #takenOver = new Set<TaskNetwork>();
   #retry: Timer | undefined;
   readonly #auditor: Auditor;
   readonly #echo: EchoServer;
@@ -142,7 +149,9 @@ export class NodeNetwork implements NetworkAttacher {
     const { leaving } = this.managers;
     this.#desired = new DesiredState({ nodeId: options.nodeId, ipv6: this.#ipv6, view, leaving });
     this.#state.onDead = (endpoint, isDead) => this.#desired.setDead(endpoint, isDead);
-    this.#flusher = new Flusher(options.log, () => this.#retryLater());
+    this.#forget = options.forget ?? runSteps;
+    const look = (due: FlushDue) => this.#look(due);
+    this.#flusher = new Flusher({ look, onRefused: () => this.#retryLater(), log: options.log });
     this.#applier = new HostApplier({ log: options.log, netns: options.netns, desired: this.#desired });
     this.#devices = new TaskDevices({ applier: this.#applier, desired: this.#desired, netns: options.netns });
     this.#opener = new TaskOpener({ applier: this.#applier, netns: options.netns, ipv6: this.#ipv6 });
@@ -187,7 +196,10 @@ export class NodeNetwork implements NetworkAttacher {
     });
   }
 
-  /** Takes in a message of the managers' stream and applies it; resolves when the kernel has it. Failures are logged and tried again. */
+  /**
+   * Takes in a message of the managers' stream and applies it; resolves when the kernel's tables have it. Tracked connections are
+   * looked at after that (`settled`). Failures are logged and tried again.
+   */
   async receive(message: NetworkStateMessage): Promise<void> {
     this.#stirred++;
     this.#desired.receive(message, () => this.#flusher.add(this.#state.receive(message)));
@@ -250,6 +262,8 @@ export class NodeNetwork implements NetworkAttacher {
     this.#desired.leaves(taskId, () => this.managers.leave(taskId));
     this.#flusher.add(this.#state.view.endpointsOf(taskId));
     await this.#settle();
+    // Its datagrams go elsewhere before it gets its signal.
+    await this.#flusher.flushed();
   }
 
   async drained(taskId: string, options: { readonly drainMs: Millis; readonly signal: AbortSignal }): Promise<void> {
@@ -285,6 +299,12 @@ export class NodeNetwork implements NetworkAttacher {
     return publishedHostPorts(task, this.#attached.get(task.id)?.network.attachment.hostPorts ?? []);
   }
 
+  /** Resolves when nothing is under way: what was received is applied, and no tracked connection is left to be looked at. */
+  async settled(): Promise<void> {
+    await this.#turn.idle();
+    await this.#flusher.flushed();
+  }
+
   /** What of the kernel is not as it should be; mended unless told otherwise. The same is done each half minute by itself. */
   async audit(options: { readonly repair: boolean } = { repair: true }): Promise<readonly Finding[]> {
     if (!this.#state.ready || this.#closed) return [];
@@ -318,6 +338,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#auditor.close();
     await this.#encryption.close();
     await this.#turn.idle();
+    await this.#flusher.close();
     for (const { network, names } of this.#attached.values()) {
       names.close();
       network.close();
@@ -402,6 +423,10 @@ export class NodeNetwork implements NetworkAttacher {
     if (network.cookie !== undefined) this.#desired.setCookie(task.id, network.cookie);
     // What arrived while the task was attached.
     await this.#settle();
+    if (made === undefined) {
+      this.#takenOver.add(network);
+      void this.#flusher.flushed();
+    }
     return this.#names.files(task, network.local);
   }
 
@@ -417,6 +442,7 @@ export class NodeNetwork implements NetworkAttacher {
     const attached = this.#attached.get(taskId);
     this.#attached.delete(taskId);
     this.#desired.removeTask(taskId);
+    if (attached !== undefined) this.#takenOver.delete(attached.network);
     attached?.names.close();
     attached?.network.close();
     this.#opener.release((attached?.network ?? this.#attaching.get(taskId))?.local);
@@ -443,7 +469,7 @@ export class NodeNetwork implements NetworkAttacher {
     // Nothing is awaited between: what is acknowledged is in the inputs.
     const inputs = this.#wanted(observation);
     const applied = this.managers.applying();
-    const flush = this.#flusher.take();
+    const due = this.#flusher.take();
     try {
       const changed = await this.#applier.apply();
       await this.#removeVlans(idleVlans(observation.vlans, inputs));
@@ -451,14 +477,29 @@ export class NodeNetwork implements NetworkAttacher {
       // A task that leaves is out of connect time before the tables, and one that comes is reached by then.
       await this.#applyConnectTime(inputs);
       for (const reach of this.#desired.reaches) reach.take();
-      const tasks = [...this.#attached.values()].map(({ network }) => this.#applyTask(inputs, network, flush));
-      tasks.push(this.#flusher.flush(this.#netns, hostFlush(inputs, flush)));
-      if ((await Promise.all(tasks)).every((done) => done)) applied();
+      const tasks = await Promise.all(Array.from(this.#attached.values(), ({ network }) => this.#applyTask(network)));
+      const isWhole = tasks.every((done) => done);
+      if (!isWhole) this.#flusher.add(due);
+      this.#flusher.applied(due, isWhole ? applied : undefined);
       return changed;
     } catch (error) {
-      this.#flusher.add(flush);
+      this.#flusher.add(due);
       throw error;
     }
+  }
+
+  /** Has the host and tasks forget the tracked connections among those due that lead where none should, by what is wanted now. */
+  async #look(due: FlushDue): Promise<void> {
+    const { inputs } = this.#desired;
+    const looks = [{ netns: this.#netns, steps: hostFlush(inputs, due) }];
+    for (const { network } of this.#attached.values()) {
+      const steps = taskFlush(inputs, network.local, this.#takenOver.delete(network) ? "all" : due);
+      looks.push({ netns: network.netnsPath, steps });
+    }
+    // All begin here: a task's path holds as long as it is attached.
+    const begun = looks.flatMap(({ netns, steps }) => (steps.length === 0 ? [] : this.#forget(netns, steps)));
+    const failed = (await Promise.allSettled(begun)).find(({ status }) => status === "rejected");
+    if (failed?.status === "rejected") throw failed.reason;
   }
 
   /** Other nodes' checks by TCP, at this host's address in the mesh once it has one. */
@@ -500,14 +541,13 @@ export class NodeNetwork implements NetworkAttacher {
   }
 
   /** One task's namespace that refuses (its processes may have touched it) holds up no other: it is tried again, whole. */
-  async #applyTask(inputs: NodeInputs, task: TaskNetwork, flush: FlushDue): Promise<boolean> {
+  async #applyTask(task: TaskNetwork): Promise<boolean> {
     try {
       await task.setReachable(this.#desired.reachOf(task.local));
-      return await this.#flusher.flush(task.netnsPath, taskFlush(inputs, task.local, flush));
+      return true;
     } catch (error) {
       this.#log.warn("virtual IPs could not be set", { "task.id": task.local.taskId, error });
       task.forgetTables();
-      this.#flusher.add(flush);
       this.#retryLater();
       return false;
     }
