@@ -287,6 +287,8 @@ function linkSysctls(plan: HostPlan, links: HostNetwork["links"]): readonly Sysc
   return plan.createLinks.flatMap((name) => [
     { path: `net/ipv6/conf/${name}/disable_ipv6`, value: "1", optional: true },
     ...(links.get(name)?.ipv6 ? ipv6WithoutAddress(name) : []),
+    // The host has no address on a bridge, and tells tasks none of its others there (8: answers no ARP).
+    ...(links.get(name)?.kind === "bridge" ? [{ path: `net/ipv4/conf/${name}/arp_ignore`, value: "8" }] : []),
     ...(links.get(name)?.vxlan?.withoutChecksum ? [gathering(name)] : []),
     ...(meshes.some(({ device }) => device === name)
       ? ["src_valid_mark", "route_localnet"].map((file) => ({ path: `net/ipv4/conf/${name}/${file}`, value: "1" }))

@@ -4,6 +4,7 @@ import { tunnelVxlanPort } from "./encryption/addresses.ts";
 import { endRules, hasEnds, safeForward, safeInput, safeOutput, safeSets } from "./encryption/guards.ts";
 import type { Items, RuleKind } from "./ledger.ts";
 import {
+  bridgePrefix,
   clearMesh,
   hex,
   localPool,
@@ -74,6 +75,7 @@ export interface HostRules {
 const keys = (elements: Iterable<string>): ReadonlyMap<string, string> =>
   new Map(Array.from(elements, (key) => [key, ""]));
 const routed = `"${routedPrefix}*"`;
+const bridged = `"${bridgePrefix}*"`;
 /** A comparison, where the set of both is a hash. */
 const anyMesh = `"${meshPrefix}*"`;
 const bothMeshes = `{ "${meshDevice}", "${safeMesh.device}" }`;
@@ -305,6 +307,8 @@ const guards = (rules: HostRules): readonly NftChain[] => [
       ...resets(rules),
       // A task may not speak VXLAN to the nodes under this host's address.
       `udp dport ${rules.vxlanPort} iifname ${routed} drop`,
+      // Nor may it have the host route what came by an overlay's bridge. Bridged frames pass here, too (br_netfilter).
+      `iifname ${bridged} oifname != ${bridged} drop`,
       "ct state established,related accept",
       "ct status dnat accept",
       ...families.flatMap(({ ip, suffix }) => [
@@ -326,6 +330,7 @@ const guards = (rules: HostRules): readonly NftChain[] => [
     rules: [
       ...(hasEnds(rules) ? ["iifname @ends drop"] : []),
       `iifname ${anyMesh} drop`,
+      `iifname ${bridged} drop`,
       "ip saddr @nodes accept",
       "ip6 saddr @nodes6 accept",
       "drop",
@@ -349,6 +354,8 @@ const guards = (rules: HostRules): readonly NftChain[] => [
       `udp dport ${rules.vxlanPort} goto input_vxlan`,
       ...safeInput(rules),
       `iifname ${bothMeshes} goto input_mesh`,
+      // A frame that a task sends to all, or to its bridge, is none for the host.
+      `iifname ${bridged} drop`,
     ],
   },
 ];
