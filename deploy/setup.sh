@@ -9,11 +9,11 @@ fail() { echo "setup: $*" >&2; exit 1; }
 step() { echo "setup: $*" >&2; }
 
 # docker.io: a Docker Engine that joins our swarm and has ours join its. wrk: load on balancers. dnsperf: load on name servers. gcc, libc6-dev: native/ and the test hosts' init. clang, libbpf-dev, bpftool: eBPF programs. libzstd-dev, zlib1g-dev: layers.
-# libclang-rt-14-dev: libFuzzer and sanitizers of clang. user-mode-linux: kernels with other control groups.
+# libclang-rt-14-dev: libFuzzer and sanitizers of clang. user-mode-linux: kernels with other control groups. busybox-static: what runs in containers that need no image.
 packages="build-essential python3 libc6-dev libseccomp-dev libzstd-dev zlib1g-dev libbpf-dev clang llvm bpftool
   iproute2 iputils-ping nftables conntrack util-linux curl ca-certificates openssl attr libcap2-bin procps xz-utils
   docker-registry docker.io iperf3 wrk dnsperf etcd-server prometheus crun skopeo umoci
-  libclang-rt-14-dev user-mode-linux"
+  libclang-rt-14-dev user-mode-linux busybox-static"
 
 missing=""
 # Encrypted networks where the kernel has no WireGuard; what tests see on the wire.
