@@ -79,6 +79,10 @@ async function bytesShare(box: Box, place: Place, first: number, second: number)
   const script = "while :; do dd if=/dev/disk of=/dev/null bs=64k iflag=direct 2>/dev/null; done";
   const containers: Contained[] = [];
   const undo = chooseScheduler(disk, "bfq");
+  const tunable = (name: string) => `/sys/dev/block/${major}:${minor}/queue/iosched/${name}`;
+  // Else it favours whoever has just begun to read, as each dd has, and lets others in while that one thinks.
+  writeFileSync(tunable("low_latency"), "0");
+  writeFileSync(tunable("strict_guarantees"), "1");
   try {
     for (const ioWeight of [first, second]) {
       containers.push(await box.start(script, { ...resources, ioWeight }, { devices: [disk] }));
