@@ -189,12 +189,17 @@ export class NetworkOracle {
   /** What a manager's store has now. Its reader is started anew when it ended, as it does with its host. */
   async #read(): Promise<Stored & { readonly places: readonly Place[]; readonly since: number }> {
     this.#starting ??= startReader(this.#swarm);
-    const reader = await this.#starting;
+    const starting = this.#starting;
+    const forget = () => {
+      if (this.#starting === starting) this.#starting = undefined;
+    };
+    starting.catch(forget);
+    const reader = await starting;
     const asked = performance.now();
     reader.child.stdin?.write("\n");
     const { value, done } = await reader.lines.next();
     if (done) {
-      this.#starting = undefined;
+      forget();
       throw new Error("the reader of the store has ended");
     }
     const stored = JSON.parse(value) as Stored;
