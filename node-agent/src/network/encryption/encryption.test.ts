@@ -40,7 +40,7 @@ const wireguard: WireGuard = {
     const peers = new Map(state.peers);
     const key = args[1]!;
     const made: TunnelPeerState = {
-      ...{ endpoint: args[3], allowedIps: [args.at(-1)!], handshake, keepalive: 25, received: 0, sent: 0 },
+      ...{ endpoint: args[3], allowedIps: [args.at(-1)!], handshake, keepalive: Number(args[5]), received: 0, sent: 0 },
     };
     if (args.includes("remove")) peers.delete(key);
     else peers.set(key, made);
@@ -57,8 +57,9 @@ const wireguard: WireGuard = {
   },
 };
 
-/** Whether there is another node, and whether the network has tasks. */
+/** Whether there is another node, its id, and whether the network has tasks. */
 let others: boolean;
+let otherId: string;
 let inUse: boolean;
 
 /** What the managers say: the own keys as told, and a network that all nodes are on. */
@@ -66,7 +67,7 @@ function view(own: readonly NetworkKey[]): NetworkView {
   const node = (id: string, keys: readonly NetworkKey[]) =>
     NetworkStateNode.create({ id, underlayAddress: "10.0.0.2", keys: keys.map(NetworkStateKey.create) });
   const endpoint = (nodeId: string) => NetworkStateEndpoint.create({ networkId: "secret", nodeId, taskId: nodeId });
-  const nodes = [node(self, own), ...(others ? [node("other", [{ publicKey: peerKey, port: 51840 }])] : [])];
+  const nodes = [node(self, own), ...(others ? [node(otherId, [{ publicKey: peerKey, port: 51840 }])] : [])];
   const networks = [NetworkStateNetwork.create({ id: "secret", encrypted: true })];
   return NetworkView.of({ networks, nodes, endpoints: inUse ? nodes.map(({ id }) => endpoint(id)) : [] });
 }
@@ -90,6 +91,7 @@ beforeEach(() => {
   devices = new Map();
   log = [];
   others = true;
+  otherId = "tother";
   inUse = true;
   refusal = undefined;
   handshake = Math.floor(clock.now() / 1_000);
@@ -112,6 +114,23 @@ describe("a node's end of encrypted networks", () => {
     expect(log).toEqual(["apply", "remove sw0"]);
     expect({ paths: encryption.paths, keys: encryption.publicKeys }).toEqual({ paths: undefined, keys: [] });
     await encryption.close();
+  });
+
+  it("calls a peer that should call first when that has not, or when somebody looks whether all is as it should be", async () => {
+    otherId = "other";
+    const keepalive = () => [...devices.values()][0]?.peers.get(peerKey)?.keepalive;
+    const looks = [() => clock.advance(1), (encryption: Encryption) => encryption.differences()];
+    for (const look of looks) {
+      devices.clear();
+      const encryption = start();
+      await encryption.update(view([]), []);
+      await clock.advance(249);
+      expect(keepalive()).toBe(0);
+      await look(encryption);
+      await vi.waitFor(() => expect(keepalive()).toBe(25));
+      expect(await encryption.differences()).toEqual([]);
+      await encryption.close();
+    }
   });
 
   it("is not ready until the managers know its key", async () => {

@@ -5,7 +5,7 @@ import { Turn } from "../turn.ts";
 import { type Slot, tunnelAddress, tunnelDevice, tunnelPorts } from "./addresses.ts";
 import type { Patience } from "./hearing.ts";
 import { newKeyPair } from "./key-pair.ts";
-import { planTunnel, removeArguments, setArguments, type TunnelState } from "./plan-tunnel.ts";
+import { callsFirst, planTunnel, removeArguments, setArguments, type TunnelState } from "./plan-tunnel.ts";
 import { Relaying, type RelayPaths, type Way } from "./relaying.ts";
 import { haveMet, type OwnKey, orderKeys, restOfKey } from "./rotation.ts";
 import { desiredPeers, encryptedWith, type TunnelPaths, type TunnelPeer, tunnelPaths } from "./tunnels.ts";
@@ -13,6 +13,8 @@ import { askingPeers, relayFacts } from "./ways.ts";
 import { NoEncryption, type WireGuard } from "./wireguard.ts";
 
 const retryMs: Millis = 1_000;
+/** Peers that call first are given so long to do it. */
+const callMs: Millis = 250;
 /** How often a new key's sessions are looked for. */
 const meetingMs: Millis = 500;
 /** How often it is looked whether peers answer: when nothing changed for long, and when a way is being found. */
@@ -62,6 +64,8 @@ export class Encryption {
   #paths: TunnelPaths | undefined;
   #problem: { readonly message: string; readonly lasting: boolean } | undefined;
   #timer: Timer | undefined;
+  /** Peers that are not called yet, by public key, until they are. */
+  readonly #silent = new Map<string, Timer>();
   #rotationTimer: Timer | undefined;
   #lookTimer: Timer | undefined;
   readonly #relaying: Relaying;
@@ -151,6 +155,8 @@ export class Encryption {
 
   /** What of the devices and their peers is not as it should be, each a sentence; `update` mends it. */
   async differences(): Promise<readonly string[]> {
+    // What is put off is no difference.
+    if (this.#silent.size > 0) await this.#callAll();
     const nodes = encryptedWith(this.#view, this.#options.nodeId, this.#localNetworks);
     const found = [...(await this.#relaying.differences(this.#view))];
     if (nodes === undefined) return found;
@@ -173,6 +179,7 @@ export class Encryption {
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
+    for (const timer of this.#silent.values()) timer.cancel();
     this.#rotationTimer?.cancel();
     this.#lookTimer?.cancel();
     for (const end of this.#watches.values()) end();
@@ -220,7 +227,8 @@ export class Encryption {
     const { desired, all } = this.#peersFor(view, nodes ?? []);
     for (const [device, state] of observed) {
       const plan = planTunnel(all, state.peers, this.#now());
-      if (plan.set.size > 0) await wireguard.set(device, setArguments(plan));
+      for (const key of callsFirst(plan, state.peers, nodeId)) this.#callLater(key);
+      if (plan.set.size > 0) await wireguard.set(device, setArguments(plan, this.#silent));
     }
     if (this.#rotation === "meeting" && this.#keys.length === 2) this.#meet(states, desired);
     if (!sameKeys(before, this.publicKeys)) this.#options.changed();
@@ -262,6 +270,21 @@ export class Encryption {
     if (label === this.#relayLabel) return;
     this.#relayLabel = label;
     this.#options.changed();
+  }
+
+  #callLater(key: string): void {
+    this.#silent.get(key)?.cancel();
+    const call = () => {
+      this.#silent.delete(key);
+      void this.#lookAgain();
+    };
+    this.#silent.set(key, this.#options.clock.setTimer(callMs, call));
+  }
+
+  #callAll(): Promise<void> {
+    for (const timer of this.#silent.values()) timer.cancel();
+    this.#silent.clear();
+    return this.#lookAgain();
   }
 
   #lookLater(): void {

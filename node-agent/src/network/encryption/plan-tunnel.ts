@@ -70,13 +70,27 @@ export function planTunnel(
 
 const prefixes = ({ addresses }: TunnelPeer): readonly string[] => addresses.map((address) => `${address}/128`);
 
-/** Arguments of `wg set DEVICE` for peers to be there. */
-export function setArguments({ set, anew }: Pick<TunnelPlan, "set" | "anew">): readonly string[] {
+/**
+ * Keys of peers whose session is to begin and which call first: of two nodes the one with the lesser id. Two that learn of one another
+ * at the same moment and call each other at once have no session for 5 s: each answers, and forgets its own call, as WireGuard keeps the
+ * state of one handshake for a peer.
+ */
+export function callsFirst({ set, anew }: TunnelPlan, observed: TunnelState["peers"], nodeId: string): Set<string> {
+  const begins = (key: string) => !observed.has(key) || anew.includes(key);
+  const first = [...set].filter(([key, peer]) => begins(key) && peer.keepalive > 0 && peer.nodeId < nodeId);
+  return new Set(first.map(([key]) => key));
+}
+
+/** Arguments of `wg set DEVICE` for peers to be there; those of `silent` are not called yet. */
+export function setArguments(
+  { set, anew }: Pick<TunnelPlan, "set" | "anew">,
+  silent: Pick<ReadonlySet<string>, "has"> = new Set(),
+): readonly string[] {
   return [...set].flatMap(([key, peer]) => [
     ...(anew.includes(key) ? ["peer", key, "remove"] : []),
     ...["peer", key],
     ...(peer.endpoint === undefined ? [] : ["endpoint", peer.endpoint]),
-    ...["persistent-keepalive", `${peer.keepalive}`, "allowed-ips", prefixes(peer).join()],
+    ...["persistent-keepalive", silent.has(key) ? "0" : `${peer.keepalive}`, "allowed-ips", prefixes(peer).join()],
   ]);
 }
 

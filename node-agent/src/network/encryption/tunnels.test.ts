@@ -3,7 +3,15 @@ import { describe, expect, it } from "vitest";
 import { NetworkView } from "../state.ts";
 import { tunnelAddress } from "./addresses.ts";
 import { newKeyPair } from "./key-pair.ts";
-import { formatSince, parseDump, parseSince, planTunnel, setArguments, type TunnelPeerState } from "./plan-tunnel.ts";
+import {
+  callsFirst,
+  formatSince,
+  parseDump,
+  parseSince,
+  planTunnel,
+  setArguments,
+  type TunnelPeerState,
+} from "./plan-tunnel.ts";
 import { haveMet, type OwnKey, orderKeys, restOfKey } from "./rotation.ts";
 import { desiredPeers, encryptedWith, tunnelPaths } from "./tunnels.ts";
 
@@ -97,6 +105,19 @@ describe("peers", () => {
     const plan = planTunnel(desired, new Map([[keyA, { ...there, endpoint: old }]]), 1_100);
     expect(plan).toEqual({ set: desired, anew: [keyA], remove: [] });
     expect(setArguments(plan).join(" ")).toMatch(/^peer (\S+) remove peer \1 endpoint /);
+  });
+
+  it.each<[string, string, Partial<TunnelPeerState> | undefined, boolean]>([
+    ["calls first when it is new and its node's id is the lesser", "c", undefined, true],
+    ["is called at once when this node's id is the lesser", "a", undefined, false],
+    ["calls first again when it is called anew", "c", { endpoint: "[fd53:7461:7279::1]:51840" }, true],
+    ["has had its time to call once it is there", "c", { keepalive: 0 }, false],
+  ])("%s", (_what, self, fields, callsUs) => {
+    const observed = new Map(fields === undefined ? [] : [[keyA, { ...there, ...fields }]]);
+    const plan = planTunnel(new Map([[keyA, peer]]), observed, 1_100);
+    const first = callsFirst(plan, observed, self);
+    expect([...first]).toEqual(callsUs ? [keyA] : []);
+    expect(setArguments(plan, first).join(" ")).toContain(`persistent-keepalive ${callsUs ? 0 : 25} `);
   });
 
   it("is let send nothing when it only asks", () => {
