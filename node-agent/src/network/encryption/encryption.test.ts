@@ -39,8 +39,12 @@ const wireguard: WireGuard = {
     const state = devices.get(device)!;
     const peers = new Map(state.peers);
     const key = args[1]!;
+    const valueOf = (word: string) => (args.includes(word) ? args[args.indexOf(word) + 1] : undefined);
     const made: TunnelPeerState = {
-      ...{ endpoint: args[3], allowedIps: [args.at(-1)!], handshake, keepalive: Number(args[5]), received: 0, sent: 0 },
+      endpoint: valueOf("endpoint") ?? peers.get(key)?.endpoint,
+      allowedIps: [valueOf("allowed-ips")!],
+      keepalive: Number(valueOf("persistent-keepalive")),
+      ...{ handshake, received: 0, sent: 0 },
     };
     if (args.includes("remove")) peers.delete(key);
     else peers.set(key, made);

@@ -59,8 +59,9 @@ export class Encryption {
   /** Devices of former keys, to be removed when nothing uses them any more. */
   #former: readonly OwnKey[] = [];
   #rotation: "steady" | "meeting" | "retiring" = "steady";
-  /** What was brought about last, as text: while it is asked for again, devices are not looked at. Empty: they are to be. */
+  /** What was brought about last, as text: while it is asked for again, devices are not looked at, unless a look is due. */
   #brought = "";
+  #lookDue = false;
   #paths: TunnelPaths | undefined;
   #problem: { readonly message: string; readonly lasting: boolean } | undefined;
   #timer: Timer | undefined;
@@ -155,8 +156,8 @@ export class Encryption {
 
   /** What of the devices and their peers is not as it should be, each a sentence; `update` mends it. */
   async differences(): Promise<readonly string[]> {
-    // What is put off is no difference.
-    if (this.#silent.size > 0) await this.#callAll();
+    // What is put off, or under way, is no difference.
+    await (this.#silent.size > 0 ? this.#callAll() : this.#turn.idle());
     const nodes = encryptedWith(this.#view, this.#options.nodeId, this.#localNetworks);
     const found = [...(await this.#relaying.differences(this.#view))];
     if (nodes === undefined) return found;
@@ -213,7 +214,8 @@ export class Encryption {
     const nodes = encryptedWith(view, nodeId, this.#localNetworks);
     const before = this.publicKeys;
     const asked = JSON.stringify([nodes && [...desiredPeers(view, nodes)], before, relayFacts(view)]);
-    if (asked === this.#brought) return;
+    if (asked === this.#brought && !this.#lookDue) return;
+    this.#lookDue = false;
     this.#lookTimer?.cancel();
     if (nodes === undefined) this.#drop(this.#keys);
     else if (this.#keys.length === 0) this.#keys = [await this.#newKey(0)];
@@ -437,7 +439,7 @@ export class Encryption {
   }
 
   #lookAgain(): Promise<void> {
-    this.#brought = "";
+    this.#lookDue = true;
     return this.#turn.run();
   }
 

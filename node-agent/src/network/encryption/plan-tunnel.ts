@@ -57,12 +57,13 @@ export function planTunnel(
     const old = observed.get(key);
     const other =
       old !== undefined && peer.endpoint !== undefined && isRelayed(peer.endpoint) !== isRelayed(old.endpoint);
+    const isFound = isAlive(old, nowSeconds) && !other;
     const same =
       old !== undefined &&
       old.keepalive === peer.keepalive &&
       old.allowedIps.toSorted().join() === prefixes(peer).toSorted().join() &&
-      (peer.endpoint === undefined || peer.endpoint === old.endpoint || (isAlive(old, nowSeconds) && !other));
-    if (!same) set.set(key, peer);
+      (peer.endpoint === undefined || peer.endpoint === old.endpoint || isFound);
+    if (!same) set.set(key, isFound ? { ...peer, endpoint: undefined } : peer);
     if (other) anew.push(key);
   }
   return { set, anew, remove: [...observed.keys()].filter((key) => !desired.has(key)) };

@@ -13,7 +13,7 @@ import {
   type TunnelPeerState,
 } from "./plan-tunnel.ts";
 import { haveMet, type OwnKey, orderKeys, restOfKey } from "./rotation.ts";
-import { desiredPeers, encryptedWith, tunnelPaths } from "./tunnels.ts";
+import { desiredPeers, encryptedWith, type TunnelPeer, tunnelPaths } from "./tunnels.ts";
 
 const keyA = "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=";
 const keyB = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
@@ -84,17 +84,19 @@ describe("peers", () => {
     sent: 6,
     keepalive: 25,
   };
-  it.each<[string, Partial<TunnelPeerState> | undefined, boolean]>([
-    ["stays as it is", {}, false],
-    ["is set when missing", undefined, true],
-    ["is set when it has another address", { allowedIps: ["::/0"] }, true],
-    ["is set when nothing keeps the way open", { keepalive: 0 }, true],
-    ["stays where it was found while its session lives", { endpoint: "192.0.2.1:7" }, false],
-    ["is called where it should be when it has none", { endpoint: "192.0.2.1:7", handshake: 800 }, true],
-  ])("a peer %s", (_what, fields, isSet) => {
+  const found = { ...peer, endpoint: undefined };
+  it.each<[string, Partial<TunnelPeerState> | undefined, TunnelPeer | undefined]>([
+    ["stays as it is", {}, undefined],
+    ["is set when missing", undefined, peer],
+    ["is set when it has another address", { allowedIps: ["::/0"] }, found],
+    ["is set when nothing keeps the way open", { keepalive: 0 }, found],
+    ["stays where it was found while its session lives", { endpoint: "192.0.2.1:7" }, undefined],
+    ["stays there, too, when something else is set", { endpoint: "192.0.2.1:7", keepalive: 0 }, found],
+    ["is called where it should be when it has none", { endpoint: "192.0.2.1:7", handshake: 800 }, peer],
+  ])("a peer %s", (_what, fields, set) => {
     const observed = new Map(fields === undefined ? [] : [[keyA, { ...there, ...fields }]]);
     const plan = planTunnel(new Map([[keyA, peer]]), observed, 1_100);
-    expect(plan).toEqual({ set: new Map(isSet ? [[keyA, peer]] : []), anew: [], remove: [] });
+    expect(plan).toEqual({ set: new Map(set && [[keyA, set]]), anew: [], remove: [] });
   });
 
   it.each([
