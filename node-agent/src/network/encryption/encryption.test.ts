@@ -39,11 +39,11 @@ const wireguard: WireGuard = {
     const state = devices.get(device)!;
     const peers = new Map(state.peers);
     const key = args[1]!;
-    const valueOf = (word: string) => (args.includes(word) ? args[args.indexOf(word) + 1] : undefined);
+    const after = (word: string) => (args.includes(word) ? args[args.indexOf(word) + 1] : undefined);
     const made: TunnelPeerState = {
-      endpoint: valueOf("endpoint") ?? peers.get(key)?.endpoint,
-      allowedIps: [valueOf("allowed-ips")!],
-      keepalive: Number(valueOf("persistent-keepalive")),
+      endpoint: after("endpoint") ?? peers.get(key)?.endpoint,
+      allowedIps: [after("allowed-ips")!],
+      keepalive: Number(after("persistent-keepalive")),
       ...{ handshake, received: 0, sent: 0 },
     };
     if (args.includes("remove")) peers.delete(key);
