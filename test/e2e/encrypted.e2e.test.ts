@@ -40,6 +40,17 @@ describe("an encrypted network", () => {
     return { result, bytes };
   }
 
+  /** What `hosts` know of tunnels, of the mesh's ways and of connections to published ports: why there is no answer. */
+  async function seenBy(hosts: readonly string[]): Promise<string> {
+    const look = [
+      "wg show all latest-handshakes; wg show all transfer; wg show all endpoints; wg show all allowed-ips",
+      "ip -br addr show; bridge fdb show dev starling-safe; ip route show table all | grep starling-safe",
+      "conntrack -L -p tcp 2>/dev/null | grep dport=80",
+    ].join("; ");
+    const texts = hosts.map(async (name) => `${name}:\n${(await stage.host(name).exec(look)).stdout}`);
+    return (await Promise.all(texts)).join("\n");
+  }
+
   const servers = (network: string) => ["--network", network, "--constraint", "node.hostname==w1"];
   async function ask(network: string): Promise<string> {
     const [client] = await stage.running(`${network}-client`, 1);
@@ -71,8 +82,12 @@ describe("an encrypted network", () => {
   });
 
   it("has what its published ports bring encrypted between nodes, and shows servers the client's address", async () => {
-    const get = (port: number) =>
-      stage.host("reg").mustExec(["curl", "-sS", "--max-time", "10", `http://${stage.host("w2").address}:${port}/`]);
+    const get = async (port: number) => {
+      const url = `http://${stage.host("w2").address}:${port}/`;
+      const { code, stdout, stderr } = await stage.host("reg").exec(["curl", "-sS", "--max-time", "10", url]);
+      if (code !== 0) throw new Error(`${url}: ${stderr}\n${await seenBy(["w1", "w2"])}`);
+      return stdout;
+    };
     const client = `client=${stage.host("reg").address}`;
     const open = await captured("w1", () => get(8081));
     expect({ answer: open.result, isClear: open.bytes.includes(marker) }).toMatchObject({
