@@ -129,7 +129,7 @@ function encodeField(field: FieldModel): string[] {
     const keyTag = tagOf(1, wireTypes[field.mapKey]);
     const key = field.mapKey === "string" ? "key" : "Number(key)";
     return [
-      `  for (const key of Object.keys(${value}).sort()) {`,
+      `  if (${value} !== NO_KEYS) for (const key of Object.keys(${value}).sort()) {`,
       `    const e = w.uint32(${tagOf(field.number, 2)}).fork();`,
       `    e.uint32(${keyTag}).${field.mapKey}(${key});`,
       `    ${writeValue(field, `${value}[key]`, `e.uint32(${tagOf(2, wireTypeOf(field))})`)}`,
@@ -146,7 +146,10 @@ function encodeField(field: FieldModel): string[] {
       "  }",
     ];
   }
-  if (field.repeated) return [`  for (const v of ${value}) ${writeValue(field, "v", `w.uint32(${tag})`)}`];
+  // Most are empty, and an iterator costs more than all the rest of a small message.
+  if (field.repeated) {
+    return [`  if (${value}.length > 0) for (const v of ${value}) ${writeValue(field, "v", `w.uint32(${tag})`)}`];
+  }
   const write = writeValue(field, value, `w.uint32(${tag})`);
   if (field.oneof || (field.type.t === "message" && !field.alwaysSent))
     return [`  if (${value} !== undefined) ${write}`];

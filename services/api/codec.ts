@@ -15,6 +15,29 @@ export const NONE: readonly never[] = Object.freeze([]);
 export const NO_KEYS: Readonly<Record<string, never>> = Object.freeze({});
 
 const maxSafeHigh = 0x1fffff;
+/** Up to here a varint needs no two halves, which the writer would make an object of. */
+const maxUint32 = 0xffffffff;
+
+/**
+ * Where messages are written, one after the other, before their bytes are copied: a buffer that grows with each message leaves
+ * ten behind.
+ */
+const scratch = protobuf.Writer.create();
+/** Beyond it the buffer is let go of after the message. */
+const scratchBytesMax = 2 * 1024 * 1024;
+
+/** What `use` makes of the writer that holds the message. */
+function written<T, R>(message: T, enc: (message: T, w: Writer) => Writer, use: (w: Writer) => R): R {
+  // A message that could not be encoded may have left something.
+  scratch.pos = 0;
+  if (scratch.states?.length) scratch.states = null;
+  const result = use(enc(message, scratch));
+  if (scratch.buf.length > scratchBytesMax) scratch.buf = Buffer.allocUnsafeSlow(protobuf.Writer.initialBufferSize);
+  return result;
+}
+
+const finished = (w: Writer) => w.finish();
+const length = (w: Writer) => w.pos;
 
 /** Reads a varint into two halves; `pos` ends behind it. Longer than 10 bytes or past the end is refused. */
 function readVarint(r: Reader): { low: number; high: number } {
@@ -42,12 +65,15 @@ export function readUint64(r: Reader, field: string): number {
     return first;
   }
   const { low, high } = readVarint(r);
+  if (high === 0) return low;
   if (high > maxSafeHigh) throw new RangeError(`${field}: ${(BigInt(high) << 32n) | BigInt(low)} is beyond 2^53`);
   return high * 4294967296 + low;
 }
 
 export function readInt64(r: Reader, field: string): number {
   const { low, high } = readVarint(r);
+  // Not by way of a product: V8 keeps what that gives in an object of its own, for each timestamp one.
+  if (high === 0) return low;
   if (high <= maxSafeHigh) return high * 4294967296 + low;
   const value = BigInt.asIntN(64, (BigInt(high) << 32n) | BigInt(low));
   if (value < BigInt(Number.MIN_SAFE_INTEGER) || value > BigInt(Number.MAX_SAFE_INTEGER)) {
@@ -63,12 +89,14 @@ export function readId64(r: Reader): bigint {
 
 export function writeUint64(w: Writer, value: number): void {
   if (!Number.isSafeInteger(value) || value < 0) throw new RangeError(`${value} is not an unsigned integer below 2^53`);
-  w.uint64(value);
+  if (value <= maxUint32) w.uint32(value);
+  else w.uint64(value);
 }
 
 export function writeInt64(w: Writer, value: number): void {
   if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not an integer within 2^53`);
-  w.int64(value);
+  if (value >= 0 && value <= maxUint32) w.uint32(value);
+  else w.int64(value);
 }
 
 export function writeId64(w: Writer, value: bigint): void {
@@ -122,7 +150,8 @@ export function codecOf<T extends object>(
   return {
     typeName,
     create: (init) => (init === undefined ? make() : Object.assign(make(), init)),
-    encode: (message) => enc(message, protobuf.Writer.create()).finish(),
+    encode: (message) => written(message, enc, finished),
+    byteLength: (message) => written(message, enc, length),
     decode(bytes) {
       const buffer = Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
       const r = protobuf.Reader.create(buffer);

@@ -21,6 +21,8 @@ export interface MessageCodec<T> {
   /** A whole message: `init` over the defaults. */
   create(init?: Partial<T>): T;
   encode(message: T): Uint8Array;
+  /** Of what `encode` gives, which is not kept. */
+  byteLength(message: T): number;
   /** Throws RangeError or TypeError, naming the message or field, when `bytes` is not such a message. */
   decode(bytes: Uint8Array): T;
   readonly fields: readonly FieldInfo[];

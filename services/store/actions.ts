@@ -45,7 +45,7 @@ export class Actions {
     for (let at = this.list.length; at < changes.length; at++) {
       const action = toAction(changes[at]!);
       this.list.push(action);
-      this.bytes += StoreAction.encode(action).length + 6;
+      this.bytes += StoreAction.byteLength(action) + 6;
     }
   }
 }

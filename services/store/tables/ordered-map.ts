@@ -117,7 +117,7 @@ export class OrderedMap<V> {
         node.values[at] = value;
         return undefined;
       }
-      insertAt(node.hints, at, hint);
+      insertHint(node.hints, at, hint);
       insertAt(node.keys, at, key);
       insertAt(node.values, at, value);
       this.#size++;
@@ -128,7 +128,7 @@ export class OrderedMap<V> {
     children[at] = child;
     const right = this.#insert(child, hint, key, value);
     if (right === undefined) return undefined;
-    insertAt(node.hints, at + 1, right.hints[0]!);
+    insertHint(node.hints, at + 1, right.hints[0]!);
     insertAt(node.keys, at + 1, right.keys[0]!);
     insertAt(children, at + 1, right);
     return this.#maybeSplit(node, at + 1);
@@ -238,6 +238,12 @@ function childAt({ hints, keys }: Node<unknown>, hint: number, key: string): num
 function insertAt<T>(array: T[], at: number, value: T): void {
   for (let i = array.length; i > at; i--) array[i] = array[i - 1]!;
   array[at] = value;
+}
+
+/** As `insertAt`, which V8 makes arrays of any kind with: numbers alone it keeps without an object for each. */
+function insertHint(hints: number[], at: number, hint: number): void {
+  for (let i = hints.length; i > at; i--) hints[i] = hints[i - 1]!;
+  hints[at] = hint;
 }
 
 function collect<V>(node: Node<V>, values: V[]): void {
