@@ -10,13 +10,15 @@ export type Owner = object;
 
 interface Node<V> {
   readonly owner: Owner;
+  /** Who may change `hints` and `keys` in place: an owner who only put other values or children here shares them. */
+  keysOwner: Owner;
   /** `hintOf` each key: most comparisons need not look at the strings, which lie elsewhere in memory. */
-  readonly hints: number[];
+  hints: number[];
   /**
    * In order. Leaf: the keys. Inner node: keys[i] is above all keys below children[i - 1] and not above any below
    * children[i]; keys[0] is not looked at.
    */
-  readonly keys: string[];
+  keys: string[];
   /** Leaf: values[i] belongs to keys[i]. */
   readonly values: V[];
   /** Inner node: never empty. Undefined in a leaf. */
@@ -33,6 +35,8 @@ export class OrderedMap<V> {
   readonly owner: Owner;
   #root: Node<V>;
   #size: number;
+  /** Place of the key that was put into a node last; `#split` follows at once. */
+  #filled = 0;
 
   private constructor(owner: Owner, root: Node<V>, size: number) {
     this.owner = owner;
@@ -62,18 +66,17 @@ export class OrderedMap<V> {
   }
 
   set(key: string, value: V): void {
-    this.#root = this.#own(this.#root);
-    const right = this.#insert(this.#root, hintOf(key), key, value);
-    if (right === undefined) return;
-    const { hints, keys } = this.#root;
-    this.#root = inner(this.owner, [hints[0]!, right.hints[0]!], [keys[0]!, right.keys[0]!], [this.#root, right]);
+    const left = this.#put(this.#root, hintOf(key), key, value);
+    this.#root = left;
+    if (left.keys.length <= KEYS_MAX) return;
+    const right = this.#split(left);
+    this.#root = inner(this.owner, [left.hints[0]!, right.hints[0]!], [left.keys[0]!, right.keys[0]!], [left, right]);
   }
 
   /** Without the key nothing is changed. */
   delete(key: string): void {
     if (this.get(key) === undefined) return;
-    this.#root = this.#own(this.#root);
-    this.#remove(this.#root, hintOf(key), key);
+    this.#root = this.#without(this.#root, hintOf(key), key);
     this.#size--;
     while (this.#root.children?.length === 1) this.#root = this.#root.children[0]!;
   }
@@ -100,64 +103,103 @@ export class OrderedMap<V> {
     visitPrefixed(this.#root, hintOf(prefix), prefix, visit);
   }
 
+  /** `node` if its values or children may be changed in place, else a copy of which they may. */
   #own(node: Node<V>): Node<V> {
     const { owner } = this;
     if (node.owner === owner) return node;
-    const [hints, keys] = [node.hints.slice(), node.keys.slice()];
-    if (node.children !== undefined) return inner(owner, hints, keys, node.children.slice());
-    return leaf(owner, hints, keys, node.values.slice());
+    const { keysOwner, hints, keys, values, children } = node;
+    if (children === undefined) return { owner, keysOwner, hints, keys, values: values.slice(), children };
+    return { owner, keysOwner, hints, keys, values, children: children.slice() };
   }
 
-  /** Puts the pair into `node`, which is owned. Gives the new right neighbour when `node` had to be split. */
-  #insert(node: Node<V>, hint: number, key: string, value: V): Node<V> | undefined {
-    const { children } = node;
-    if (children === undefined) {
-      const at = lowerBound(node, hint, key);
-      if (node.keys[at] === key) {
-        node.values[at] = value;
-        return undefined;
-      }
+  /** Puts the pair below `node`. Gives the owned node that stands in its place, which may hold a key too many. */
+  #put(node: Node<V>, hint: number, key: string, value: V): Node<V> {
+    if (node.children === undefined) return this.#putInLeaf(node, hint, key, value);
+    const at = childAt(node, hint, key);
+    const own = this.#own(node);
+    const children = own.children!;
+    const left = this.#put(children[at]!, hint, key, value);
+    children[at] = left;
+    if (left.keys.length <= KEYS_MAX) return own;
+    const right = this.#split(left);
+    this.#insertKey(own, at + 1, right.hints[0]!, right.keys[0]!);
+    insertAt(children, at + 1, right);
+    return own;
+  }
+
+  #putInLeaf(node: Node<V>, hint: number, key: string, value: V): Node<V> {
+    const at = lowerBound(node, hint, key);
+    if (node.keys[at] === key) {
+      const own = this.#own(node);
+      own.values[at] = value;
+      return own;
+    }
+    this.#size++;
+    if (node.owner !== this.owner) {
+      this.#filled = at;
+      return leaf(
+        this.owner,
+        withHint(node.hints, at, hint),
+        node.keys.toSpliced(at, 0, key),
+        node.values.toSpliced(at, 0, value),
+      );
+    }
+    this.#insertKey(node, at, hint, key);
+    insertAt(node.values, at, value);
+    return node;
+  }
+
+  #insertKey(node: Node<V>, at: number, hint: number, key: string): void {
+    this.#filled = at;
+    if (node.keysOwner === this.owner) {
       insertHint(node.hints, at, hint);
       insertAt(node.keys, at, key);
-      insertAt(node.values, at, value);
-      this.#size++;
-      return this.#maybeSplit(node, at);
+    } else {
+      node.hints = withHint(node.hints, at, hint);
+      node.keys = node.keys.toSpliced(at, 0, key);
+      node.keysOwner = this.owner;
     }
-    const at = childAt(node, hint, key);
-    const child = this.#own(children[at]!);
-    children[at] = child;
-    const right = this.#insert(child, hint, key, value);
-    if (right === undefined) return undefined;
-    insertHint(node.hints, at + 1, right.hints[0]!);
-    insertAt(node.keys, at + 1, right.keys[0]!);
-    insertAt(children, at + 1, right);
-    return this.#maybeSplit(node, at + 1);
   }
 
-  /** Splits a full node in two halves; or, when its last place was filled just now, off that: keys often come in order. */
-  #maybeSplit({ hints, keys, values, children }: Node<V>, filled: number): Node<V> | undefined {
-    if (keys.length <= KEYS_MAX) return undefined;
-    const from = filled === KEYS_MAX ? KEYS_MAX : KEYS_MAX >> 1;
+  /**
+   * The new right neighbour of a node that holds a key too many: a half of it; or, when its last place was filled just now,
+   * what stands there: keys often come in order.
+   */
+  #split({ hints, keys, values, children }: Node<V>): Node<V> {
+    const from = this.#filled === KEYS_MAX ? KEYS_MAX : KEYS_MAX >> 1;
     const [rightHints, rightKeys] = [hints.splice(from), keys.splice(from)];
     if (children !== undefined) return inner(this.owner, rightHints, rightKeys, children.splice(from));
     return leaf(this.owner, rightHints, rightKeys, values.splice(from));
   }
 
-  /** Takes a key that is there out of `node`, which is owned. */
-  #remove(node: Node<V>, hint: number, key: string): void {
-    const { children } = node;
+  /** Takes a key that is there out from below `node`. Gives the owned node that stands in its place. */
+  #without(node: Node<V>, hint: number, key: string): Node<V> {
+    const own = this.#own(node);
+    const { children } = own;
     if (children === undefined) {
-      const at = lowerBound(node, hint, key);
-      node.hints.splice(at, 1);
-      node.keys.splice(at, 1);
-      node.values.splice(at, 1);
-      return;
+      const at = lowerBound(own, hint, key);
+      this.#removeKey(own, at);
+      removeAt(own.values, at);
+      return own;
     }
-    const at = childAt(node, hint, key);
-    const child = this.#own(children[at]!);
+    const at = childAt(own, hint, key);
+    const child = this.#without(children[at]!, hint, key);
     children[at] = child;
-    this.#remove(child, hint, key);
-    if (child.keys.length < KEYS_MIN) this.#maybeJoin(node, children, Math.max(0, at - 1));
+    if (child.keys.length < KEYS_MIN) this.#maybeJoin(own, children, Math.max(0, at - 1));
+    return own;
+  }
+
+  #removeKey(node: Node<V>, at: number): void {
+    this.#ownKeys(node);
+    removeHint(node.hints, at);
+    removeAt(node.keys, at);
+  }
+
+  #ownKeys(node: Node<V>): void {
+    if (node.keysOwner === this.owner) return;
+    node.hints = node.hints.slice();
+    node.keys = node.keys.slice();
+    node.keysOwner = this.owner;
   }
 
   /** Joins the children at `at` and behind it when both fit in one; always when one of them is empty. */
@@ -165,6 +207,7 @@ export class OrderedMap<V> {
     const right = children[at + 1];
     if (right === undefined || children[at]!.keys.length + right.keys.length > KEYS_MAX) return;
     const left = this.#own(children[at]!);
+    this.#ownKeys(left);
     children[at] = left;
     if (left.children === undefined) {
       left.hints.push(...right.hints);
@@ -175,20 +218,19 @@ export class OrderedMap<V> {
       left.keys.push(node.keys[at + 1]!, ...right.keys.slice(1));
       left.children.push(...right.children!);
     }
-    node.hints.splice(at + 1, 1);
-    node.keys.splice(at + 1, 1);
-    children.splice(at + 1, 1);
+    this.#removeKey(node, at + 1);
+    removeAt(children, at + 1);
   }
 }
 
 function leaf<V>(owner: Owner, hints: number[], keys: string[], values: V[]): Node<V> {
-  return { owner, hints, keys, values, children: undefined };
+  return { owner, keysOwner: owner, hints, keys, values, children: undefined };
 }
 
 const noValues: never[] = [];
 
 function inner<V>(owner: Owner, hints: number[], keys: string[], children: Node<V>[]): Node<V> {
-  return { owner, hints, keys, values: noValues, children };
+  return { owner, keysOwner: owner, hints, keys, values: noValues, children };
 }
 
 /** Characters that a hint holds, a byte each: as many as a number holds exactly. */
@@ -244,6 +286,26 @@ function insertAt<T>(array: T[], at: number, value: T): void {
 function insertHint(hints: number[], at: number, hint: number): void {
   for (let i = hints.length; i > at; i--) hints[i] = hints[i - 1]!;
   hints[at] = hint;
+}
+
+/** A copy with the hint at `at`, and no room to spare. */
+function withHint(hints: readonly number[], at: number, hint: number): number[] {
+  const copy = new Array<number>(hints.length + 1);
+  for (let i = 0; i < at; i++) copy[i] = hints[i]!;
+  copy[at] = hint;
+  for (let i = at; i < hints.length; i++) copy[i + 1] = hints[i]!;
+  return copy;
+}
+
+function removeHint(hints: number[], at: number): void {
+  for (let i = at + 1; i < hints.length; i++) hints[i - 1] = hints[i]!;
+  hints.pop();
+}
+
+/** As splice, which makes a list of what it has removed. */
+function removeAt(array: unknown[], at: number): void {
+  for (let i = at + 1; i < array.length; i++) array[i - 1] = array[i];
+  array.pop();
 }
 
 function collect<V>(node: Node<V>, values: V[]): void {
