@@ -7,13 +7,11 @@ import {
   AssignmentsMessage_Type,
   Config,
   hasStopped,
-  Meta,
   ResourceType,
   Secret,
   sameValue,
   Task,
   TaskState,
-  TaskStatus,
 } from "@starling/api";
 
 /** Where dependencies are looked up. */
@@ -117,23 +115,26 @@ export class AssignmentSet {
   }
 }
 
+const noDependencies: readonly Dependency[] = [];
+
 /** Secrets and configs that a task may read, each once. */
 export function dependenciesOf({ spec }: Task): readonly Dependency[] {
+  const { secrets = [], configs = [] } = spec.container ?? {};
+  if (spec.resourceReferences.length + secrets.length + configs.length === 0) return noDependencies;
   const found = new Map<string, Dependency>();
   const add = (kind: Dependency["kind"], id: string) => found.set(`${kind} ${id}`, { kind, id });
   for (const { resourceType, resourceId } of spec.resourceReferences) {
     if (resourceType === ResourceType.SECRET) add("secret", resourceId);
     if (resourceType === ResourceType.CONFIG) add("config", resourceId);
   }
-  for (const { secretId } of spec.container?.secrets ?? []) add("secret", secretId);
-  for (const { configId } of spec.container?.configs ?? []) add("config", configId);
+  for (const { secretId } of secrets) add("secret", secretId);
+  for (const { configId } of configs) add("config", configId);
   return [...found.values()];
 }
 
-const noMeta = Meta.create();
-const noStatus = TaskStatus.create();
-
 /** Nothing differs but what the agent itself reports and the bookkeeping of the store. */
 function sameForAgent(a: Task, b: Task): boolean {
-  return sameValue({ ...a, meta: noMeta, status: noStatus }, { ...b, meta: noMeta, status: noStatus });
+  const same = (key: string) =>
+    key === "meta" || key === "status" || sameValue(a[key as keyof Task], b[key as keyof Task]);
+  return Object.keys(a).every(same) && Object.keys(b).every(same);
 }
