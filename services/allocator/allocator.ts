@@ -44,8 +44,8 @@ async function runSession(options: AllocatorOptions, signal: AbortSignal): Promi
   let wake: () => void = () => {};
   const reading = (async () => {
     try {
-      for await (const event of events) {
-        session.note(event);
+      for await (const batch of events.batches()) {
+        for (const event of batch) session.note(event);
         if (!session.idle) wake();
       }
     } finally {

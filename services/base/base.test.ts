@@ -74,6 +74,33 @@ describe("WatchQueue", () => {
     expect(queue.watcherCount).toBe(0);
   });
 
+  it("gives what there is at once to who reads by batches, then what comes while he waits, and the end", async () => {
+    const queue = new WatchQueue<number>();
+    const watcher = queue.watch();
+    for (const n of [1, 2, 3]) queue.publish(n);
+    const batches = watcher.batches()[Symbol.asyncIterator]();
+    expect((await batches.next()).value).toEqual([1, 2, 3]);
+    const next = batches.next();
+    for (const n of [4, 5]) queue.publish(n);
+    expect((await next).value).toEqual([4, 5]);
+    const last = batches.next();
+    watcher.close();
+    expect(await last).toEqual({ done: true, value: undefined });
+    expect(queue.watcherCount).toBe(0);
+  });
+
+  it("gives batches up to the limit, then the error; who leaves the loop is not told any more", async () => {
+    const queue = new WatchQueue<number>({ limit: 2 });
+    const slow = queue.watch().batches()[Symbol.asyncIterator]();
+    for (const n of [1, 2, 3]) queue.publish(n);
+    expect((await slow.next()).value).toEqual([1, 2]);
+    await expect(slow.next()).rejects.toThrow(/read again/);
+    const left = queue.watch();
+    queue.publish(4);
+    for await (const batch of left.batches()) if (batch.includes(4)) break;
+    expect(queue.watcherCount).toBe(0);
+  });
+
   it("drops what was not read when it is closed", async () => {
     const queue = new WatchQueue<number>();
     const watcher = queue.watch();

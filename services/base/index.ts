@@ -10,4 +10,4 @@ export { Pacer, pacedTurn } from "./pacer.ts";
 export { type Random, seededRandom, systemRandom } from "./random.ts";
 export { atOnce, filterInSteps, inSteps, type Steps, setInSteps } from "./steps.ts";
 export { Wakeup } from "./wakeup.ts";
-export { type Watcher, WatchQueue } from "./watch-queue.ts";
+export { type Reader, type Watcher, WatchQueue } from "./watch-queue.ts";

@@ -1,8 +1,17 @@
 import { SwarmError } from "./errors.ts";
 
-/** One reader of a WatchQueue: an async iterable of what was published since it was made. Ends at `close`. */
-export interface Watcher<T> extends AsyncIterable<T> {
+/** An async iterable of what is published, in order. Ends at `close`. */
+export interface Reader<T> extends AsyncIterable<T> {
   close(): void;
+}
+
+/** One reader of a WatchQueue: of what was published since it was made. */
+export interface Watcher<T> extends Reader<T> {
+  /**
+   * The same values, all that there are at a time, never none: for who reads thousands a second, each of which would cost him
+   * promises. Instead of the iteration by values.
+   */
+  batches(): AsyncIterable<readonly T[]>;
 }
 
 /**
@@ -52,6 +61,8 @@ class QueueWatcher<T> implements Watcher<T>, AsyncIterator<T> {
   #buffer: T[] = [];
   #head = 0;
   #waiting: PromiseWithResolvers<IteratorResult<T, undefined>>[] = [];
+  /** Resumes who waits for a batch. */
+  #wake: (() => void) | undefined;
   #end: End | undefined;
 
   constructor(
@@ -76,8 +87,10 @@ class QueueWatcher<T> implements Watcher<T>, AsyncIterator<T> {
     if (this.#accept && !this.#accept(value)) return;
     const reader = this.#waiting.shift();
     if (reader !== undefined) reader.resolve({ done: false, value });
-    else if (this.#buffer.length - this.#head < this.#limit) this.#buffer.push(value);
-    else {
+    else if (this.#buffer.length - this.#head < this.#limit) {
+      this.#buffer.push(value);
+      if (this.#wake !== undefined) this.#resume();
+    } else {
       const message = `watcher is more than ${this.#limit} changes behind: read again and rewatch`;
       this.#finish({ error: new SwarmError("ResourceExhausted", message) });
     }
@@ -93,6 +106,19 @@ class QueueWatcher<T> implements Watcher<T>, AsyncIterator<T> {
     const reader = Promise.withResolvers<IteratorResult<T, undefined>>();
     this.#waiting.push(reader);
     return reader.promise;
+  }
+
+  async *batches(): AsyncGenerator<readonly T[]> {
+    try {
+      for (;;) {
+        if (this.#head < this.#buffer.length) yield this.#takeAll();
+        else if (this.#end === undefined) await new Promise<void>((resolve) => (this.#wake = resolve));
+        else if (this.#end.error !== undefined) throw this.#end.error;
+        else return;
+      }
+    } finally {
+      this.close();
+    }
   }
 
   /** The reader has had enough. */
@@ -116,11 +142,24 @@ class QueueWatcher<T> implements Watcher<T>, AsyncIterator<T> {
     return value;
   }
 
+  #takeAll(): readonly T[] {
+    const values = this.#head === 0 ? this.#buffer : this.#buffer.slice(this.#head);
+    this.#buffer = [];
+    this.#head = 0;
+    return values;
+  }
+
   #finish(end: End): void {
     if (this.#end !== undefined) return;
     this.#end = end;
     this.#watchers.delete(this);
     this.#signal?.removeEventListener("abort", this.#onAbort);
     for (const reader of this.#waiting.splice(0)) reader.resolve({ done: true, value: undefined });
+    this.#resume();
+  }
+
+  #resume(): void {
+    this.#wake?.();
+    this.#wake = undefined;
   }
 }

@@ -1,6 +1,6 @@
 import { StoreObject, type Watch, WatchMessage, WatchMessage_Event, type WatchRequest } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
-import { SwarmError, type Watcher } from "@starling/base";
+import { type Reader, SwarmError } from "@starling/base";
 import type { Kind, MemoryStore, ObjectEvent, StoreEvent } from "@starling/store";
 import { redactCluster, redactSecret } from "./redact.ts";
 import { selectorOf, watchActions } from "./watch-selector.ts";
@@ -44,7 +44,7 @@ async function* watch(store: MemoryStore, request: WatchRequest, signal: AbortSi
 }
 
 /** The events that the request asks for, and the end of each commit that has one of them. */
-function open(store: MemoryStore, { entries, resumeFrom }: WatchRequest, signal: AbortSignal): Watcher<StoreEvent> {
+function open(store: MemoryStore, { entries, resumeFrom }: WatchRequest, signal: AbortSignal): Reader<StoreEvent> {
   const options = { accept: withCommits(selectorOf(entries)), signal, lagMax: clientLagMax };
   if (resumeFrom === undefined) return store.watch(options);
   const { index } = resumeFrom;

@@ -176,7 +176,7 @@ async function adopt(options: DispatcherOptions, sessions: Sessions): Promise<vo
 async function serve({ options, ready, feed, sessions }: Running, signal: AbortSignal): Promise<void> {
   const events = options.store.watch({ kinds: ["task", "node", "cluster"], signal });
   await ready;
-  for await (const event of events) route(event, feed, sessions);
+  for await (const batch of events.batches()) for (const event of batch) route(event, feed, sessions);
 }
 
 function route(event: StoreEvent, feed: NodeFeed, sessions: Sessions): void {

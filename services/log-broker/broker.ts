@@ -75,7 +75,9 @@ class Broker {
 
   /** Tells following subscriptions of new tasks until the signal aborts. */
   async follow(signal: AbortSignal): Promise<void> {
-    for await (const { action, object } of this.#store.watch({ kinds: ["task"], signal })) {
+    // A subscription begins with the tasks that there are: what was committed while there was none it need not hear of.
+    const accept = () => this.#subscriptions.size > 0;
+    for await (const { action, object } of this.#store.watch({ kinds: ["task"], accept, signal })) {
       if (action === "remove") continue;
       for (const subscription of this.#subscriptions.values()) {
         const nodeId = subscription.follow ? subscription.observe(object) : undefined;

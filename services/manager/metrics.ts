@@ -27,7 +27,7 @@ export class StoreGauges {
   async #follow(signal: AbortSignal): Promise<void> {
     const { value, events } = this.#store.viewAndWatch(StoreCounts.of, { kinds: ["task", "node"], signal });
     this.#counts = value;
-    for await (const event of events) value.count(event);
+    for await (const batch of events.batches()) for (const event of batch) value.count(event);
   }
 
   /** Brings the gauges up to date; called for each scrape. */

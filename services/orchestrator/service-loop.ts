@@ -87,7 +87,7 @@ class ServiceLoop {
     });
     const events = await this.#follow(either);
     const reading = (async () => {
-      for await (const event of events) this.#note(event);
+      for await (const batch of events.batches()) for (const event of batch) this.#note(event);
     })().finally(() => stop.abort());
     try {
       while (!either.aborted) {

@@ -1,10 +1,12 @@
-/** Collects what an async iterable gives, so that its reader can take all that has arrived at once. */
+import type { Watcher } from "@starling/base";
+
+/** Collects what a watcher gives, so that its reader can take all that has arrived at once. */
 export class Inbox<T> {
   #items: T[] = [];
   #wake: (() => void) | undefined;
   #end: { readonly error?: unknown } | undefined;
 
-  constructor(source: AsyncIterable<T>) {
+  constructor(source: Watcher<T>) {
     void this.#collect(source);
   }
 
@@ -24,10 +26,10 @@ export class Inbox<T> {
     return items;
   }
 
-  async #collect(source: AsyncIterable<T>): Promise<void> {
+  async #collect(source: Watcher<T>): Promise<void> {
     try {
-      for await (const item of source) {
-        this.#items.push(item);
+      for await (const batch of source.batches()) {
+        for (const item of batch) this.#items.push(item);
         this.#wake?.();
       }
       this.#end = {};

@@ -5,6 +5,7 @@ import {
   type Metrics,
   metrics,
   pacedTurn,
+  type Reader,
   SwarmError,
   systemClock,
   type Watcher,
@@ -151,7 +152,7 @@ export class MemoryStore implements StateMachine {
   watchFrom<K extends EventKind = EventKind>(
     version: number,
     options: WatchOptions<K> = {},
-  ): Watcher<EventOf<K>> | undefined {
+  ): Reader<EventOf<K>> | undefined {
     if (version > this.#committedIndex) {
       throw new SwarmError(
         "Unavailable",

@@ -1,4 +1,4 @@
-import { type Watcher, WatchQueue } from "@starling/base";
+import { type Reader, type Watcher, WatchQueue } from "@starling/base";
 import { History } from "./history.ts";
 import type { CommitEvent, EventKind, EventOf, ObjectEvent, StoreEvent } from "./objects.ts";
 
@@ -51,7 +51,7 @@ export class EventFeed {
   }
 
   /** As `watch`, after all that was committed after `version`; undefined when that is not remembered. */
-  watchFrom<K extends EventKind>(version: number, options: WatchOptions<K>): Watcher<EventOf<K>> | undefined {
+  watchFrom<K extends EventKind>(version: number, options: WatchOptions<K>): Reader<EventOf<K>> | undefined {
     const commits = this.#history.after(version);
     if (commits === undefined) return undefined;
     const accept = acceptor(options) ?? (() => true);
@@ -63,7 +63,7 @@ export class EventFeed {
 }
 
 /** First `missed`, then what `live` gives. */
-function following<T>(missed: readonly T[], live: Watcher<T>, signal: AbortSignal | undefined): Watcher<T> {
+function following<T>(missed: readonly T[], live: Reader<T>, signal: AbortSignal | undefined): Reader<T> {
   let closed = false;
   async function* iterate(): AsyncGenerator<T> {
     try {

@@ -5,7 +5,7 @@ import {
   type NetworkStateQuestion,
   type NetworkStateReport,
 } from "@starling/api";
-import { type Clock, inSteps, type Logger, newId, Pacer, SwarmError } from "@starling/base";
+import { type Clock, inSteps, type Logger, newId, Pacer, SwarmError, type Watcher } from "@starling/base";
 import type { MemoryStore, ObjectEvent, StoreObject } from "@starling/store";
 import { ClusterState, type ItemKey } from "./cluster-state.ts";
 import type { NetworkStateOptions } from "./handlers.ts";
@@ -161,16 +161,18 @@ export class SharedState {
     return () => this.#asking.delete(question.id);
   }
 
-  async #read(events: AsyncIterable<Parameters<ClusterState["note"]>[0] | { readonly kind: "commit" }>): Promise<void> {
+  async #read(events: Watcher<Parameters<ClusterState["note"]>[0] | { readonly kind: "commit" }>): Promise<void> {
     const changed = new Set<ItemKey>();
     try {
-      for await (const event of events) {
-        if (event.kind !== "commit") {
-          this.#state.note(event, changed);
-          continue;
+      for await (const batch of events.batches()) {
+        for (const event of batch) {
+          if (event.kind !== "commit") {
+            this.#state.note(event, changed);
+            continue;
+          }
+          this.#publish(changed);
+          changed.clear();
         }
-        this.#publish(changed);
-        changed.clear();
       }
     } catch (error) {
       this.#log.warn("network state lost the store", { error: SwarmError.from(error) });

@@ -39,17 +39,19 @@ export function createTaskReaper(options: {
       const events = await follow(note, signal);
       signal.addEventListener("abort", () => wake(), { once: true });
       const reading = (async () => {
-        for await (const event of events) {
-          if (event.action === "remove") continue;
-          if (event.kind === "service") {
-            // The failures that its update counted are not asked for any more.
-            if (isUpdating(event.old) && !isUpdating(event.object)) await noteAll(event.object.id);
-            continue;
+        for await (const batch of events.batches()) {
+          for (const event of batch) {
+            if (event.action === "remove") continue;
+            if (event.kind === "service") {
+              // The failures that its update counted are not asked for any more.
+              if (isUpdating(event.old) && !isUpdating(event.object)) await noteAll(event.object.id);
+              continue;
+            }
+            const { object, old } = event;
+            note(object);
+            // What it followed is not asked for any more.
+            if (old !== undefined && isHeld(old) && !isHeld(object)) noteSlot(object);
           }
-          const { object, old } = event;
-          note(object);
-          // What it followed is not asked for any more.
-          if (old !== undefined && isHeld(old) && !isHeld(object)) noteSlot(object);
         }
       })();
       while (!signal.aborted) {

@@ -1,4 +1,5 @@
 import type { Node, Service, Task } from "@starling/api";
+import type { Watcher } from "@starling/base";
 import type { MemoryStore, StoreEvent } from "@starling/store";
 
 interface Objects {
@@ -84,15 +85,29 @@ function writtenTx(tx: object, { writes, keeps = false }: Lie): object {
   });
 }
 
-async function* toldEvents(events: AsyncIterable<StoreEvent>, { shows = {}, loses }: Lie): AsyncGenerator<StoreEvent> {
-  for await (const event of events) {
-    if (loses?.(event)) continue;
-    const show = event.kind === "commit" ? undefined : (shows[event.kind as keyof Objects] as (o: unknown) => unknown);
-    if (event.kind === "commit" || show === undefined) {
-      yield event;
-      continue;
-    }
-    const { object, old } = event;
-    yield { ...event, object: show(object), ...(old && { old: show(old) }) } as StoreEvent;
+function toldEvents(events: Watcher<StoreEvent>, lie: Lie): Watcher<StoreEvent> {
+  return {
+    close: () => events.close(),
+    async *[Symbol.asyncIterator]() {
+      for await (const event of events) yield* told(event, lie);
+    },
+    async *batches() {
+      for await (const batch of events.batches()) {
+        const left = batch.flatMap((event) => [...told(event, lie)]);
+        if (left.length > 0) yield left;
+      }
+    },
+  };
+}
+
+/** The event as it is told, unless it is lost. */
+function* told(event: StoreEvent, { shows = {}, loses }: Lie): Generator<StoreEvent> {
+  if (loses?.(event)) return;
+  const show = event.kind === "commit" ? undefined : (shows[event.kind as keyof Objects] as (o: unknown) => unknown);
+  if (event.kind === "commit" || show === undefined) {
+    yield event;
+    return;
   }
+  const { object, old } = event;
+  yield { ...event, object: show(object), ...(old && { old: show(old) }) } as StoreEvent;
 }
