@@ -10,7 +10,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { Script } from "node:vm";
-import { keepYoungGenerationSmall } from "../../services/swarmd/young-generation.ts";
+import { letYoungGenerationGrow } from "../../services/swarmd/young-generation.ts";
 
 const lib = __dirname;
 const mode = process.env["STARLING_CODE_CACHE"];
@@ -47,19 +47,13 @@ function compiled(name: string, filename: string): Script {
 }
 
 function writeCaches(): void {
-  // A manager has let it grow since.
-  settle();
+  // V8 takes no cache that was made under other settings than those of a process that starts; a worker has changed this one.
+  letYoungGenerationGrow();
   mkdirSync(join(lib, "cache"), { recursive: true });
   for (const [name, script] of scripts) writeFileSync(cacheOf(name), script.createCachedData());
 }
 
-/** As every process of the program is while it loads: V8 takes no cache that was made under other settings. */
-function settle(): void {
-  if (program === "swarmd") keepYoungGenerationSmall();
-}
-
 if (mode === "write") process.on("exit", writeCaches);
 const [program] = process.argv.splice(2, 1);
-settle();
 process.argv[1] = join(lib, `${program}.js`);
 load(`./${program}.js`);

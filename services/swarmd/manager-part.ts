@@ -65,8 +65,8 @@ export class ManagerPart {
 
   /** A worker never loads what only managers run: half of the program. */
   async #start(options: { readonly join?: string | undefined; readonly forceNewCluster?: boolean }): Promise<Manager> {
-    const { Manager } = await import("@starling/manager");
     letYoungGenerationGrow();
+    const { Manager } = await import("@starling/manager");
     await this.#workerSocket.close();
     return await Manager.start({
       ...this.#options,

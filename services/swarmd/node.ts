@@ -43,6 +43,7 @@ import { forgetManager, ManagerPart } from "./manager-part.ts";
 import { startMetricsServer } from "./metrics-server.ts";
 import { readNodeState, writeNodeState } from "./node-state.ts";
 import { type Promotion, promotionOf } from "./promotion.ts";
+import { keepYoungGenerationSmall } from "./young-generation.ts";
 
 interface Surroundings {
   readonly clock: Clock;
@@ -64,7 +65,10 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const found = await identityOf(options, surroundings);
   if (found === undefined) return 0;
   const identity = found;
-  if (!identity.isManager) await forgetManager(stateDir, identity);
+  if (!identity.isManager) {
+    keepYoungGenerationSmall();
+    await forgetManager(stateDir, identity);
+  }
   const advertise = await advertisedAddress({
     advertise: options.advertiseRemoteApi,
     listen: options.listenRemoteApi,

@@ -23,7 +23,7 @@ function sizes(...steps: readonly ("keepYoungGenerationSmall" | "letYoungGenerat
 }
 
 it("the young generation stays as it is until it may grow", () => {
-  expect(sizes("keepYoungGenerationSmall", "letYoungGenerationGrow")).toEqual([4, 32]);
+  expect(sizes("keepYoungGenerationSmall", "letYoungGenerationGrow")).toEqual([2, 32]);
 });
 
 it("of who has been a manager before it is no smaller again", () => {
