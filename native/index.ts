@@ -1,4 +1,4 @@
-export { type ProgramResult, runProgram } from "./binding/index.ts";
+export { type ProgramResult, runProgram, trimMemory } from "./binding/index.ts";
 export {
   type BundleDevice,
   type BundleMount,

@@ -1,4 +1,5 @@
-// N-API surface: runProgram(args) → Promise of {code, out, err}. Types: native/binding/index.ts.
+// N-API surface: runProgram(args) → Promise of {code, out, err}; trimMemory(). Types: native/binding/index.ts.
+#include <malloc.h>
 #include <napi.h>
 
 #include <memory>
@@ -47,8 +48,11 @@ Napi::Value Run(const Napi::CallbackInfo& info) {
   return promise;
 }
 
+void Trim(const Napi::CallbackInfo&) { malloc_trim(0); }
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("runProgram", Napi::Function::New(env, Run));
+  exports.Set("trimMemory", Napi::Function::New(env, Trim));
   return exports;
 }
 

@@ -12,6 +12,7 @@ export interface ProgramResult {
 
 interface NativeAddon {
   runProgram(args: readonly string[]): Promise<ProgramResult>;
+  trimMemory(): void;
 }
 
 let loaded: NativeAddon | undefined;
@@ -31,4 +32,9 @@ function addon(): NativeAddon {
  */
 export async function runProgram(path: string, args: readonly string[]): Promise<ProgramResult> {
   return await addon().runProgram([path, ...args]);
+}
+
+/** Gives the kernel back what the C library holds of freed memory: it does so by itself only at the end of its heap. Takes a few milliseconds. */
+export function trimMemory(): void {
+  addon().trimMemory();
 }

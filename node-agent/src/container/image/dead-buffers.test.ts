@@ -1,20 +1,45 @@
-import { afterEach, expect, it } from "vitest";
-import { DeadBuffers } from "./dead-buffers.ts";
+import { expect, it } from "vitest";
+import { DeadBuffers, deadBuffers } from "./dead-buffers.ts";
 
-const usual = globalThis.gc;
-afterEach(() => {
-  globalThis.gc = usual;
+function recorded() {
+  const done: string[] = [];
+  return { done, buffers: new DeadBuffers({ collect: () => done.push("collect"), trim: () => done.push("trim") }) };
+}
+
+it("has what passed collected each 8 MiB", async () => {
+  const { done, buffers } = recorded();
+  await buffers.during(async () => {
+    for (let count = 0; count < 255; count++) buffers.passed(64 << 10);
+    expect(done).toEqual(["collect"]);
+    buffers.passed(64 << 10);
+    expect(done).toEqual(["collect", "collect"]);
+  });
 });
 
-it("asks for a minor collection each 8 MiB, and does without where there is none to ask", () => {
-  const asked: unknown[] = [];
-  globalThis.gc = ((options: unknown) => asked.push(options)) as unknown as NodeJS.GCFunction;
-  const buffers = new DeadBuffers();
-  for (let count = 0; count < 255; count++) buffers.passed(64 << 10);
-  expect(asked).toEqual([{ type: "minor", execution: "sync" }]);
-  buffers.passed(64 << 10);
-  expect(asked).toHaveLength(2);
-  globalThis.gc = undefined;
-  buffers.passed(8 << 20);
-  expect(asked).toHaveLength(2);
+it("gives back what is left once no stream is open, unless that is little", async () => {
+  const { done, buffers } = recorded();
+  const other = Promise.withResolvers<void>();
+  const running = buffers.during(() => other.promise);
+  await expect(
+    buffers.during(async () => {
+      buffers.passed(2 << 20);
+      throw new Error("broken off");
+    }),
+  ).rejects.toThrow("broken off");
+  expect(done).toEqual([]);
+  other.resolve();
+  await running;
+  expect(done).toEqual(["collect", "collect", "trim"]);
+  await buffers.during(async () => buffers.passed(1000));
+  expect(done).toHaveLength(3);
+});
+
+it("frees buffers of this process, which runs without --expose-gc", async () => {
+  expect(globalThis.gc).toBeUndefined();
+  const before = process.memoryUsage().arrayBuffers;
+  await deadBuffers.during(async () => {
+    for (let count = 0; count < 256; count++) Buffer.alloc(64 << 10);
+    deadBuffers.passed(16 << 20);
+  });
+  expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(4 << 20);
 });

@@ -1,7 +1,7 @@
 import type { ImageReference } from "@starling/api";
 import { type Clock, metrics } from "@starling/base";
 import { BadImageError, type Descriptor, type RegistryClient, type RegistryCredentials } from "@starling/registry";
-import { DeadBuffers } from "./dead-buffers.ts";
+import { deadBuffers } from "./dead-buffers.ts";
 import type { ImageStore } from "./image-store.ts";
 import type { WantedLayer } from "./layer-store.ts";
 import type { PullProgress } from "./progress.ts";
@@ -35,7 +35,6 @@ export class LayerPuller {
   readonly #clock: Clock;
   readonly #signal: AbortSignal;
   readonly #slots = new Semaphore(layersAtOnce);
-  readonly #deadBuffers = new DeadBuffers();
   /** By blob: in which place (diff ids up to it), and the folder's name, or undefined when it needs what lies below it. */
   readonly #running = new Map<string, { readonly key: string; readonly folder: Promise<string | undefined> }>();
 
@@ -92,7 +91,9 @@ export class LayerPuller {
       // The same blob in another place: one at a time writes it.
       await running.folder;
     }
-    const folder = this.#slots.run(() => this.#bring(layer, source)).finally(() => this.#running.delete(layer.digest));
+    const folder = deadBuffers
+      .during(() => this.#slots.run(() => this.#bring(layer, source)))
+      .finally(() => this.#running.delete(layer.digest));
     this.#running.set(layer.digest, { key, folder });
     return folder;
   }
@@ -179,7 +180,7 @@ export class LayerPuller {
             signal,
             onBytes: (count) => {
               source.progress.add(count);
-              this.#deadBuffers.passed(count);
+              deadBuffers.passed(count);
               peers?.moved();
               received.inc({ from: peers?.isAtRegistry === false ? "node" : "registry" }, count);
             },

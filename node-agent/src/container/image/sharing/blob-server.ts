@@ -7,6 +7,7 @@ import type { TLSSocket } from "node:tls";
 import { type Clock, type Logger, type Millis, metrics, SwarmError } from "@starling/base";
 import { parseManifest } from "@starling/registry";
 import type { BlobStore } from "../blob-store.ts";
+import { deadBuffers } from "../dead-buffers.ts";
 import { Grants } from "./grants.ts";
 import { nodeOf, type PeerTls } from "./tls.ts";
 
@@ -96,8 +97,11 @@ export class BlobServer {
         "content-range": `bytes ${from}-${size - 1}/${size}`,
       });
       const content = file.createReadStream({ start: from, autoClose: false, highWaterMark: 256 << 10 });
-      content.on("data", (chunk) => this.#given.inc(chunk.length));
-      await pipeline(content, response);
+      content.on("data", ({ length }) => {
+        this.#given.inc(length);
+        deadBuffers.passed(length);
+      });
+      await deadBuffers.during(() => pipeline(content, response));
     } finally {
       await file.close();
     }
