@@ -17,7 +17,7 @@ struct NftResult {
 //
 // Closing a context waits until the kernel has freed what its last transactions replaced (10 ms and more). So a context
 // is kept under the name `session` (if not empty) and used again by later calls of that name, in whatever namespace the
-// first was made; it keeps that namespace alive until CloseNft.
+// first was made; it keeps that namespace alive until CloseNft, and 128 KiB, but nothing of the namespace's tables.
 NftResult RunNft(const std::string& script, bool json, const std::string& session);
 
 // Ends a session, if there is one of that name. May wait, see above.
