@@ -12,7 +12,7 @@ export async function memory(folder: string, address: string, images: number): P
   const references = Array.from({ length: images }, (_, i) => `${address}/${i}:1`);
   const store = join(folder, "memory");
   // As a worker's, whose young generation does not grow.
-  const flags = [...lean.flags, "--max-semi-space-size=2"];
+  const flags = [...lean.flags, "--max-semi-space-size=1"];
   const child = spawn(process.execPath, [...flags, fixture, store, ...references], {
     env: { ...process.env, ...lean.env },
     stdio: ["ignore", "pipe", "inherit"],
