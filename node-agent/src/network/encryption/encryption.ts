@@ -275,6 +275,7 @@ export class Encryption {
   }
 
   #callLater(key: string): void {
+    if (this.#closed) return;
     this.#silent.get(key)?.cancel();
     const call = () => {
       this.#silent.delete(key);
