@@ -3,7 +3,6 @@ import { join } from "node:path";
 import { type Clock, type Logger, SwarmError } from "@starling/base";
 import { type NodeIdentity, unsealed } from "@starling/ca";
 import type { Manager, ManagerOptions } from "@starling/manager";
-import { putCollectorFirst } from "./collector-threads.ts";
 import type { WorkerSocket } from "./local-socket.ts";
 import { letYoungGenerationGrow } from "./young-generation.ts";
 
@@ -67,7 +66,6 @@ export class ManagerPart {
   /** A worker never loads what only managers run: half of the program. */
   async #start(options: { readonly join?: string | undefined; readonly forceNewCluster?: boolean }): Promise<Manager> {
     letYoungGenerationGrow();
-    this.#putCollectorFirst();
     const { Manager } = await import("@starling/manager");
     await this.#workerSocket.close();
     return await Manager.start({
@@ -78,16 +76,6 @@ export class ManagerPart {
         this.#turn = this.#turn.then(() => this.#demote());
       },
     });
-  }
-
-  #putCollectorFirst(): void {
-    try {
-      putCollectorFirst();
-    } catch (thrown) {
-      this.#log.warn("memory may be collected slowly on a busy host: the priority of threads is not ours to set", {
-        error: SwarmError.from(thrown).message,
-      });
-    }
   }
 
   async #promote(): Promise<void> {

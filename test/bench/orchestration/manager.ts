@@ -13,7 +13,6 @@ import {
 import { createLogger, newId, SwarmError, systemClock, systemRandom } from "@starling/base";
 import { bootstrapIdentity, joinCluster } from "@starling/ca";
 import { Manager } from "@starling/manager";
-import { putCollectorFirst } from "../../../services/swarmd/collector-threads.ts";
 import { fail, failOnErrors } from "./fail.ts";
 import { TurnWatch } from "./turns.ts";
 
@@ -33,8 +32,6 @@ process.stdin.on("end", () => process.exit(0));
 const config = JSON.parse(process.argv[2]!) as ManagerConfig;
 const who = `manager ${config.addr}`;
 failOnErrors(who);
-// As swarmd does before it starts one.
-putCollectorFirst();
 const log = createLogger({ level: "error" });
 const say = (line: string) => process.stdout.write(`${line}\n`);
 const { stateDir, join } = config;
