@@ -82,7 +82,6 @@ async function measure(
   const seconds = Number(await leader.ask(`run ${services} ${replicas}`)) / 1000;
   const after = await leader.figures();
   const sessionsEnded = Number(await fleet.ask("sessions-ended"));
-  const same = before.term === after.term && after.leads;
 
   await leader.ask(`heartbeat-period ${periodSeconds}`);
   await leader.ask(`add-nodes beat ${beatingNodes}`);
@@ -114,14 +113,16 @@ async function measure(
     rowOf({ ...row, case: `${what}: leader's memory`, unit: "MB", target: 1_073 }, [after.residentMB]),
     ...turnRows(what, after),
     rowOf({ ...row, case: `${what}: leader's CPU`, unit: "cores" }, [after.cores]),
-    rowOf({ ...row, case: `${what}: changes of leader`, unit: "", target: 0 }, [
-      same ? 0 : Math.max(1, after.term - before.term),
-    ]),
+    rowOf({ ...row, case: `${what}: changes of leader`, unit: "", target: 0 }, [changesOfLeader(before, after)]),
     rowOf({ ...row, case: `${what}: agents' sessions lost`, unit: "", target: 0 }, [sessionsEnded]),
     rowOf({ ...row, case: `${beatsOf}: leader's CPU`, unit: "cores", target: 0.33 }, [beating.cores]),
     ...turnRows(beatsOf, watched),
+    rowOf({ ...row, case: `${beatsOf}: changes of leader`, unit: "", target: 0 }, [changesOfLeader(after, watched)]),
   ];
 }
+
+const changesOfLeader = (before: Figures, after: Figures): number =>
+  before.term === after.term && after.leads ? 0 : Math.max(1, after.term - before.term);
 
 /**
  * The leader's own part: what its thread works between two turns of the event loop. The delay holds also what the machine makes it
