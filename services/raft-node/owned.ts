@@ -11,7 +11,7 @@ import type { Entry } from "raft-ts";
  */
 export function owningEntry(entry: Entry): Entry {
   const { term, index, type, data } = entry;
-  if (data.byteLength === 0 || data.buffer instanceof SharedArrayBuffer) return entry;
+  if (data.buffer instanceof SharedArrayBuffer && data.byteLength === data.buffer.byteLength) return entry;
   const own = new Uint8Array(new SharedArrayBuffer(data.byteLength));
   own.set(data);
   return { term, index, type, data: own };
