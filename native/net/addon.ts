@@ -12,6 +12,7 @@ export const Errno = {
   ENODEV: 19,
   EADDRNOTAVAIL: 99,
   EBUSY: 16,
+  EINVAL: 22,
   EOPNOTSUPP: 95,
 } as const;
 
@@ -68,10 +69,13 @@ export const freshNetns = "new:";
 interface NativeAddon {
   openBalancer(object: string, cgroup: string, nodeId: string): Promise<number>;
   removeBalancer(cgroup: string, nodeId: string): Promise<void>;
-  changeBalancer(balancer: number, changes: Uint8Array): Promise<void>;
-  readBalancer(balancer: number, map: number): Promise<Uint8Array>;
-  isBalancerAttached(balancer: number): boolean;
-  closeBalancer(balancer: number, detach: boolean): void;
+  isBalancerAttached(programs: number): boolean;
+  detachBalancer(programs: number): void;
+  openShortcut(object: string): Promise<number>;
+  shortcutProgram(programs: number, program: number): { readonly fd: number; readonly id: number };
+  changeMaps(programs: number, changes: Uint8Array): Promise<void>;
+  readMap(programs: number, map: number): Promise<Uint8Array>;
+  closePrograms(programs: number): void;
   netnsCookie(socket: number): bigint;
   closeSession(name: string): void;
   run(netns: string | undefined, steps: readonly NativeStep[]): Promise<unknown[]>;

@@ -5,9 +5,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "unique_fd.h"
+#include "bpf.h"
 
 namespace starling::net {
 
@@ -22,12 +21,7 @@ class Balancer {
 
   virtual ~Balancer() = default;
 
-  // Does changes in order: a byte 1 (set) or 0 (delete; what is not there is fine), a byte that numbers the map (kFilledMaps in
-  // balancer.cc), the key and, to set, the value. Throws at the first that the kernel refuses.
-  virtual void Change(const std::vector<uint8_t>& changes) = 0;
-
-  // All of a map: keys, each with its value after it.
-  virtual std::vector<uint8_t> Read(unsigned map) = 0;
+  virtual const FilledMaps& maps() const = 0;
 
   // Whether every program is still where Open put it.
   virtual bool IsAttached() = 0;

@@ -1,5 +1,5 @@
-import { fileURLToPath } from "node:url";
 import { addon } from "./addon.ts";
+import { BpfMaps, bpfObject, type MapChange } from "./bpf-maps.ts";
 
 /** The maps that are filled from here, in the order that numbers them (balancer.cc), with the sizes of balancer.bpf.c's keys and values in bytes. */
 export const balancerMaps = {
@@ -10,13 +10,7 @@ export const balancerMaps = {
 } as const;
 
 export type BalancerMap = keyof typeof balancerMaps;
-
-/** Sets an entry, or without `value` deletes it. Bytes as hexadecimal digits. */
-export interface BalancerChange {
-  readonly map: BalancerMap;
-  readonly key: string;
-  readonly value?: string | undefined;
-}
+export type BalancerChange = MapChange<BalancerMap>;
 
 /**
  * Programs at a control group of cgroup v2 that make TCP connections of the tasks below it to virtual IPs to services' tasks instead
@@ -24,43 +18,21 @@ export interface BalancerChange {
  */
 export class Balancer {
   readonly #number: number;
+  readonly maps: BpfMaps<BalancerMap>;
 
   private constructor(number: number) {
     this.#number = number;
+    this.maps = new BpfMaps(number, balancerMaps);
   }
 
   /** Rejects where the kernel, libbpf or the group does not allow it. */
   static async open(cgroup: string, nodeId: string): Promise<Balancer> {
-    const object = fileURLToPath(new URL("build/Release/balancer.bpf.o", import.meta.url));
-    return new Balancer(await addon().openBalancer(object, cgroup, nodeId));
+    return new Balancer(await addon().openBalancer(bpfObject("balancer"), cgroup, nodeId));
   }
 
   /** Takes away what a former process with that node id left at the group. Rejects where the kernel does not allow to look. */
   static async remove(cgroup: string, nodeId: string): Promise<void> {
     await addon().removeBalancer(cgroup, nodeId);
-  }
-
-  /** Makes the changes in their order; rejects at the first that is refused. */
-  change(changes: readonly BalancerChange[]): Promise<void> {
-    const text = changes.map(({ map, key, value }) => {
-      const { number } = balancerMaps[map];
-      return `${value === undefined ? "00" : "01"}0${number}${key}${value ?? ""}`;
-    });
-    return addon().changeBalancer(this.#number, Buffer.from(text.join(""), "hex"));
-  }
-
-  /** What a map has: value by key. */
-  async read(map: BalancerMap): Promise<ReadonlyMap<string, string>> {
-    const { number, keySize, valueSize } = balancerMaps[map];
-    const bytes = Buffer.from(await addon().readBalancer(this.#number, number));
-    const entries = new Map<string, string>();
-    for (let at = 0; at < bytes.length; at += keySize + valueSize) {
-      entries.set(
-        bytes.toString("hex", at, at + keySize),
-        bytes.toString("hex", at + keySize, at + keySize + valueSize),
-      );
-    }
-    return entries;
   }
 
   /** Whether every program is still at the control group. */
@@ -70,7 +42,11 @@ export class Balancer {
 
   /** Ends this process's hold; `detach` takes the programs away, too. */
   close(options: { readonly detach: boolean }): void {
-    addon().closeBalancer(this.#number, options.detach);
+    try {
+      if (options.detach) addon().detachBalancer(this.#number);
+    } finally {
+      addon().closePrograms(this.#number);
+    }
   }
 }
 

@@ -1,5 +1,5 @@
-// N-API surface: run(netnsPath | undefined, steps) → Promise of one result per step, closeSession(name), and balancers by number.
-// Types: native/net/addon.ts, native/net/balancer.ts.
+// N-API surface: run(netnsPath | undefined, steps) → Promise of one result per step, closeSession(name), and eBPF programs by number.
+// Types: native/net/addon.ts.
 #include <fcntl.h>
 #include <napi.h>
 
@@ -14,6 +14,7 @@
 
 #include "balancer.h"
 #include "job.h"
+#include "shortcut.h"
 
 namespace starling::net {
 namespace {
@@ -186,12 +187,12 @@ void CloseSession(const Napi::CallbackInfo& info) {
   }).detach();
 }
 
-// Work of balancers off Node's thread; `work` runs there and gives bytes or a number.
-class BalancerWork : public Napi::AsyncWorker {
+// Work of eBPF programs off Node's thread; `work` runs there and gives bytes or a number.
+class BpfWork : public Napi::AsyncWorker {
  public:
   using Outcome = std::variant<std::monostate, uint32_t, std::vector<uint8_t>>;
   static Napi::Promise Start(Napi::Env env, std::function<Outcome()> work) {
-    auto* worker = new BalancerWork(env, std::move(work));
+    auto* worker = new BpfWork(env, std::move(work));
     const Napi::Promise promise = worker->deferred_.Promise();
     worker->Queue();
     return promise;
@@ -219,7 +220,7 @@ class BalancerWork : public Napi::AsyncWorker {
   void OnError(const Napi::Error& error) override { deferred_.Reject(error.Value()); }
 
  private:
-  BalancerWork(Napi::Env env, std::function<Outcome()> work)
+  BpfWork(Napi::Env env, std::function<Outcome()> work)
       : Napi::AsyncWorker(env), deferred_(Napi::Promise::Deferred::New(env)), work_(std::move(work)) {}
 
   Napi::Promise::Deferred deferred_;
@@ -227,91 +228,127 @@ class BalancerWork : public Napi::AsyncWorker {
   Outcome outcome_;
 };
 
-std::mutex balancers_mu;
-std::unordered_map<uint32_t, std::shared_ptr<Balancer>> balancers;  // GUARDED_BY(balancers_mu)
-uint32_t last_balancer = 0;                                         // GUARDED_BY(balancers_mu)
+using Programs = std::variant<std::shared_ptr<Balancer>, std::shared_ptr<Shortcut>>;
+std::mutex programs_mu;
+std::unordered_map<uint32_t, Programs> programs;  // GUARDED_BY(programs_mu)
+uint32_t last_programs = 0;                       // GUARDED_BY(programs_mu)
 
-std::shared_ptr<Balancer> BalancerOf(uint32_t id) {
-  const std::lock_guard<std::mutex> lock(balancers_mu);
-  return balancers.at(id);
+uint32_t Keep(Programs loaded) {
+  const std::lock_guard<std::mutex> lock(programs_mu);
+  programs.emplace(++last_programs, std::move(loaded));
+  return last_programs;
+}
+
+// Throws where the number is nobody's.
+Programs ProgramsOf(const Napi::Value& number) {
+  const std::lock_guard<std::mutex> lock(programs_mu);
+  return programs.at(number.As<Napi::Number>().Uint32Value());
+}
+
+// Throws where the number is not one of theirs.
+template <typename Kind>
+std::shared_ptr<Kind> The(const Napi::Value& number) {
+  return std::get<std::shared_ptr<Kind>>(ProgramsOf(number));
+}
+
+const FilledMaps& MapsOf(const Programs& loaded) {
+  return std::visit([](const auto& kind) -> const FilledMaps& { return kind->maps(); }, loaded);
+}
+
+template <typename Work>
+auto OrThrow(Napi::Env env, Work work) {
+  try {
+    return work();
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(env, error.what());
+  }
 }
 
 // openBalancer(object, cgroup, nodeId) → Promise of its number
 Napi::Value OpenBalancer(const Napi::CallbackInfo& info) {
   const std::string object = info[0].As<Napi::String>(), cgroup = info[1].As<Napi::String>(), node = info[2].As<Napi::String>();
-  return BalancerWork::Start(info.Env(), [object, cgroup, node]() -> BalancerWork::Outcome {
-    std::shared_ptr<Balancer> balancer = Balancer::Open(object, cgroup, node);
-    const std::lock_guard<std::mutex> lock(balancers_mu);
-    balancers.emplace(++last_balancer, std::move(balancer));
-    return last_balancer;
-  });
+  return BpfWork::Start(info.Env(), [object, cgroup, node] { return BpfWork::Outcome(Keep(std::shared_ptr(Balancer::Open(object, cgroup, node)))); });
 }
 
 // removeBalancer(cgroup, nodeId) → Promise
 Napi::Value RemoveBalancer(const Napi::CallbackInfo& info) {
   const std::string cgroup = info[0].As<Napi::String>(), node = info[1].As<Napi::String>();
-  return BalancerWork::Start(info.Env(), [cgroup, node]() -> BalancerWork::Outcome {
+  return BpfWork::Start(info.Env(), [cgroup, node]() -> BpfWork::Outcome {
     Balancer::Remove(cgroup, node);
     return {};
   });
 }
 
-// changeBalancer(number, changes) → Promise
-Napi::Value ChangeBalancer(const Napi::CallbackInfo& info) {
-  const auto balancer = BalancerOf(info[0].As<Napi::Number>().Uint32Value());
-  const auto bytes = info[1].As<Napi::Uint8Array>();
-  std::vector<uint8_t> changes(bytes.Data(), bytes.Data() + bytes.ByteLength());
-  return BalancerWork::Start(info.Env(), [balancer, changes = std::move(changes)]() -> BalancerWork::Outcome {
-    balancer->Change(changes);
-    return {};
+// isBalancerAttached(number)
+Napi::Value IsBalancerAttached(const Napi::CallbackInfo& info) {
+  return OrThrow(info.Env(), [&] { return Napi::Boolean::New(info.Env(), The<Balancer>(info[0])->IsAttached()); });
+}
+
+// detachBalancer(number)
+void DetachBalancer(const Napi::CallbackInfo& info) {
+  OrThrow(info.Env(), [&] { The<Balancer>(info[0])->Detach(); });
+}
+
+// openShortcut(object) → Promise of its number
+Napi::Value OpenShortcut(const Napi::CallbackInfo& info) {
+  const std::string object = info[0].As<Napi::String>();
+  return BpfWork::Start(info.Env(), [object] { return BpfWork::Outcome(Keep(std::make_shared<Shortcut>(object))); });
+}
+
+// shortcutProgram(number, program) → { fd, id }
+Napi::Value ShortcutProgram(const Napi::CallbackInfo& info) {
+  return OrThrow(info.Env(), [&] {
+    const auto shortcut = The<Shortcut>(info[0]);
+    const uint32_t program = info[1].As<Napi::Number>().Uint32Value();
+    auto out = Napi::Object::New(info.Env());
+    out.Set("fd", shortcut->ProgramFd(program));
+    out.Set("id", shortcut->ProgramId(program));
+    return out;
   });
 }
 
-// readBalancer(number, map) → Promise of its entries' bytes
-Napi::Value ReadBalancer(const Napi::CallbackInfo& info) {
-  const auto balancer = BalancerOf(info[0].As<Napi::Number>().Uint32Value());
-  const uint32_t map = info[1].As<Napi::Number>().Uint32Value();
-  return BalancerWork::Start(info.Env(), [balancer, map]() -> BalancerWork::Outcome { return balancer->Read(map); });
+// changeMaps(number, changes) → Promise
+Napi::Value ChangeMaps(const Napi::CallbackInfo& info) {
+  return OrThrow(info.Env(), [&] {
+    const auto bytes = info[1].As<Napi::Uint8Array>();
+    std::vector<uint8_t> changes(bytes.Data(), bytes.Data() + bytes.ByteLength());
+    return BpfWork::Start(info.Env(), [filled = ProgramsOf(info[0]), changes = std::move(changes)]() -> BpfWork::Outcome {
+      MapsOf(filled).Change(changes);
+      return {};
+    });
+  });
 }
 
-// isBalancerAttached(number)
-Napi::Value IsBalancerAttached(const Napi::CallbackInfo& info) {
-  try {
-    return Napi::Boolean::New(info.Env(), BalancerOf(info[0].As<Napi::Number>().Uint32Value())->IsAttached());
-  } catch (const std::exception& error) {
-    throw Napi::Error::New(info.Env(), error.what());
-  }
+// readMap(number, map) → Promise of its entries' bytes
+Napi::Value ReadMap(const Napi::CallbackInfo& info) {
+  return OrThrow(info.Env(), [&] {
+    const uint32_t map = info[1].As<Napi::Number>().Uint32Value();
+    return BpfWork::Start(info.Env(), [filled = ProgramsOf(info[0]), map] { return BpfWork::Outcome(MapsOf(filled).Read(map)); });
+  });
 }
 
-// closeBalancer(number, detach)
-void CloseBalancer(const Napi::CallbackInfo& info) {
-  const uint32_t id = info[0].As<Napi::Number>().Uint32Value();
-  try {
-    if (info[1].ToBoolean().Value()) BalancerOf(id)->Detach();
-  } catch (const std::exception& error) {
-    throw Napi::Error::New(info.Env(), error.what());
-  }
-  const std::lock_guard<std::mutex> lock(balancers_mu);
-  balancers.erase(id);
+// closePrograms(number)
+void ClosePrograms(const Napi::CallbackInfo& info) {
+  const std::lock_guard<std::mutex> lock(programs_mu);
+  programs.erase(info[0].As<Napi::Number>().Uint32Value());
 }
 
 // netnsCookie(fd) → BigInt
 Napi::Value ReadNetnsCookie(const Napi::CallbackInfo& info) {
-  try {
-    return Napi::BigInt::New(info.Env(), NetnsCookie(info[0].As<Napi::Number>().Int32Value()));
-  } catch (const std::exception& error) {
-    throw Napi::Error::New(info.Env(), error.what());
-  }
+  return OrThrow(info.Env(), [&] { return Napi::BigInt::New(info.Env(), NetnsCookie(info[0].As<Napi::Number>().Int32Value())); });
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("closeSession", Napi::Function::New(env, CloseSession));
   exports.Set("openBalancer", Napi::Function::New(env, OpenBalancer));
   exports.Set("removeBalancer", Napi::Function::New(env, RemoveBalancer));
-  exports.Set("changeBalancer", Napi::Function::New(env, ChangeBalancer));
-  exports.Set("readBalancer", Napi::Function::New(env, ReadBalancer));
   exports.Set("isBalancerAttached", Napi::Function::New(env, IsBalancerAttached));
-  exports.Set("closeBalancer", Napi::Function::New(env, CloseBalancer));
+  exports.Set("detachBalancer", Napi::Function::New(env, DetachBalancer));
+  exports.Set("openShortcut", Napi::Function::New(env, OpenShortcut));
+  exports.Set("shortcutProgram", Napi::Function::New(env, ShortcutProgram));
+  exports.Set("changeMaps", Napi::Function::New(env, ChangeMaps));
+  exports.Set("readMap", Napi::Function::New(env, ReadMap));
+  exports.Set("closePrograms", Napi::Function::New(env, ClosePrograms));
   exports.Set("netnsCookie", Napi::Function::New(env, ReadNetnsCookie));
   exports.Set("run", Napi::Function::New(env, Run));
   return exports;

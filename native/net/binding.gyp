@@ -2,7 +2,7 @@
   "targets": [
     {
       "target_name": "starling_net",
-      "sources": ["balancer.cc", "binding.cc", "conntrack.cc", "exchange.cc", "job.cc", "netlink.cc", "nft.cc", "ping.cc"],
+      "sources": ["balancer.cc", "binding.cc", "bpf.cc", "conntrack.cc", "exchange.cc", "job.cc", "netlink.cc", "nft.cc", "ping.cc", "shortcut.cc"],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],
       "cflags_cc": ["-std=c++20", "-O2", "-Wall", "-Wextra"],
       "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
@@ -10,15 +10,22 @@
       "libraries": ["-ldl"]
     },
     {
-      "target_name": "balancer_programs",
+      "target_name": "bpf_programs",
       "type": "none",
+      # The kernel's headers want asm/types.h, which Debian keeps by architecture.
+      "variables": {"clang": ["clang", "-O2", "-g", "-Wall", "-target", "bpf", "-I/usr/include/<!(uname -m)-linux-gnu", "-c"]},
       "actions": [
         {
-          "action_name": "balancer_programs",
+          "action_name": "balancer",
           "inputs": ["balancer.bpf.c"],
           "outputs": ["<(PRODUCT_DIR)/balancer.bpf.o"],
-          # The kernel's headers want asm/types.h, which Debian keeps by architecture.
-          "action": ["clang", "-O2", "-g", "-Wall", "-target", "bpf", "-I/usr/include/<!(uname -m)-linux-gnu", "-c", "balancer.bpf.c", "-o", "<(PRODUCT_DIR)/balancer.bpf.o"]
+          "action": ["<@(clang)", "balancer.bpf.c", "-o", "<(PRODUCT_DIR)/balancer.bpf.o"]
+        },
+        {
+          "action_name": "shortcut",
+          "inputs": ["shortcut.bpf.c"],
+          "outputs": ["<(PRODUCT_DIR)/shortcut.bpf.o"],
+          "action": ["<@(clang)", "shortcut.bpf.c", "-o", "<(PRODUCT_DIR)/shortcut.bpf.o"]
         }
       ]
     }

@@ -38,4 +38,13 @@ export {
 } from "./netlink.ts";
 export * as nfTables from "./nf-tables.ts";
 export * as rtnetlink from "./rtnetlink.ts";
+export {
+  Shortcut,
+  type ShortcutChange,
+  type ShortcutMap,
+  type ShortcutProgram,
+  shortcutMaps,
+  shortcutPrograms,
+} from "./shortcut.ts";
 export * as sockDiag from "./sock-diag.ts";
+export * as trafficControl from "./traffic-control.ts";

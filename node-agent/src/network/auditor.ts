@@ -20,6 +20,8 @@ export interface Audited {
   settle(): Promise<unknown>;
   /** Brings everything to what it should be. */
   mend(): Promise<unknown>;
+  /** As `HostApplier.admit`, with all that depends on what it sees. */
+  admit(repair: boolean): Promise<readonly string[]>;
   /** What the host's network, and encryption, lack or have too many now. */
   differences(): Promise<readonly Finding[]>;
   /** Counts the changes asked for: what was seen while one was under way may be neither old nor new. */
@@ -82,7 +84,7 @@ export class Auditor {
   async #look(repair: boolean, of: "host" | "all"): Promise<readonly Finding[]> {
     const { applier, netns, tasks } = this.#audited;
     const findings: Finding[] = [...(await this.#audited.differences())];
-    for (const detail of await applier.admit(repair)) findings.push({ subject: "firewall", detail });
+    for (const detail of await this.#audited.admit(repair)) findings.push({ subject: "firewall", detail });
     for (const differences of (await auditTables(netns, applier.tables)).values()) {
       findings.push(...differences.map(({ detail }) => ({ subject: "rules", detail })));
       if (repair) applier.forgetTables();

@@ -1,5 +1,6 @@
 /** Pure: no clock, no I/O, no randomness. */
 import { type BalancerChange, type BalancerMap, ipBytes } from "@starling/native/net";
+import { u32, u64 } from "./map-bytes.ts";
 import { isOf, type OwnAddress, type VirtualService } from "./nft-task.ts";
 import { stickyTask } from "./sticky.ts";
 
@@ -19,18 +20,6 @@ export interface Entry {
 
 /** Values by key. */
 export type Entries = Readonly<Record<BalancerMap, ReadonlyMap<string, string>>>;
-
-const u32 = (value: number): string => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return bytes.toString("hex");
-};
-
-const u64 = (value: bigint): string => {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64LE(value);
-  return bytes.toString("hex");
-};
 
 /** IPv4 as ::ffff:a.b.c.d. */
 const addressHex = (address: string): string =>

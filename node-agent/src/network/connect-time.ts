@@ -83,7 +83,7 @@ export class ConnectTime {
       state.known = false;
       const wanted = known ? after : balances.entries;
       const changes = planEntries(known ? before : await readAll(state.balancer), wanted);
-      if (changes.length > 0) await state.balancer.change(changes);
+      if (changes.length > 0) await state.balancer.maps.change(changes);
       state.known = true;
     } catch (error) {
       await this.close({ detach: true }).catch(() => {}); // They are looked for once more below.
@@ -161,6 +161,6 @@ export function ownTasksCgroup(parent: string | undefined): string | undefined {
 const mapNames = Object.keys(balancerMaps) as readonly BalancerMap[];
 
 async function readAll(balancer: Balancer): Promise<Entries> {
-  const read = await Promise.all(mapNames.map(async (name) => [name, await balancer.read(name)] as const));
+  const read = await Promise.all(mapNames.map(async (name) => [name, await balancer.maps.read(name)] as const));
   return Object.fromEntries(read) as unknown as Entries;
 }

@@ -11,6 +11,8 @@ export interface Ruleset {
       readonly name: string;
       readonly hook?: string;
       readonly policy?: string;
+      /** Of `netdev`: device, or several. */
+      readonly dev?: string | readonly string[];
     };
     readonly rule?: {
       readonly family: string;

@@ -3,6 +3,7 @@ import { Errno, type Link, type Request, rtnetlink, runSteps, type Sysctl } from
 import type { DesiredState } from "./desired-state.ts";
 import { gathering } from "./encryption/safe-mesh.ts";
 import { admitScript, allDevices, droppingChains, type Ruleset } from "./foreign-firewall.ts";
+import { framesAreJudged } from "./frame-rules.ts";
 import type { HostNetwork } from "./host-network.ts";
 import { hostKinds, ruleKinds } from "./ledger.ts";
 import { type Mesh, meshes } from "./names.ts";
@@ -42,6 +43,7 @@ export class HostApplier {
   readonly #withIpv6 = new Set<string>();
   /** Whether others' firewalls were looked at; from then on audits do it. */
   #admitted = false;
+  #framesAreJudged = true;
   readonly #rules: RuleLoader;
 
   /** `netns` is the host's network namespace; undefined: the process's own. */
@@ -97,6 +99,11 @@ export class HostApplier {
     this.#routed = routed;
     if (generation === this.#generation) this.#observed = look;
     return look;
+  }
+
+  /** Whether rules judge frames of overlay networks, as `admit` saw last; until then they may. */
+  get framesAreJudged(): boolean {
+    return this.#framesAreJudged;
   }
 
   /** Whether others have changed rules of the host since the last call. */
@@ -178,6 +185,7 @@ export class HostApplier {
     const [listing] = await runSteps(this.#netns, [{ type: "nft", script: "list ruleset", json: true }]);
     if (!listing.ok) throw new Error(`nftables refused: ${listing.error.trim()}`);
     const ruleset = JSON.parse(listing.output) as Ruleset;
+    this.#framesAreJudged = framesAreJudged(ruleset);
     const users = missingUserChains(ruleset);
     const findings = users.map((name) => `chain ${name} for operators' rules is missing`);
     if (repair) await this.#rules.load(userChainScript(users));

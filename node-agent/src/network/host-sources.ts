@@ -154,6 +154,7 @@ export function putTask(inputs: SourceInputs, task: LocalTask, put: Put): void {
     const device = portOf(task.taskId, position);
     put("links", device, { kind: "veth", mtu: overlay.mtu, master: bridgeOf(networkId) });
     put("forwarding", pair(device, macOf(address)), "");
+    put("ports", pair(vxlanOf(networkId), macOf(address)), device);
   });
   const address = task.routed;
   if (address === undefined) return;

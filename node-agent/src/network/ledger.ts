@@ -12,6 +12,9 @@ export interface Kinds {
   readonly forwarding: string;
   readonly returnTables: true;
 
+  /** Device of the task here that has a MAC on an overlay network, by the network's VXLAN device and it. */
+  readonly ports: string;
+
   /** By `protocol/port`. */
   readonly published: PublishedPort;
   /** By name. */
@@ -35,8 +38,9 @@ export const hostKinds = ["links", "addresses", "routes", "neighbours", "forward
 export const ruleKinds = [
   ...["published", "spreads", "own", "local", "open", "live", "secret", "taskOfNode", "underlays", "meshPeers"],
 ] as const as readonly RuleKind[];
+export const shortcutKinds = ["ports"] as const;
 export type HostKind = (typeof hostKinds)[number];
-export type RuleKind = Exclude<keyof Kinds, HostKind>;
+export type RuleKind = Exclude<keyof Kinds, HostKind | (typeof shortcutKinds)[number]>;
 
 /** Whether things of the kind hang on devices. */
 export const isEntry = (kind: keyof Kinds): boolean => kind !== "links" && hostKinds.some((one) => one === kind);
@@ -59,6 +63,7 @@ export class Ledger {
     neighbours: plain(),
     forwarding: plain(),
     returnTables: plain(),
+    ports: plain(),
     // A service's port comes before one that a task publishes on this host alone.
     published: new Claims((port) => `${port.ofHost ? 0 : 1} ${JSON.stringify(port)}`),
     spreads: json(),

@@ -41,6 +41,7 @@ import { type Observation, underlayOf } from "./observe.ts";
 import { idleVlans } from "./parent-device.ts";
 import { checkPaths } from "./path-check.ts";
 import type { HostPlan } from "./plan-host.ts";
+import { Shortcuts } from "./shortcuts.ts";
 import { meshAddressOf } from "./state.ts";
 import { TaskDevices } from "./task-devices.ts";
 import {
@@ -72,6 +73,8 @@ export interface NodeNetworkOptions {
   readonly cgroup?: string | undefined;
   /** Whether virtual IPs of TCP are by eBPF where the kernel allows it; default: true. */
   readonly connectTime?: boolean;
+  /** Whether frames of overlay networks go past their bridges by eBPF where the kernel allows it; default: true. */
+  readonly shortcuts?: boolean;
   /** Default: the host's. */
   readonly wireguard?: WireGuard;
   /** Age at which keys of encrypted networks are replaced, and how long the former one still takes packets; defaults: 12 h, 5 min. */
@@ -122,6 +125,8 @@ export class NodeNetwork implements NetworkAttacher {
   /** What the managers are told; `follow.ts` connects it. */
   readonly managers = new Managers();
   readonly #connectTime: ConnectTime;
+  readonly #shortcuts: Shortcuts;
+  readonly #shortcutTurn = new Turn(() => this.#applyShortcuts());
   readonly #flusher: Flusher;
   readonly #forget: Forget;
   /** Tasks that ran under the swarmd before: which of their connections lead to tasks that left meanwhile is not known. */
@@ -159,6 +164,9 @@ export class NodeNetwork implements NetworkAttacher {
     this.#names = new TaskNames({ ...options, resolvConf: options.resolvConf, view, leaving });
     const { cgroup, connectTime: use = true } = options;
     this.#connectTime = new ConnectTime({ ...options, desired: this.#desired, cgroup, use });
+    this.#shortcuts = new Shortcuts({
+      ...{ log: options.log, netns: options.netns, desired: this.#desired, use: options.shortcuts ?? true },
+    });
     const audited = {
       applier: this.#applier,
       netns: options.netns,
@@ -166,6 +174,7 @@ export class NodeNetwork implements NetworkAttacher {
       settle: () => this.#whole(),
       mend: async () => {
         this.#connectTime.forget();
+        this.#shortcuts.forget();
         await this.#encryption.mend();
         await this.#turn.run();
         await this.#whole();
@@ -174,7 +183,13 @@ export class NodeNetwork implements NetworkAttacher {
         ...describePlan(await this.#differences()),
         ...(await this.#encryption.differences()).map((detail) => ({ subject: "encryption", detail })),
         ...(await this.#connectTime.differences()).map((detail) => ({ subject: "rules", detail })),
+        ...(await this.#shortcuts.differences()).map((detail) => ({ subject: "rules", detail })),
       ],
+      admit: async (repair: boolean) => {
+        const findings = await this.#applier.admit(repair);
+        await this.#shortcutTurn.run();
+        return findings;
+      },
       stirred: () => this.#stirred,
     };
     this.#auditor = new Auditor(audited, options);
@@ -248,6 +263,18 @@ export class NodeNetwork implements NetworkAttacher {
     if (refusal !== undefined) throw new SwarmError("FailedPrecondition", `virtual IPs by eBPF: ${refusal}`);
   }
 
+  /** Whether frames of overlay networks go past their bridges now; not while no task is here, nor while rules judge frames. */
+  get usesShortcuts(): boolean {
+    return this.#shortcuts.inUse;
+  }
+
+  /** Rejects where the kernel does not allow them to, saying why. */
+  async mustUseShortcuts(): Promise<void> {
+    await this.#shortcuts.open().catch((error) => {
+      throw new SwarmError("FailedPrecondition", `overlay networks by eBPF: ${SwarmError.from(error).message}`);
+    });
+  }
+
   /** Replaces this node's key of encrypted networks. No packet is lost by it. */
   rotateKeys(): Promise<void> {
     return this.#encryption.rotate();
@@ -302,6 +329,7 @@ export class NodeNetwork implements NetworkAttacher {
   /** Resolves when nothing is under way: what was received is applied, and no tracked connection is left to be looked at. */
   async settled(): Promise<void> {
     await this.#turn.idle();
+    await this.#shortcutTurn.idle();
     await this.#flusher.flushed();
   }
 
@@ -338,6 +366,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#auditor.close();
     await this.#encryption.close();
     await this.#turn.idle();
+    await this.#shortcutTurn.idle();
     await this.#flusher.close();
     for (const { network, names } of this.#attached.values()) {
       names.close();
@@ -346,6 +375,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#attached.clear();
     this.#echo.close();
     await this.#connectTime.close({ detach: false });
+    this.#shortcuts.close();
     this.#applier.close();
   }
 
@@ -472,6 +502,7 @@ export class NodeNetwork implements NetworkAttacher {
     const due = this.#flusher.take();
     try {
       const changed = await this.#applier.apply();
+      void this.#shortcutTurn.run();
       await this.#removeVlans(idleVlans(observation.vlans, inputs));
       await this.#answerChecks();
       // A task that leaves is out of connect time before the tables, and one that comes is reached by then.
@@ -533,6 +564,18 @@ export class NodeNetwork implements NetworkAttacher {
   async #whole(): Promise<void> {
     await this.#connectTime.opened();
     await this.#turn.run();
+    await this.#shortcutTurn.idle();
+  }
+
+  /** Beside what is applied next. */
+  async #applyShortcuts(): Promise<void> {
+    if (this.#closed) return;
+    try {
+      await this.#shortcuts.apply(await this.#applier.observation(), !this.#applier.framesAreJudged);
+    } catch (error) {
+      this.#log.error("devices of overlay networks could not be looked at", { error });
+      this.#retryLater();
+    }
   }
 
   /** Whether every node has applied that the task takes no new connections. */
