@@ -20,7 +20,7 @@ import { DesiredState } from "./desired-state.ts";
 import { Zone } from "./dns/zone.ts";
 import type { TunnelPaths } from "./encryption/tunnels.ts";
 import { isMadeElsewhere } from "./host-network.ts";
-import { hostKinds, hostNetworkOf, ruleKinds } from "./ledger.ts";
+import { hostKinds, hostNetworkOf, ruleKinds, shortcutKinds } from "./ledger.ts";
 import { type Mesh, meshes, portOf, routedOf } from "./names.ts";
 import { type HostRules, hostTable, meshTable } from "./nft-host.ts";
 import { planTable } from "./nft-table.ts";
@@ -378,7 +378,7 @@ const sorted = (map: ReadonlyMap<string, unknown>) => [...map].sort(([a], [b]) =
 
 function check(node: Node): void {
   const { inputs, desired } = anew(node);
-  const kinds = [...hostKinds, ...ruleKinds];
+  const kinds = [...hostKinds, ...ruleKinds, ...shortcutKinds];
   const [had, wanted] = [node.desired.ledger.all(kinds), desired.ledger.all(kinds)];
   for (const kind of kinds) expect([kind, sorted(had[kind])]).toEqual([kind, sorted(wanted[kind])]);
   const list = (tables: Parameters<typeof planTable>[1][]) => {

@@ -247,47 +247,6 @@ describe.each(families)("routing mesh over $family", ({ on, client, loopback, of
     expect(() => hosts.run("h1", `timeout 2 bash -c 'exec 3<>/dev/tcp/${own}/${unpublished}'`)).toThrow();
     expect(hosts.ask("h1", own, 80)).toMatch(/^c2 /);
   });
-
-  it("takes no packet off an overlay: what a task sends to all or to its bridge is not the host's, nor routed by it", () => {
-    const bridge = bridgeOf(net);
-    const mac = hosts.run("h1", `ip -o link show ${bridge}`).match(/link\/ether (\S+)/)?.[1];
-    const counted = (at: string, where: string) =>
-      `chain ${at} { type filter hook ${where}; iifname "${bridge}" udp dport { 4789, 7777 } counter; }`;
-    const chains = [
-      counted("came", "prerouting priority -400"),
-      counted("taken", "input priority 100"),
-      'chain routed { type filter hook postrouting priority 0; oifname "eth0" udp dport 7777 counter; }',
-    ];
-    hosts.run("h1", `nft 'table ip seen { ${chains.join("; ")}; }'`);
-    // Frames made by hand, as a task may that opens raw sockets: to all, and to the bridge, with addresses of others.
-    const frames = [
-      ["ff:ff:ff:ff:ff:ff", "192.168.77.2", "192.168.77.1", 4789],
-      ["ff:ff:ff:ff:ff:ff", "10.0.1.11", "192.168.77.1", 7777],
-      [mac, "10.0.1.11", "192.168.77.1", 7777],
-      [mac, "10.0.1.11", "192.168.77.2", 7777],
-    ];
-    const script = `
-import json, socket, struct
-def checksum(data):
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    return ~((total & 0xffff) + (total >> 16)) & 0xffff
-link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-link.bind(("eth1", 0))
-for mac, source, to, port in json.loads('"'"'${JSON.stringify(frames)}'"'"'):
-    header = [0x45, 0, 32, 1, 0, 64, 17, 0, socket.inet_aton(source), socket.inet_aton(to)]
-    header[7] = checksum(struct.pack("!BBHHHBBH4s4s", *header))
-    datagram = struct.pack("!BBHHHBBH4s4s", *header) + struct.pack("!HHHH", 5555, port, 12, 0) + b"data"
-    link.send(bytes.fromhex(mac.replace(":", "")) + link.getsockname()[4] + bytes([8, 0]) + datagram)
-`;
-    hosts.run("c1", `python3 -c '${script}'`);
-    const listed = hosts.run("h1", "nft list table ip seen; nft delete table ip seen");
-    expect([...listed.matchAll(/counter packets (\d+)/g)].map(([, packets]) => packets)).toEqual(["4", "0", "0"]);
-    const asked = hosts.run(
-      "c1",
-      "ip route add 192.168.77.1/32 dev eth1; ping -c1 -W1 192.168.77.1 >/dev/null; ip neigh show 192.168.77.1; ip route del 192.168.77.1/32 dev eth1",
-    );
-    expect(asked).toMatch(/^192\.168\.77\.1 dev eth1 +(FAILED|INCOMPLETE)/);
-  });
 });
 
 describe("names", () => {

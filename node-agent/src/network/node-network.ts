@@ -16,7 +16,7 @@ import {
   type Task,
 } from "@starling/api";
 import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@starling/base";
-import { type ConntrackStep, rtnetlink, runSteps } from "@starling/native/net";
+import { type ConntrackStep, rtnetlink, runSteps, type Shortcut } from "@starling/native/net";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-attacher.ts";
 import { attachable } from "./attachable.ts";
@@ -75,6 +75,8 @@ export interface NodeNetworkOptions {
   readonly connectTime?: boolean;
   /** Whether frames of overlay networks go past their bridges by eBPF where the kernel allows it; default: true. */
   readonly shortcuts?: boolean;
+  /** Loads the programs for that; default: `Shortcut.open`. */
+  readonly loadShortcuts?: () => Promise<Shortcut>;
   /** Default: the host's. */
   readonly wireguard?: WireGuard;
   /** Age at which keys of encrypted networks are replaced, and how long the former one still takes packets; defaults: 12 h, 5 min. */
@@ -165,7 +167,8 @@ export class NodeNetwork implements NetworkAttacher {
     const { cgroup, connectTime: use = true } = options;
     this.#connectTime = new ConnectTime({ ...options, desired: this.#desired, cgroup, use });
     this.#shortcuts = new Shortcuts({
-      ...{ log: options.log, netns: options.netns, desired: this.#desired, use: options.shortcuts ?? true },
+      ...{ log: options.log, netns: options.netns, desired: this.#desired },
+      ...{ use: options.shortcuts ?? true, load: options.loadShortcuts },
     });
     const audited = {
       applier: this.#applier,
@@ -271,7 +274,7 @@ export class NodeNetwork implements NetworkAttacher {
   /** Rejects where the kernel does not allow them to, saying why. */
   async mustUseShortcuts(): Promise<void> {
     await this.#shortcuts.open().catch((error) => {
-      throw new SwarmError("FailedPrecondition", `overlay networks by eBPF: ${SwarmError.from(error).message}`);
+      throw new SwarmError("FailedPrecondition", `frames by eBPF: ${SwarmError.from(error).message}`);
     });
   }
 

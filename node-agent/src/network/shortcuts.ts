@@ -46,6 +46,7 @@ export class Shortcuts {
   readonly #log: Logger;
   readonly #netns: string | undefined;
   readonly #desired: DesiredState;
+  readonly #load: () => Promise<Shortcut>;
   #state: State;
   /** Undefined: what the kernel has is not known. */
   #made: Made | undefined;
@@ -56,10 +57,13 @@ export class Shortcuts {
     readonly netns: string | undefined;
     readonly desired: DesiredState;
     readonly use: boolean;
+    /** Loads the programs; default: from this build. */
+    readonly load?: (() => Promise<Shortcut>) | undefined;
   }) {
     this.#log = options.log;
     this.#netns = options.netns;
     this.#desired = options.desired;
+    this.#load = options.load ?? Shortcut.open;
     this.#state = { t: options.use ? "idle" : "off" };
     if (!options.use) this.#log.info("frames of overlay networks pass their bridges, as told");
   }
@@ -72,7 +76,7 @@ export class Shortcuts {
   /** Loads the programs; rejects where the kernel does not allow it. */
   async open(): Promise<void> {
     if (this.#state.t !== "idle") return;
-    this.#state = { t: "open", shortcut: await Shortcut.open() };
+    this.#state = { t: "open", shortcut: await this.#load() };
     this.#log.info("frames of overlay networks go past their bridges, by eBPF");
   }
 

@@ -164,7 +164,9 @@ describe.each(["nftables", "eBPF"])("virtual IPs by %s", (mechanism) => {
 
   it("are by that mechanism, which the log names", () => {
     expect(programs()).toBe(mechanism === "eBPF" ? "8" : "0");
-    expect(logged.filter((line) => line.includes("eBPF"))).toHaveLength(mechanism === "eBPF" ? 2 : 0);
+    expect(logged.filter((line) => line.includes("virtual IPs of TCP by eBPF"))).toHaveLength(
+      mechanism === "eBPF" ? 2 : 0,
+    );
     expect(nodes.map(({ usesConnectTime }) => usesConnectTime)).toEqual(Array(2).fill(mechanism === "eBPF"));
     hosts.run("c1", "conntrack -F 2>&1");
     for (const to of [virtualIp, "fd01::2"]) {
