@@ -17,8 +17,7 @@ import {
 import { type LogLevel, parseLogLevel, SwarmError } from "@starling/base";
 
 const virtualIpsWays = ["auto", "ebpf", "nftables"] as const;
-type VirtualIps = (typeof virtualIpsWays)[number];
-const isVirtualIps = (text: string): text is VirtualIps => virtualIpsWays.some((way) => way === text);
+const overlayFramesWays = ["auto", "ebpf", "bridge"] as const;
 
 export interface NodeOptions {
   readonly stateDir: string;
@@ -61,7 +60,9 @@ export interface NodeOptions {
   /** Whose subordinate ids containers have: `default` or USER[:GROUP]; undefined: the host's ids. */
   readonly usernsRemap: string | undefined;
   /** How TCP connections to virtual IPs are led: by eBPF where the kernel allows it, by eBPF or not at all, or by nftables. */
-  readonly virtualIps: VirtualIps;
+  readonly virtualIps: (typeof virtualIpsWays)[number];
+  /** How frames of overlay networks come to tasks: past the bridges by eBPF where the kernel allows it, so or not at all, or by them. */
+  readonly overlayFrames: (typeof overlayFramesWays)[number];
   readonly runDir: string;
   /** When images that no task uses are removed: not wanted for so long, in milliseconds (0: never)… */
   readonly imageGcAgeMs: number;
@@ -104,6 +105,7 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --listen-remote-api HOST:PORT      address that managers listen on (default 0.0.0.0:4242)
       --label NAME[=VALUE]               label of this node, for constraints engine.labels.NAME==VALUE (repeatable)
   -l, --log-level LEVEL                  debug, info, warn, error or fatal (default info)
+      --overlay-frames MECHANISM         auto: past bridges by eBPF where the kernel allows it (default); ebpf: else swarmd ends; bridge
       --run-dir DIR                      sockets and secrets of containers, on a tmpfs (default /run/starling)
   -d, --state-dir DIR                    where the node keeps its state (default /var/lib/swarmd)
       --unlock-key KEY                   opens this manager's locked keys (SWMKEY-1-…); others of this host can see it
@@ -136,8 +138,6 @@ export function parseCommand(args: readonly string[]): Command {
   if (logLevel === undefined) {
     throw invalid("log-level", values["log-level"], "give one of debug, info, warn, error, fatal");
   }
-  const mechanism = values["virtual-ips"];
-  if (!isVirtualIps(mechanism)) throw invalid("virtual-ips", mechanism, "give auto, ebpf or nftables");
   const joinAddr = values["join-addr"];
   const joinToken = values["join-token"];
   if (joinAddr !== undefined) checkAddress("join-addr", joinAddr);
@@ -189,7 +189,8 @@ export function parseCommand(args: readonly string[]): Command {
       insecureRegistries: values["insecure-registry"],
       cgroupParent: values["cgroup-parent"],
       usernsRemap: values["userns-remap"],
-      virtualIps: mechanism,
+      virtualIps: oneOf("virtual-ips", values["virtual-ips"], virtualIpsWays),
+      overlayFrames: oneOf("overlay-frames", values["overlay-frames"], overlayFramesWays),
       runDir: values["run-dir"],
       imageGcAgeMs: age("image-gc-age", values["image-gc-age"]),
       imageGcFreeShare: share("image-gc-free", values["image-gc-free"]),
@@ -229,6 +230,7 @@ function parseFlags(args: readonly string[]) {
         "listen-metrics": { type: "string" },
         "listen-remote-api": { type: "string", default: "0.0.0.0:4242" },
         "log-level": { type: "string", short: "l", default: "info" },
+        "overlay-frames": { type: "string", default: "auto" },
         "run-dir": { type: "string", default: "/run/starling" },
         "unlock-key": { type: "string" },
         "state-dir": { type: "string", short: "d", default: "/var/lib/swarmd" },
@@ -241,6 +243,12 @@ function parseFlags(args: readonly string[]) {
   } catch (thrown) {
     throw new SwarmError("InvalidArgument", `${(thrown as Error).message.split(". ")[0]} (see swarmd --help)`);
   }
+}
+
+function oneOf<const T extends string>(flag: string, text: string, ways: readonly [T, T, T]): T {
+  const found = ways.find((way) => way === text);
+  if (found === undefined) throw invalid(flag, text, `give ${ways[0]}, ${ways[1]} or ${ways[2]}`);
+  return found;
 }
 
 function unlockKey(text: string | undefined): Uint8Array | undefined {

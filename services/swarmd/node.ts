@@ -88,8 +88,10 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const connect = (address: string) => new RpcClient(address, clientCredentials(identity), withoutPings);
   const cgroup = ownTasksCgroup(options.cgroupParent);
   const connectTime = options.virtualIps !== "nftables";
-  const network = new NodeNetwork({ nodeId: identity.nodeId, cgroup, connectTime, ...surroundings });
+  const shortcuts = options.overlayFrames !== "bridge";
+  const network = new NodeNetwork({ nodeId: identity.nodeId, cgroup, connectTime, shortcuts, ...surroundings });
   if (options.virtualIps === "ebpf") await network.mustUseConnectTime();
+  if (options.overlayFrames === "ebpf") await network.mustUseShortcuts();
   const dependencies = new Dependencies();
   const { host = "", port = 0 } = splitAddress(options.listenImages ?? "") ?? {};
   const executor = new ContainerExecutor({
@@ -225,6 +227,12 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
                 "Whether virtual IPs of TCP are by eBPF; else they are by nftables.",
               )
               .set(network.usesConnectTime ? 1 : 0);
+            metrics
+              .gauge(
+                "starling_node_overlay_frames_ebpf",
+                "Whether frames of overlay networks go past their bridges by eBPF.",
+              )
+              .set(network.usesShortcuts ? 1 : 0);
           },
         });
   try {

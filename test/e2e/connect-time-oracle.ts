@@ -1,8 +1,7 @@
-import { execFile } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import type { Host } from "../cluster/index.ts";
+import { bpftool, type Entries, mapsOf, type ProgramMaps } from "./bpf-maps.ts";
 
 /** A running task, as programs of connect time should know it. */
 export interface ConnectingTask {
@@ -18,15 +17,6 @@ export interface ConnectingTask {
     readonly tasks: readonly string[];
     readonly isSticky: boolean;
   }[];
-}
-
-/** One of the maps, by key; all as hexadecimal digits. */
-type Entries = ReadonlyMap<string, string>;
-
-export interface BalancerMaps {
-  /** By the kernel's id. */
-  readonly ids: Readonly<Record<string, number>>;
-  readonly entries: Readonly<Record<string, Entries>>;
 }
 
 /** How the maps of a host's programs differ from what `tasks`, those that run there, need; `others` tasks may have entries, too. */
@@ -55,7 +45,7 @@ export async function connectTimeFaults(
   return found.map((fault) => `${host.name}: eBPF: ${fault}`);
 }
 
-function taskFaults({ id, cookie, vnis, reached }: ConnectingTask, maps: BalancerMaps): readonly string[] {
+function taskFaults({ id, cookie, vnis, reached }: ConnectingTask, maps: ProgramMaps): readonly string[] {
   const { networks_of: networksOf, services, slots, sticky } = maps.entries as Record<string, Entries>;
   const faults: string[] = [];
   const netns = hex(cookie, 8);
@@ -96,46 +86,17 @@ const serviceKey = ({ vni, virtualIp }: { readonly vni: number; readonly virtual
   hex(BigInt(vni), 4) + addressHex(virtualIp);
 
 /** What the programs at the host's group know; undefined: there are none. */
-export async function balancerMapsOf(host: Host, nodeId: string): Promise<BalancerMaps | undefined> {
+export async function balancerMapsOf(host: Host, nodeId: string): Promise<ProgramMaps | undefined> {
   const group = host.cgroups.find(isV2);
   if (group === undefined) return undefined;
   type Program = { readonly id: number; readonly attach_type: string };
   const programs = await bpftool<readonly Program[]>("cgroup", "show", group);
   const program = programs.find(({ attach_type: type }) => /inet4_connect|connect4/.test(type));
   if (program === undefined) return undefined;
-  const maps = await (mapsOfProgram.get(program.id) ?? lookAtMaps(program.id));
-  type Dump = readonly { readonly key: readonly string[]; readonly value: readonly string[] }[];
-  const digits = (bytes: readonly string[]) => bytes.map((byte) => byte.slice(2)).join("");
-  const entries = await Promise.all(
-    maps.map(async ({ id, name }) => {
-      const dump = await bpftool<Dump>("map", "dump", "id", String(id));
-      return [name, new Map(dump.map(({ key, value }) => [digits(key), digits(value)]))] as const;
-    }),
-  );
-  const owner = entries.find(([name]) => name === "owner")?.[1].get("00000000") ?? "";
+  const maps = await mapsOf(program.id);
+  const owner = maps.entries["owner"]?.get("00000000") ?? "";
   if (Buffer.from(owner, "hex").toString().replaceAll("\0", "") !== nodeId) return undefined;
-  return { ids: Object.fromEntries(maps.map(({ id, name }) => [name, id])), entries: Object.fromEntries(entries) };
-}
-
-/** Maps that can be listed, by the program's id: always the same, while looks should be quick. */
-const mapsOfProgram = new Map<number, Promise<readonly KernelMap[]>>();
-
-interface KernelMap {
-  readonly id: number;
-  readonly name: string;
-  readonly type: string;
-}
-
-function lookAtMaps(program: number): Promise<readonly KernelMap[]> {
-  const look = async () => {
-    const { map_ids: ids = [] } = await bpftool<{ map_ids?: readonly number[] }>("prog", "show", "id", String(program));
-    const maps = await Promise.all(ids.map((id) => bpftool<KernelMap>("map", "show", "id", String(id))));
-    return maps.filter(({ type }) => type === "hash" || type === "array");
-  };
-  const looking = look();
-  mapsOfProgram.set(program, looking);
-  looking.catch(() => mapsOfProgram.delete(program));
-  return looking;
+  return maps;
 }
 
 /** Has one of a service's tasks not be found, as some other program might. Returns false where virtual IPs are not by eBPF. */
@@ -148,8 +109,3 @@ export async function removeSlot(host: Host, nodeId: string): Promise<boolean> {
 }
 
 const isV2 = (folder: string): boolean => existsSync(join(folder, "cgroup.controllers"));
-
-async function bpftool<T>(...args: readonly string[]): Promise<T> {
-  const { stdout } = await promisify(execFile)("bpftool", ["-j", ...args], { maxBuffer: 1 << 26 });
-  return (stdout.trim() === "" ? [] : JSON.parse(stdout)) as T;
-}

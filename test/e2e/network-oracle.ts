@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type Host, type HostProcess, roleOf, type Swarm, until } from "../cluster/index.ts";
 import { type ConnectingTask, connectTimeFaults } from "./connect-time-oracle.ts";
+import { framesFaults } from "./frames-oracle.ts";
 
 interface StoredTask {
   readonly id: string;
@@ -112,7 +113,7 @@ interface Agreement {
 
 /**
  * Compares what the kernels of all hosts have with what the managers' store says, by the system's own tools: forwarding and
- * neighbour entries, routes of the mesh, balancers of the mesh, in each task and by eBPF, and names. Independent of the code
+ * neighbour entries, ways past the bridges, routes of the mesh, balancers of the mesh, in each task and by eBPF, and names. Independent of the code
  * that makes these. Hosts that are off, and nodes that are not ready, are not looked at. Stage.close does this after every scenario.
  */
 export class NetworkOracle {
@@ -321,6 +322,15 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
     (JSON.parse(neighbours) as Neighbour[])
       .filter((e) => e.dev.startsWith("sx-"))
       .map((e) => `${e.dev} ${e.dst} ${e.lladdr}`),
+  );
+  faults.push(
+    ...(await framesFaults(
+      host,
+      local.flatMap(({ task, networkId, address }) => {
+        const device = devices.get(networkId);
+        return device === undefined ? [] : { taskId: task.id, device, mac: macOf(address) };
+      }),
+    )),
   );
   const nodeRoutes = underlay.size - 1;
   const meshRoutes = (JSON.parse(routes) as Route[]).filter((r) => r.dev === "starling-mesh").map((r) => r.dst);

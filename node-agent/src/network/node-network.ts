@@ -274,7 +274,10 @@ export class NodeNetwork implements NetworkAttacher {
   /** Rejects where the kernel does not allow them to, saying why. */
   async mustUseShortcuts(): Promise<void> {
     await this.#shortcuts.open().catch((error) => {
-      throw new SwarmError("FailedPrecondition", `frames by eBPF: ${SwarmError.from(error).message}`);
+      throw new SwarmError(
+        "FailedPrecondition",
+        `frames of overlay networks by eBPF: ${SwarmError.from(error).message}`,
+      );
     });
   }
 

@@ -265,7 +265,9 @@ describe("frames of overlay networks where the kernel allows no eBPF", () => {
       loadShortcuts: () => Promise.reject(new Error("bpf: load: Operation not permitted")),
     });
     try {
-      await expect(node.mustUseShortcuts()).rejects.toThrow(/^frames by eBPF: bpf: load: Operation not permitted/);
+      await expect(node.mustUseShortcuts()).rejects.toThrow(
+        /^frames of overlay networks by eBPF: bpf: load: Operation not permitted/,
+      );
       await node.receive(complete());
       for (const n of [1, 2]) {
         hosts.add(`c${n}`);

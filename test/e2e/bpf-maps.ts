@@ -1,0 +1,52 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+
+/** A map's values by key; all as hexadecimal digits. */
+export type Entries = ReadonlyMap<string, string>;
+
+/** A program's maps, by name. */
+export interface ProgramMaps {
+  /** In the kernel. */
+  readonly ids: Readonly<Record<string, number>>;
+  readonly entries: Readonly<Record<string, Entries>>;
+}
+
+/** The program's hashes and arrays, and what is in them. */
+export async function mapsOf(program: number): Promise<ProgramMaps> {
+  const maps = await (mapsOfProgram.get(program) ?? lookAtMaps(program));
+  type Dump = readonly { readonly key: readonly string[]; readonly value: readonly string[] }[];
+  const digits = (bytes: readonly string[]) => bytes.map((byte) => byte.slice(2)).join("");
+  const entries = await Promise.all(
+    maps.map(async ({ id, name }) => {
+      const dump = await bpftool<Dump>("map", "dump", "id", String(id));
+      return [name, new Map(dump.map(({ key, value }) => [digits(key), digits(value)]))] as const;
+    }),
+  );
+  return { ids: Object.fromEntries(maps.map(({ id, name }) => [name, id])), entries: Object.fromEntries(entries) };
+}
+
+/** Maps that can be listed, by the program's id: always the same, while looks should be quick. */
+const mapsOfProgram = new Map<number, Promise<readonly KernelMap[]>>();
+
+interface KernelMap {
+  readonly id: number;
+  readonly name: string;
+  readonly type: string;
+}
+
+function lookAtMaps(program: number): Promise<readonly KernelMap[]> {
+  const look = async () => {
+    const { map_ids: ids = [] } = await bpftool<{ map_ids?: readonly number[] }>("prog", "show", "id", String(program));
+    const maps = await Promise.all(ids.map((id) => bpftool<KernelMap>("map", "show", "id", String(id))));
+    return maps.filter(({ type }) => type === "hash" || type === "array");
+  };
+  const looking = look();
+  mapsOfProgram.set(program, looking);
+  looking.catch(() => mapsOfProgram.delete(program));
+  return looking;
+}
+
+export async function bpftool<T>(...args: readonly string[]): Promise<T> {
+  const { stdout } = await promisify(execFile)("bpftool", ["-j", ...args], { maxBuffer: 1 << 26 });
+  return (stdout.trim() === "" ? [] : JSON.parse(stdout)) as T;
+}
