@@ -83,7 +83,7 @@ try "nftables: NAT, maps, conntrack marks" required "modprobe nf_tables nft_nat 
   nft "table inet t { chain c { type nat hook prerouting priority -100; tcp dport 80 ct mark set 1 dnat ip to numgen inc mod 2 map { 0 : 10.0.0.1, 1 : 10.0.0.2 }; }; }"'
 try "IPv4 forwarding can be switched on" required "mount /proc/sys read-write" in_netns 'echo 1 >/proc/sys/net/ipv4/ip_forward'
 try "IPv6" degraded "IPv4 only; kernel command line ipv6.disable=0" test -e /proc/net/if_inet6
-try "eBPF (bpffs)" degraded "virtual IPs by nftables alone; CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF" unshare --mount mount -t bpf none /mnt
+try "eBPF (bpffs)" degraded "virtual IPs by nftables alone, frames by bridges; CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF" unshare --mount mount -t bpf none /mnt
 if link_type wireguard >/dev/null 2>&1; then ok "kernel WireGuard"
 elif have wireguard-go; then degraded "kernel WireGuard" "encrypted networks through wireguard-go, a tenth of the speed"
 else degraded "kernel WireGuard" "no encrypted networks: modprobe wireguard, or apt install wireguard-go wireguard-tools"; fi

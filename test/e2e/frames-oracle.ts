@@ -12,27 +12,28 @@ export interface FramedTask {
 
 /** How the maps by which a host's frames go past its bridges differ from what `tasks`, those here, need. */
 export async function framesFaults(host: Host, tasks: readonly FramedTask[]): Promise<readonly string[]> {
-  const devices = [...new Set(tasks.map(({ device }) => device))];
-  if (devices.length === 0) return [];
-  const show = devices.map((device) => `tc -j filter show dev ${device} ingress; echo`).join("; ");
+  if (tasks.length === 0) return [];
+  const show = "for d in $(ip -br link | grep -o '^s[ox][^@ ]*'); do tc -j filter show dev $d ingress; echo; done";
   const [links, filters] = await Promise.all([
     host.mustExec(["ip", "-j", "link", "show"]),
     host.exec(["bash", "-c", show]),
   ]);
   type Filter = { readonly options?: { readonly bpf_name?: string; readonly prog?: { readonly id: number } } };
-  const programs = filters.stdout
+  const attached = filters.stdout
     .split("\n")
     .filter((line) => line !== "")
     .flatMap((line) => (JSON.parse(line) as readonly Filter[]).flatMap(({ options }) => options?.prog?.id ?? []));
-  const [program] = programs;
-  if (program === undefined) {
+  // That of tasks' devices, where there are any, has both maps.
+  const programs = await Promise.all([...new Set(attached)].map(mapsOf));
+  const maps = programs.map(({ entries }) => entries).find((entries) => entries["vxlans"] !== undefined);
+  if (maps === undefined) {
     const isRefused = readFileSync(host.logFile("swarmd"), "utf8").includes("pass their bridges");
     return isRefused ? [] : [`${host.name}: no eBPF programs for frames of overlay networks`];
   }
+  const { ports, vxlans } = maps;
   const indexes = new Map(
     (JSON.parse(links) as readonly { ifindex: number; ifname: string }[]).map((link) => [link.ifname, link.ifindex]),
   );
-  const { ports, vxlans } = (await mapsOf(program)).entries;
   const digits = (index: number | undefined) => {
     const bytes = Buffer.alloc(4);
     bytes.writeUInt32LE(index ?? 0);
@@ -55,6 +56,8 @@ export async function framesFaults(host: Host, tasks: readonly FramedTask[]): Pr
   const faults = [];
   if (should.toSorted().join() !== is.toSorted().join())
     faults.push(`ports should be [${should.join(", ")}], are [${is.join(", ")}]`);
+  const devices = new Set(should.map((text) => text.split(" ")[0])).size + ports!.size;
+  if (attached.length !== devices) faults.push(`${attached.length} devices have programs, ${devices} should`);
   if (vxlans!.size !== ports!.size) faults.push(`${vxlans!.size} devices lead to VXLAN, ${ports!.size} from it`);
   return faults.map((fault) => `${host.name}: eBPF: ${fault}`);
 }
