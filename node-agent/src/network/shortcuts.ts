@@ -50,6 +50,8 @@ export class Shortcuts {
   #state: State;
   /** Undefined: what the kernel has is not known. */
   #made: Made | undefined;
+  /** Counts `forget`: what is under way meanwhile is not known after it. */
+  #forgotten = 0;
 
   /** `netns` is the host's network namespace (undefined: the process's own); without `use` those of before are taken away. */
   constructor(options: {
@@ -113,6 +115,7 @@ export class Shortcuts {
 
   /** Has the next `apply` look again. */
   forget(): void {
+    this.#forgotten++;
     this.#made = undefined;
   }
 
@@ -132,9 +135,10 @@ export class Shortcuts {
     const isPossible = isAllowed && this.#state.t !== "off";
     const wanted = isPossible ? wantedShortcuts(ledger.all(shortcutKinds).ports, indexes) : noShortcuts;
     this.#made = undefined;
+    const forgotten = this.#forgotten;
     if (wanted.programs.size > 0) await this.open();
     await this.#make(planShortcuts(made ?? (await this.#former(indexes)), wanted), new Set(indexes.values()));
-    this.#made = { ...wanted, indexes, isAllowed };
+    if (forgotten === this.#forgotten) this.#made = { ...wanted, indexes, isAllowed };
   }
 
   /** All that may be there: what a former process left at devices has maps of its own. */
