@@ -37,10 +37,12 @@ export async function startLoad(
       output += chunk.toString();
     });
   }
+  // What it says last comes after its end.
+  const closed = new Promise((resolve) => process.child.once("close", resolve));
   return {
     async finish() {
       process.kill("SIGINT");
-      await process.exited;
+      await closed;
       return readResult(output);
     },
   };
