@@ -38,8 +38,14 @@ export class BpfMaps<Name extends string> {
     return addon().changeMaps(this.#number, Buffer.from(text.join(""), "hex"));
   }
 
-  /** What a map has: value by key. */
-  async read(map: Name): Promise<ReadonlyMap<string, string>> {
+  /** What all maps have: values by key. */
+  async readAll(): Promise<Readonly<Record<Name, ReadonlyMap<string, string>>>> {
+    const names = Object.keys(this.#shapes) as Name[];
+    const read = await Promise.all(names.map(async (name) => [name, await this.#read(name)] as const));
+    return Object.fromEntries(read) as Record<Name, ReadonlyMap<string, string>>;
+  }
+
+  async #read(map: Name): Promise<ReadonlyMap<string, string>> {
     const { number, keySize, valueSize } = this.#shapes[map];
     const bytes = Buffer.from(await addon().readMap(this.#number, number));
     const entries = new Map<string, string>();

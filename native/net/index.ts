@@ -43,7 +43,6 @@ export {
   type ShortcutChange,
   type ShortcutMap,
   type ShortcutProgram,
-  shortcutMaps,
   shortcutPrograms,
 } from "./shortcut.ts";
 export * as sockDiag from "./sock-diag.ts";

@@ -16,7 +16,7 @@ export type ShortcutProgram = (typeof shortcutPrograms)[number];
 
 /**
  * Programs that carry frames of overlay networks between tasks' devices and VXLAN past the bridge (shortcut.bpf.c), loaded. Devices
- * that they are attached to (`rtnetlink.addFilter`) keep them and their maps, whatever becomes of this process.
+ * that they are attached to (`trafficControl.addFilter`) keep them and their maps, whatever becomes of this process.
  */
 export class Shortcut {
   readonly #number: number;

@@ -6,7 +6,7 @@ import { decodeAttributes, Flag, type Reply, type Request, readText, readU32, te
  * anything else does with it.
  */
 
-export const Rtm = { newQdisc: 36, newFilter: 44, deleteFilter: 45, getFilter: 46 } as const;
+const Rtm = { newQdisc: 36, newFilter: 44, deleteFilter: 45, getFilter: 46 } as const;
 
 /** The queueing discipline `clsact`, which only classifies, and its hook for what comes in. */
 const clsactHandle = 0xffff0000;

@@ -18,46 +18,55 @@ export async function framesFaults(host: Host, tasks: readonly FramedTask[]): Pr
     host.mustExec(["ip", "-j", "link", "show"]),
     host.exec(["bash", "-c", show]),
   ]);
-  type Filter = { readonly options?: { readonly bpf_name?: string; readonly prog?: { readonly id: number } } };
+  type Filter = { readonly options?: { readonly prog?: { readonly id: number } } };
   const attached = filters.stdout
     .split("\n")
     .filter((line) => line !== "")
     .flatMap((line) => (JSON.parse(line) as readonly Filter[]).flatMap(({ options }) => options?.prog?.id ?? []));
+  type Link = { readonly ifindex: number; readonly ifname: string; readonly master?: string };
+  const all = JSON.parse(links) as readonly Link[];
+  const named = new Map(all.map((link) => [link.ifname, link]));
+  // Of a task on several networks: the device that is on the same bridge. None until it is attached.
+  const should = tasks.flatMap(({ taskId, device, mac }) => {
+    const { master } = named.get(device) ?? {};
+    const port = all.find(
+      (link) => link.ifname.startsWith("so") && link.ifname.slice(4) === taskId.slice(0, 11) && link.master === master,
+    );
+    return port === undefined ? [] : { device, mac, port: port.ifname };
+  });
   // That of tasks' devices, where there are any, has both maps.
   const programs = await Promise.all([...new Set(attached)].map(mapsOf));
   const maps = programs.map(({ entries }) => entries).find((entries) => entries["vxlans"] !== undefined);
   if (maps === undefined) {
     const isRefused = readFileSync(host.logFile("swarmd"), "utf8").includes("pass their bridges");
-    return isRefused ? [] : [`${host.name}: no eBPF programs for frames of overlay networks`];
+    return isRefused || should.length === 0 ? [] : [`${host.name}: no eBPF programs for frames of overlay networks`];
   }
-  const { ports, vxlans } = maps;
-  const indexes = new Map(
-    (JSON.parse(links) as readonly { ifindex: number; ifname: string }[]).map((link) => [link.ifname, link.ifindex]),
-  );
-  const digits = (index: number | undefined) => {
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32LE(index ?? 0);
-    return bytes.toString("hex");
+  const nameOf = new Map(all.map(({ ifindex, ifname }) => [littleEndian(ifindex), ifname]));
+  const faults: string[] = [];
+  const expectSame = (what: string, wanted: readonly string[], is: readonly string[]) => {
+    const [left, right] = [wanted, is].map((list) => list.toSorted().join(", "));
+    if (left !== right) faults.push(`${what} should be [${left}], are [${right}]`);
   };
-  const nameOf = new Map(Array.from(indexes, ([name, index]) => [digits(index), name]));
-  const should = tasks.flatMap(({ taskId, device, mac }) => {
-    const port = [...indexes.keys()].filter(
-      (name) => name.slice(0, 2) === "so" && name.slice(4) === taskId.slice(0, 11),
-    );
-    const key = `${digits(indexes.get(device))}${mac.replaceAll(":", "")}0000`;
-    // Of a task on several networks: that which the map says, when it is one of them.
-    const is = nameOf.get(ports!.get(key) ?? "");
-    return port.length === 0 ? [] : [`${device} ${mac} ${port.includes(is ?? "") ? is : port.join(" or ")}`];
-  });
-  const is = Array.from(ports!, ([key, value]) => {
-    const mac = key.slice(8, 20).match(/../g)!.join(":");
-    return `${nameOf.get(key.slice(0, 8))} ${mac} ${nameOf.get(value)}`;
-  });
-  const faults = [];
-  if (should.toSorted().join() !== is.toSorted().join())
-    faults.push(`ports should be [${should.join(", ")}], are [${is.join(", ")}]`);
-  const devices = new Set(should.map((text) => text.split(" ")[0])).size + ports!.size;
+  expectSame(
+    "ports",
+    should.map(({ device, mac, port }) => `${device} ${mac} ${port}`),
+    Array.from(maps["ports"]!, ([key, value]) => {
+      const mac = key.slice(8, 20).match(/../g)!.join(":");
+      return `${nameOf.get(key.slice(0, 8))} ${mac} ${nameOf.get(value)}`;
+    }),
+  );
+  expectSame(
+    "ways to VXLAN",
+    should.map(({ device, port }) => `${port} ${device}`),
+    Array.from(maps["vxlans"]!, ([key, value]) => `${nameOf.get(key)} ${nameOf.get(value)}`),
+  );
+  const devices = new Set(should.flatMap(({ device, port }) => [device, port])).size;
   if (attached.length !== devices) faults.push(`${attached.length} devices have programs, ${devices} should`);
-  if (vxlans!.size !== ports!.size) faults.push(`${vxlans!.size} devices lead to VXLAN, ${ports!.size} from it`);
   return faults.map((fault) => `${host.name}: eBPF: ${fault}`);
+}
+
+function littleEndian(index: number): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32LE(index);
+  return bytes.toString("hex");
 }

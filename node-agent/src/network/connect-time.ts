@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { type Logger, SwarmError } from "@starling/base";
-import { Balancer, type BalancerMap, balancerMaps } from "@starling/native/net";
-import { type Entries, planEntries } from "./balancer-plan.ts";
+import { Balancer } from "@starling/native/net";
+import { planEntries } from "./balancer-plan.ts";
+import { describeMaps } from "./describe-plan.ts";
 import type { DesiredState } from "./desired-state.ts";
 import { tasksCgroup } from "./tasks-cgroup.ts";
 
@@ -82,7 +83,7 @@ export class ConnectTime {
       const { known } = state;
       state.known = false;
       const wanted = known ? after : balances.entries;
-      const changes = planEntries(known ? before : await readAll(state.balancer), wanted);
+      const changes = planEntries(known ? before : await state.balancer.maps.readAll(), wanted);
       if (changes.length > 0) await state.balancer.maps.change(changes);
       state.known = true;
     } catch (error) {
@@ -97,11 +98,8 @@ export class ConnectTime {
     const state = this.#state;
     if (state.t !== "open" || !state.known) return [];
     const wanted = this.#desired.balances.entries;
-    const changes = planEntries(await readAll(state.balancer), wanted);
-    const found = mapNames.flatMap((map) => {
-      const count = changes.filter((change) => change.map === map).length;
-      return count === 0 ? [] : [`${count} entries of the eBPF map ${map} are not as they should be`];
-    });
+    const changes = planEntries(await state.balancer.maps.readAll(), wanted);
+    const found = describeMaps(changes);
     return state.balancer.isAttached ? found : [...found, "eBPF programs for virtual IPs are not attached"];
   }
 
@@ -156,11 +154,4 @@ export class ConnectTime {
 export function ownTasksCgroup(parent: string | undefined): string | undefined {
   const [mountinfo, group] = ["mountinfo", "cgroup"].map((file) => readFileSync(`/proc/self/${file}`, "utf8"));
   return tasksCgroup(mountinfo!, group!, parent);
-}
-
-const mapNames = Object.keys(balancerMaps) as readonly BalancerMap[];
-
-async function readAll(balancer: Balancer): Promise<Entries> {
-  const read = await Promise.all(mapNames.map(async (name) => [name, await balancer.maps.read(name)] as const));
-  return Object.fromEntries(read) as unknown as Entries;
 }

@@ -26,6 +26,14 @@ export function describePlan(plan: HostPlan): readonly Finding[] {
   ];
 }
 
+/** Changes that would mend eBPF maps, a sentence for each map. */
+export function describeMaps(changes: readonly { readonly map: string }[]): readonly string[] {
+  return [...new Set(changes.map(({ map }) => map))].map((map) => {
+    const count = changes.filter((change) => change.map === map).length;
+    return `${count} entries of the eBPF map ${map} are not as they should be`;
+  });
+}
+
 function describeEntry(entry: Entry, what: string): Finding {
   const { kind: subject } = entry;
   switch (entry.kind) {

@@ -6,12 +6,11 @@ import {
   rtnetlink,
   runSteps,
   Shortcut,
-  type ShortcutMap,
   type ShortcutProgram,
-  shortcutMaps,
   shortcutPrograms,
   trafficControl,
 } from "@starling/native/net";
+import { describeMaps } from "./describe-plan.ts";
 import type { DesiredState } from "./desired-state.ts";
 import { shortcutKinds } from "./ledger.ts";
 import type { Observation } from "./observe.ts";
@@ -103,14 +102,10 @@ export class Shortcuts {
     const made = this.#made;
     if (this.#state.t !== "open" || made === undefined) return [];
     const { shortcut } = this.#state;
-    const maps = await readMaps(shortcut);
+    const maps = await shortcut.maps.readAll();
     const { changes, attach } = planShortcuts({ maps, programs: await this.#attached(shortcut, made) }, made);
-    const found = mapNames.flatMap((map) => {
-      const count = changes.filter((change) => change.map === map).length;
-      return count === 0 ? [] : [`${count} entries of the eBPF map ${map} are not as they should be`];
-    });
     const lacking = attach.size === 0 ? [] : [`${attach.size} devices of overlay networks lack their eBPF program`];
-    return [...found, ...lacking];
+    return [...describeMaps(changes), ...lacking];
   }
 
   /** Has the next `apply` look again. */
@@ -143,7 +138,7 @@ export class Shortcuts {
 
   /** All that may be there: what a former process left at devices has maps of its own. */
   async #former(indexes: Observation["indexes"]): Promise<ShortcutState> {
-    const maps = this.#state.t === "open" ? await readMaps(this.#state.shortcut) : noShortcuts.maps;
+    const maps = this.#state.t === "open" ? await this.#state.shortcut.maps.readAll() : noShortcuts.maps;
     const devices = [...indexes].filter(([name]) => mayHaveShortcut(name));
     return { maps, programs: new Map(devices.map(([, index]) => [index, "unknown"] as const)) };
   }
@@ -189,11 +184,4 @@ export class Shortcuts {
     const byId = new Map(shortcutPrograms.map((at) => [shortcut.program(at).id, at]));
     return new Map(found.map(([index, id]) => [index, byId.get(id) ?? "unknown"]));
   }
-}
-
-const mapNames = Object.keys(shortcutMaps) as readonly ShortcutMap[];
-
-async function readMaps(shortcut: Shortcut): Promise<ShortcutState["maps"]> {
-  const read = await Promise.all(mapNames.map(async (name) => [name, await shortcut.maps.read(name)] as const));
-  return Object.fromEntries(read) as unknown as ShortcutState["maps"];
 }
