@@ -22,6 +22,7 @@ type NativeStep =
   | { readonly type: "nft"; readonly script: string; readonly json: boolean; readonly session: string }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
+  | FilesStep
   | HeldStep
   | ConntrackStep
   | PingStep
@@ -43,6 +44,12 @@ export interface ExchangeStep {
   readonly port: number;
   readonly size: number;
   readonly timeoutMs: number;
+}
+
+/** Texts of files below /proc, as the namespace has them: of `/proc/sys/net` and `/proc/thread-self/net`. */
+export interface FilesStep {
+  readonly type: "files";
+  readonly paths: readonly string[];
 }
 
 /** Takes over a socket that another process holds, by its descriptor there; rejects unless it is bound to the address. */
@@ -71,8 +78,8 @@ interface NativeAddon {
   removeBalancer(cgroup: string, nodeId: string): Promise<void>;
   isBalancerAttached(programs: number): boolean;
   detachBalancer(programs: number): void;
-  openShortcut(object: string): Promise<number>;
-  shortcutProgram(programs: number, program: number): { readonly fd: number; readonly id: number };
+  openDevicePrograms(object: string, programs: readonly string[], maps: readonly string[]): Promise<number>;
+  deviceProgram(programs: number, program: number): { readonly fd: number; readonly id: number };
   changeMaps(programs: number, changes: Uint8Array): Promise<void>;
   readMap(programs: number, map: number): Promise<Uint8Array>;
   closePrograms(programs: number): void;
@@ -131,6 +138,7 @@ export type Step =
     }
   | { readonly type: "sysctl"; readonly settings: readonly Sysctl[] }
   | { readonly type: "socket"; readonly tcp: boolean; readonly address: string; readonly port: number }
+  | FilesStep
   | HeldStep
   | ConntrackStep
   | PingStep
@@ -142,11 +150,13 @@ type ResultOf<S extends Step> = S extends { type: "netlink" }
     ? NftResult
     : S extends { type: "sysctl" }
       ? { readonly errors: readonly string[] }
-      : S extends { type: "conntrack" }
-        ? undefined
-        : S extends { type: "ping" | "exchange" }
-          ? { /** Per target: empty when it answered, else why not. */ readonly outcomes: readonly string[] }
-          : SocketResult;
+      : S extends { type: "files" }
+        ? { /** By path: empty where there is no such file. */ readonly texts: readonly string[] }
+        : S extends { type: "conntrack" }
+          ? undefined
+          : S extends { type: "ping" | "exchange" }
+            ? { /** Per target: empty when it answered, else why not. */ readonly outcomes: readonly string[] }
+            : SocketResult;
 
 let loaded: NativeAddon | undefined;
 

@@ -119,7 +119,7 @@ class LoadedBalancer final : public Balancer {
   LoadedBalancer(const std::string& object, const std::string& cgroup, const std::string& node_id)
       : cgroup_(OpenGroup(cgroup)), object_(object) {
     LoadObject(node_id);
-    maps_.emplace(object_, std::vector(std::begin(kFilledMaps), std::end(kFilledMaps)));
+    maps_.emplace(object_, std::vector<std::string>(std::begin(kFilledMaps), std::end(kFilledMaps)));
     // All of it or nothing.
     try {
       for (const Hook& hook : kHooks) Attach(hook, node_id);

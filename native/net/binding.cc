@@ -13,8 +13,8 @@
 #include <variant>
 
 #include "balancer.h"
+#include "device_programs.h"
 #include "job.h"
-#include "shortcut.h"
 
 namespace starling::net {
 namespace {
@@ -48,6 +48,7 @@ Step ReadStep(const Napi::Object& step) {
     }
     return read;
   }
+  if (type == "files") return FilesStep{ReadTexts(step.Get("paths"))};
   if (type == "socket") {
     return SocketStep{step.Get("tcp").ToBoolean().Value(), step.Get("address").As<Napi::String>(),
                       static_cast<uint16_t>(step.Get("port").As<Napi::Number>().Uint32Value())};
@@ -110,6 +111,13 @@ struct Writer {
     for (uint32_t i = 0; i < sysctl.errors.size(); i++) errors.Set(i, sysctl.errors[i]);
     auto out = Napi::Object::New(env);
     out.Set("errors", errors);
+    return out;
+  }
+  Napi::Value operator()(FilesResult& files) const {
+    auto texts = Napi::Array::New(env, files.texts.size());
+    for (uint32_t i = 0; i < files.texts.size(); i++) texts.Set(i, files.texts[i]);
+    auto out = Napi::Object::New(env);
+    out.Set("texts", texts);
     return out;
   }
   Napi::Value operator()(SocketResult& socket) const {
@@ -228,7 +236,7 @@ class BpfWork : public Napi::AsyncWorker {
   Outcome outcome_;
 };
 
-using Programs = std::variant<std::shared_ptr<Balancer>, std::shared_ptr<Shortcut>>;
+using Programs = std::variant<std::shared_ptr<Balancer>, std::shared_ptr<DevicePrograms>>;
 std::mutex programs_mu;
 std::unordered_map<uint32_t, Programs> programs;  // GUARDED_BY(programs_mu)
 uint32_t last_programs = 0;                       // GUARDED_BY(programs_mu)
@@ -289,20 +297,22 @@ void DetachBalancer(const Napi::CallbackInfo& info) {
   OrThrow(info.Env(), [&] { The<Balancer>(info[0])->Detach(); });
 }
 
-// openShortcut(object) → Promise of its number
-Napi::Value OpenShortcut(const Napi::CallbackInfo& info) {
+// openDevicePrograms(object, programs, maps) → Promise of its number
+Napi::Value OpenDevicePrograms(const Napi::CallbackInfo& info) {
   const std::string object = info[0].As<Napi::String>();
-  return BpfWork::Start(info.Env(), [object] { return BpfWork::Outcome(Keep(std::make_shared<Shortcut>(object))); });
+  return BpfWork::Start(info.Env(), [object, programs = ReadTexts(info[1]), maps = ReadTexts(info[2])] {
+    return BpfWork::Outcome(Keep(std::make_shared<DevicePrograms>(object, programs, maps)));
+  });
 }
 
-// shortcutProgram(number, program) → { fd, id }
-Napi::Value ShortcutProgram(const Napi::CallbackInfo& info) {
+// deviceProgram(number, program) → { fd, id }
+Napi::Value DeviceProgram(const Napi::CallbackInfo& info) {
   return OrThrow(info.Env(), [&] {
-    const auto shortcut = The<Shortcut>(info[0]);
+    const auto loaded = The<DevicePrograms>(info[0]);
     const uint32_t program = info[1].As<Napi::Number>().Uint32Value();
     auto out = Napi::Object::New(info.Env());
-    out.Set("fd", shortcut->ProgramFd(program));
-    out.Set("id", shortcut->ProgramId(program));
+    out.Set("fd", loaded->ProgramFd(program));
+    out.Set("id", loaded->ProgramId(program));
     return out;
   });
 }
@@ -344,8 +354,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("removeBalancer", Napi::Function::New(env, RemoveBalancer));
   exports.Set("isBalancerAttached", Napi::Function::New(env, IsBalancerAttached));
   exports.Set("detachBalancer", Napi::Function::New(env, DetachBalancer));
-  exports.Set("openShortcut", Napi::Function::New(env, OpenShortcut));
-  exports.Set("shortcutProgram", Napi::Function::New(env, ShortcutProgram));
+  exports.Set("openDevicePrograms", Napi::Function::New(env, OpenDevicePrograms));
+  exports.Set("deviceProgram", Napi::Function::New(env, DeviceProgram));
   exports.Set("changeMaps", Napi::Function::New(env, ChangeMaps));
   exports.Set("readMap", Napi::Function::New(env, ReadMap));
   exports.Set("closePrograms", Napi::Function::New(env, ClosePrograms));

@@ -2,7 +2,7 @@
   "targets": [
     {
       "target_name": "starling_net",
-      "sources": ["balancer.cc", "binding.cc", "bpf.cc", "conntrack.cc", "exchange.cc", "job.cc", "netlink.cc", "nft.cc", "ping.cc", "shortcut.cc"],
+      "sources": ["balancer.cc", "binding.cc", "bpf.cc", "conntrack.cc", "device_programs.cc", "exchange.cc", "job.cc", "netlink.cc", "nft.cc", "ping.cc"],
       "include_dirs": ["<!@(node -p \"require('node-addon-api').include\")"],
       "cflags_cc": ["-std=c++20", "-O2", "-Wall", "-Wextra"],
       "cflags_cc!": ["-fno-exceptions", "-std=gnu++17", "-std=gnu++20"],
@@ -22,10 +22,16 @@
           "action": ["<@(clang)", "balancer.bpf.c", "-o", "<(PRODUCT_DIR)/balancer.bpf.o"]
         },
         {
-          "action_name": "shortcut",
-          "inputs": ["shortcut.bpf.c"],
-          "outputs": ["<(PRODUCT_DIR)/shortcut.bpf.o"],
-          "action": ["<@(clang)", "shortcut.bpf.c", "-o", "<(PRODUCT_DIR)/shortcut.bpf.o"]
+          "action_name": "frames",
+          "inputs": ["frames.bpf.c"],
+          "outputs": ["<(PRODUCT_DIR)/frames.bpf.o"],
+          "action": ["<@(clang)", "frames.bpf.c", "-o", "<(PRODUCT_DIR)/frames.bpf.o"]
+        },
+        {
+          "action_name": "mesh",
+          "inputs": ["mesh.bpf.c"],
+          "outputs": ["<(PRODUCT_DIR)/mesh.bpf.o"],
+          "action": ["<@(clang)", "mesh.bpf.c", "-o", "<(PRODUCT_DIR)/mesh.bpf.o"]
         }
       ]
     }

@@ -134,11 +134,11 @@ bpf_map* BpfObject::Map(const char* name) const {
   return map;
 }
 
-FilledMaps::FilledMaps(const BpfObject& object, const std::vector<const char*>& names) {
-  for (const char* name : names) {
-    const int fd = object.MapFd(name);
+FilledMaps::FilledMaps(const BpfObject& object, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    const int fd = object.MapFd(name.c_str());
     bpf_map_info info{};
-    if (!ReadBpfInfo(fd, info)) FailBpf(std::string("bpf: look at map ") + name);
+    if (!ReadBpfInfo(fd, info)) FailBpf("bpf: look at map " + name);
     maps_.push_back({name, fd, info.key_size, info.value_size});
   }
 }
@@ -155,7 +155,7 @@ void FilledMaps::Change(const std::vector<uint8_t>& changes) const {
     if (at > end) throw std::runtime_error("bpf: a change of a map is cut short");
     const long done = set ? MapCall(BPF_MAP_UPDATE_ELEM, map.fd, key, const_cast<uint8_t*>(value))
                           : MapCall(BPF_MAP_DELETE_ELEM, map.fd, key, nullptr);
-    if (done != 0 && (set || errno != ENOENT)) FailBpf(std::string("bpf: change map ") + map.name);
+    if (done != 0 && (set || errno != ENOENT)) FailBpf("bpf: change map " + map.name);
   }
 }
 

@@ -57,7 +57,7 @@ class BpfObject {
 // A loaded object's maps that are filled from outside, by number.
 class FilledMaps {
  public:
-  FilledMaps(const BpfObject& object, const std::vector<const char*>& names);
+  FilledMaps(const BpfObject& object, const std::vector<std::string>& names);
 
   // Does changes in order: a byte 1 (set) or 0 (delete; what is not there is fine), a byte that numbers the map, the key and, to
   // set, the value. Throws at the first that the kernel refuses.
@@ -68,7 +68,7 @@ class FilledMaps {
 
  private:
   struct Map {
-    const char* name;
+    std::string name;
     int fd;
     uint32_t key_size, value_size;
   };

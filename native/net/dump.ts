@@ -8,6 +8,8 @@ export interface Link {
   readonly name: string;
   /** `veth`, `bridge`, `vxlan`, …; empty for real devices. */
   readonly kind: string;
+  /** Its packets have headers of Ethernet, and come from elsewhere (ARPHRD_ETHER). */
+  readonly isEthernet: boolean;
   readonly up: boolean;
   readonly mtu: number;
   readonly mac: string;
@@ -81,6 +83,7 @@ function decodeLink({ body }: Reply): Link {
     index: view.getInt32(4, true),
     name: readText(attributes.get(3)) ?? "",
     kind,
+    isEthernet: view.getUint16(2, true) === 1,
     up: (view.getUint32(8, true) & 1) === 1,
     mtu: readU32(attributes.get(4)) ?? 0,
     mac: maybe(attributes.get(1), macText, ""),

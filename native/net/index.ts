@@ -13,6 +13,8 @@ export {
 } from "./addon.ts";
 export { ipBytes, ipText, ipv4Bytes, ipv4Text, macBytes, macText, parsePrefix } from "./address.ts";
 export { Balancer, type BalancerChange, type BalancerMap, balancerMaps, netnsCookie } from "./balancer.ts";
+export type { MapChange } from "./bpf-maps.ts";
+export { type DeviceObject, DevicePrograms } from "./device-programs.ts";
 export {
   type Address,
   decodeAddresses,
@@ -27,6 +29,8 @@ export {
   type Route,
   type Rule,
 } from "./dump.ts";
+export { frameObject } from "./frames.ts";
+export { meshObject } from "./mesh.ts";
 export {
   type Attribute,
   decodeAttributes,
@@ -38,12 +42,6 @@ export {
 } from "./netlink.ts";
 export * as nfTables from "./nf-tables.ts";
 export * as rtnetlink from "./rtnetlink.ts";
-export {
-  Shortcut,
-  type ShortcutChange,
-  type ShortcutMap,
-  type ShortcutProgram,
-  shortcutPrograms,
-} from "./shortcut.ts";
 export * as sockDiag from "./sock-diag.ts";
 export * as trafficControl from "./traffic-control.ts";
+export * as xfrm from "./xfrm.ts";

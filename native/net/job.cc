@@ -54,6 +54,21 @@ SysctlResult WriteSysctls(const SysctlStep& step) {
   return result;
 }
 
+FilesResult ReadFiles(const FilesStep& step) {
+  FilesResult result;
+  for (const std::string& path : step.paths) {
+    std::string text;
+    const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd && errno != ENOENT) throw std::runtime_error(Describe("open " + path));
+    char piece[4096];
+    ssize_t size = 0;
+    while (fd && (size = read(fd.get(), piece, sizeof piece)) > 0) text.append(piece, static_cast<size_t>(size));
+    if (size < 0) throw std::runtime_error(Describe("read " + path));
+    result.texts.push_back(std::move(text));
+  }
+  return result;
+}
+
 SocketResult BindSocket(const SocketStep& step) {
   const std::string name = (step.tcp ? "tcp " : "udp ") + step.address + ":" + std::to_string(step.port);
   sockaddr_in address{};
@@ -90,6 +105,7 @@ struct Runner {
   StepResult operator()(const NetlinkStep& step) const { return Converse(step.protocol, step.requests, step.session); }
   StepResult operator()(const NftStep& step) const { return RunNft(step.script, step.json, step.session); }
   StepResult operator()(const SysctlStep& step) const { return WriteSysctls(step); }
+  StepResult operator()(const FilesStep& step) const { return ReadFiles(step); }
   StepResult operator()(const SocketStep& step) const { return BindSocket(step); }
   StepResult operator()(const HeldStep& step) const { return TakeHeld(step); }
   StepResult operator()(const ConntrackStep& step) const {

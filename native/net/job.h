@@ -34,6 +34,10 @@ struct SysctlStep {
   };
   std::vector<Setting> settings;
 };
+// Texts of files below /proc, as the namespace has them: of /proc/sys/net, and of /proc/thread-self/net.
+struct FilesStep {
+  std::vector<std::string> paths;
+};
 // A bound socket (TCP: listening) whose descriptor is handed to the caller. Port 0 lets the kernel choose.
 struct SocketStep {
   bool tcp;
@@ -46,10 +50,13 @@ struct HeldStep {
   int fd;
   std::string address;
 };
-using Step = std::variant<NetlinkStep, NftStep, SysctlStep, SocketStep, HeldStep, ConntrackStep, PingStep, ExchangeStep>;
+using Step = std::variant<NetlinkStep, NftStep, SysctlStep, FilesStep, SocketStep, HeldStep, ConntrackStep, PingStep, ExchangeStep>;
 
 struct SysctlResult {
   std::vector<std::string> errors;  // one per setting, empty when it was written
+};
+struct FilesResult {
+  std::vector<std::string> texts;  // empty where there is no such file
 };
 struct SocketResult {
   UniqueFd fd;
@@ -60,7 +67,7 @@ struct ConntrackResult {};
 struct Outcomes {
   std::vector<std::string> outcomes;  // one per target, empty when it answered
 };
-using StepResult = std::variant<Conversation, NftResult, SysctlResult, SocketResult, ConntrackResult, Outcomes>;
+using StepResult = std::variant<Conversation, NftResult, SysctlResult, FilesResult, SocketResult, ConntrackResult, Outcomes>;
 
 struct Job {
   int netns_fd = -1;  // -1: the process's own namespace; owned

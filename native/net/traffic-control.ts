@@ -74,6 +74,10 @@ export function getFilters(index: number): Request {
   return { type: Rtm.getFilter, flags: Flag.Dump, header: header(index, { handle: 0, parent: ingress }) };
 }
 
+/** Whether the device has filters of others for what comes in. */
+export const hasOthersFilters = (replies: readonly Reply[]): boolean =>
+  replies.some(({ type, body }) => type === Rtm.newFilter && viewOf(body).getUint32(16, true) >>> 16 !== priority);
+
 /** Ids of our programs (`addFilter`) by the device's index. */
 export function decodeFilters(replies: readonly Reply[]): ReadonlyMap<number, number> {
   const found = new Map<number, number>();

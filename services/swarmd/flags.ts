@@ -18,6 +18,7 @@ import { type LogLevel, parseLogLevel, SwarmError } from "@starling/base";
 
 const virtualIpsWays = ["auto", "ebpf", "nftables"] as const;
 const overlayFramesWays = ["auto", "ebpf", "bridge"] as const;
+const routingMeshWays = ["auto", "ebpf", "nftables"] as const;
 
 export interface NodeOptions {
   readonly stateDir: string;
@@ -63,6 +64,8 @@ export interface NodeOptions {
   readonly virtualIps: (typeof virtualIpsWays)[number];
   /** How frames of overlay networks come to tasks: past the bridges by eBPF where the kernel allows it, so or not at all, or by them. */
   readonly overlayFrames: (typeof overlayFramesWays)[number];
+  /** How established TCP connections of the routing mesh go: past the host's rules by eBPF where the kernel allows it, so or not at all, or by them. */
+  readonly routingMesh: (typeof routingMeshWays)[number];
   readonly runDir: string;
   /** When images that no task uses are removed: not wanted for so long, in milliseconds (0: never)… */
   readonly imageGcAgeMs: number;
@@ -106,6 +109,8 @@ Runs a node of a swarm. Without --join-addr, and with an empty state folder, it 
       --label NAME[=VALUE]               label of this node, for constraints engine.labels.NAME==VALUE (repeatable)
   -l, --log-level LEVEL                  debug, info, warn, error or fatal (default info)
       --overlay-frames MECHANISM         auto: past bridges by eBPF where the kernel allows it (default); ebpf: else swarmd ends; bridge
+      --routing-mesh MECHANISM           auto: by eBPF once connections are established, where the kernel allows it (default); ebpf: else
+                                         swarmd ends; nftables: by rules alone
       --run-dir DIR                      sockets and secrets of containers, on a tmpfs (default /run/starling)
   -d, --state-dir DIR                    where the node keeps its state (default /var/lib/swarmd)
       --unlock-key KEY                   opens this manager's locked keys (SWMKEY-1-…); others of this host can see it
@@ -191,6 +196,7 @@ export function parseCommand(args: readonly string[]): Command {
       usernsRemap: values["userns-remap"],
       virtualIps: oneOf("virtual-ips", values["virtual-ips"], virtualIpsWays),
       overlayFrames: oneOf("overlay-frames", values["overlay-frames"], overlayFramesWays),
+      routingMesh: oneOf("routing-mesh", values["routing-mesh"], routingMeshWays),
       runDir: values["run-dir"],
       imageGcAgeMs: age("image-gc-age", values["image-gc-age"]),
       imageGcFreeShare: share("image-gc-free", values["image-gc-free"]),
@@ -231,6 +237,7 @@ function parseFlags(args: readonly string[]) {
         "listen-remote-api": { type: "string", default: "0.0.0.0:4242" },
         "log-level": { type: "string", short: "l", default: "info" },
         "overlay-frames": { type: "string", default: "auto" },
+        "routing-mesh": { type: "string", default: "auto" },
         "run-dir": { type: "string", default: "/run/starling" },
         "unlock-key": { type: "string" },
         "state-dir": { type: "string", short: "d", default: "/var/lib/swarmd" },

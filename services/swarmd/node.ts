@@ -88,10 +88,15 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
   const connect = (address: string) => new RpcClient(address, clientCredentials(identity), withoutPings);
   const cgroup = ownTasksCgroup(options.cgroupParent);
   const connectTime = options.virtualIps !== "nftables";
-  const shortcuts = options.overlayFrames !== "bridge";
-  const network = new NodeNetwork({ nodeId: identity.nodeId, cgroup, connectTime, shortcuts, ...surroundings });
+  const network = new NodeNetwork({
+    ...{ nodeId: identity.nodeId, cgroup, connectTime },
+    frameShortcuts: options.overlayFrames !== "bridge",
+    meshShortcuts: options.routingMesh !== "nftables",
+    ...surroundings,
+  });
   if (options.virtualIps === "ebpf") await network.mustUseConnectTime();
-  if (options.overlayFrames === "ebpf") await network.mustUseShortcuts();
+  if (options.overlayFrames === "ebpf") await network.shortcuts.frames.must();
+  if (options.routingMesh === "ebpf") await network.shortcuts.mesh.must();
   const dependencies = new Dependencies();
   const { host = "", port = 0 } = splitAddress(options.listenImages ?? "") ?? {};
   const executor = new ContainerExecutor({
@@ -232,7 +237,13 @@ export async function runNode(options: NodeOptions, log: Logger): Promise<number
                 "starling_node_overlay_frames_ebpf",
                 "Whether frames of overlay networks go past their bridges by eBPF.",
               )
-              .set(network.usesShortcuts ? 1 : 0);
+              .set(network.shortcuts.frames.inUse ? 1 : 0);
+            metrics
+              .gauge(
+                "starling_node_routing_mesh_ebpf",
+                "Whether established connections of the routing mesh go past the host's rules by eBPF.",
+              )
+              .set(network.shortcuts.mesh.inUse ? 1 : 0);
           },
         });
   try {

@@ -9,6 +9,7 @@ export interface Ruleset {
       readonly family: string;
       readonly table: string;
       readonly name: string;
+      readonly type?: string;
       readonly hook?: string;
       readonly policy?: string;
       /** Of `netdev`: device, or several. */

@@ -2,9 +2,9 @@ import { type Logger, SwarmError } from "@starling/base";
 import { Errno, type Link, type Request, rtnetlink, runSteps, type Sysctl } from "@starling/native/net";
 import type { DesiredState } from "./desired-state.ts";
 import { gathering } from "./encryption/safe-mesh.ts";
-import { admitScript, allDevices, droppingChains, type Ruleset } from "./foreign-firewall.ts";
-import { framesAreJudged } from "./frame-rules.ts";
+import { admitScript, allDevices, droppingChains } from "./foreign-firewall.ts";
 import type { HostNetwork } from "./host-network.ts";
+import { framesAreJudged, packetsAreJudged } from "./judged-by-rules.ts";
 import { hostKinds, ruleKinds } from "./ledger.ts";
 import { type Mesh, meshes } from "./names.ts";
 import { type HostRules, hostTable, meshTable } from "./nft-host.ts";
@@ -13,11 +13,18 @@ import { type Observation, observeHost, withDevices } from "./observe.ts";
 import { devicesAlone, planAll, planChange, planRules } from "./plan-change.ts";
 import { type Entry, entryRequests, type HostPlan, isEmptyPlan, linkRequests } from "./plan-host.ts";
 import { RuleLoader } from "./rule-loader.ts";
+import { lookAtRules } from "./rule-look.ts";
 import { ipv6WithoutAddress } from "./task-interfaces.ts";
 import { missingUserChains, userChainScript } from "./user-rules.ts";
 
 /** The host's network as it was looked at; without `entries` (those of devices) when these are known to be as was wanted last. */
 type Look = Observation & { readonly entries: boolean };
+
+/** Whether rules that are not ours judge frames of overlay networks, and packets that the host forwards. */
+export interface Judged {
+  readonly frames: boolean;
+  readonly packets: boolean;
+}
 
 /**
  * Makes the host's devices, entries and rules as they should be. What the kernel has is looked at once and from then on known to be
@@ -43,7 +50,7 @@ export class HostApplier {
   readonly #withIpv6 = new Set<string>();
   /** Whether others' firewalls were looked at; from then on audits do it. */
   #admitted = false;
-  #framesAreJudged = true;
+  #judged: Judged = { frames: true, packets: true };
   readonly #rules: RuleLoader;
 
   /** `netns` is the host's network namespace; undefined: the process's own. */
@@ -101,9 +108,9 @@ export class HostApplier {
     return look;
   }
 
-  /** Whether rules judge frames of overlay networks, as `admit` saw last; until then they may. */
-  get framesAreJudged(): boolean {
-    return this.#framesAreJudged;
+  /** What others' rules judge, as `admit` saw last; until then they may. */
+  get judged(): Judged {
+    return this.#judged;
   }
 
   /** Whether others have changed rules of the host since the last call. */
@@ -182,10 +189,8 @@ export class HostApplier {
    * when `repair`. Returns a sentence for each chain where it was not so.
    */
   async admit(repair: boolean): Promise<readonly string[]> {
-    const [listing] = await runSteps(this.#netns, [{ type: "nft", script: "list ruleset", json: true }]);
-    if (!listing.ok) throw new Error(`nftables refused: ${listing.error.trim()}`);
-    const ruleset = JSON.parse(listing.output) as Ruleset;
-    this.#framesAreJudged = framesAreJudged(ruleset);
+    const { ruleset, ...others } = await lookAtRules(this.#netns);
+    this.#judged = { frames: framesAreJudged(ruleset), packets: packetsAreJudged(ruleset, others) };
     const users = missingUserChains(ruleset);
     const findings = users.map((name) => `chain ${name} for operators' rules is missing`);
     if (repair) await this.#rules.load(userChainScript(users));

@@ -20,6 +20,7 @@ import {
   clearMesh,
   loopbackRoute,
   macOf,
+  markOf,
   meshAddress6,
   meshDevice,
   portOf,
@@ -81,6 +82,7 @@ export function putBase(inputs: SourceInputs, put: Put): void {
   const mtu = overlayMtu(ingress, underlayOf(inputs));
   put("links", meshDevice, { kind: "vxlan", mtu, mac: macOf(address), vxlan, ipv6 });
   put("addresses", pair(meshDevice, `${address}/32`), true);
+  put("meshSelf", address, true);
   if (ipv6) put("addresses", pair(meshDevice, `${meshAddress6(address)}/128`), true);
   meshPaths(clearMesh, { ipv6, put }).replies(ingress.subnets);
 }
@@ -97,7 +99,10 @@ export function putNode(inputs: SourceInputs, node: NetworkStateNode, put: Put):
   if (node.id === inputs.nodeId) return;
   if (node.underlayAddress !== "") {
     put("underlays", node.underlayAddress, true);
-    if (node.meshAddress !== "") put("meshPeers", node.meshAddress, true);
+    if (node.meshAddress !== "") {
+      put("meshPeers", node.meshAddress, true);
+      put("entryNodes", String(markOf(node.meshAddress, clearMesh)), meshAddressOf(node));
+    }
   }
   const peer = meshAddressOf(node);
   const host = reachableAt(node, underlayOf(inputs).address);
@@ -128,7 +133,10 @@ export function putEndpoint(inputs: SourceInputs, endpoint: NetworkStateEndpoint
   if (isHere) return;
   for (const own of ownAddresses(node)) put("taskOfNode", `${own} ${address}`, [own, address]);
   const peer = meshAddressOf(node);
-  if (peer !== "" && !endpoint.encrypted && hasMesh(inputs)) meshPaths(clearMesh, { ipv6, put }).task(address, peer);
+  if (peer !== "" && !endpoint.encrypted && hasMesh(inputs)) {
+    meshPaths(clearMesh, { ipv6, put }).task(address, peer);
+    put("farTasks", address, peer);
+  }
   safeEndpoint(inputs, endpoint, put);
 }
 
@@ -193,6 +201,8 @@ function putRouted(
   put("own", pair(device, address), { device, address });
   put("local", address, true);
   put("live", address, true);
-  for (const { protocol, port } of targetPorts(view, serviceId))
+  const ports = targetPorts(view, serviceId);
+  for (const { protocol, port } of ports)
     put("open", `${address} ${protocol}/${port}`, { address, protocol, port, secret });
+  if (!secret && ports.some(({ protocol }) => protocol === "tcp")) put("nearTasks", address, device);
 }

@@ -15,6 +15,15 @@ export interface Kinds {
   /** Device of the task here that has a MAC on an overlay network, by the network's VXLAN device and it. */
   readonly ports: string;
 
+  /** This node's address in the mesh. */
+  readonly meshSelf: true;
+  /** Node's address in the mesh, by that of the task there. */
+  readonly farTasks: string;
+  /** Device of the task here that the mesh reaches, by its address. */
+  readonly nearTasks: string;
+  /** Node's address in the mesh, by the mark of connections that came in by it. */
+  readonly entryNodes: string;
+
   /** By `protocol/port`. */
   readonly published: PublishedPort;
   /** By name. */
@@ -38,7 +47,7 @@ export const hostKinds = ["links", "addresses", "routes", "neighbours", "forward
 export const ruleKinds = [
   ...["published", "spreads", "own", "local", "open", "live", "secret", "taskOfNode", "underlays", "meshPeers"],
 ] as const as readonly RuleKind[];
-export const shortcutKinds = ["ports"] as const;
+export const shortcutKinds = ["ports", "meshSelf", "farTasks", "nearTasks", "entryNodes"] as const;
 export type HostKind = (typeof hostKinds)[number];
 export type RuleKind = Exclude<keyof Kinds, HostKind | (typeof shortcutKinds)[number]>;
 
@@ -64,6 +73,10 @@ export class Ledger {
     forwarding: plain(),
     returnTables: plain(),
     ports: plain(),
+    meshSelf: plain(),
+    farTasks: plain(),
+    nearTasks: plain(),
+    entryNodes: plain(),
     // A service's port comes before one that a task publishes on this host alone.
     published: new Claims((port) => `${port.ofHost ? 0 : 1} ${JSON.stringify(port)}`),
     spreads: json(),

@@ -16,7 +16,7 @@ import {
   type Task,
 } from "@starling/api";
 import { type Clock, type Logger, type Millis, SwarmError, type Timer } from "@starling/base";
-import { type ConntrackStep, rtnetlink, runSteps, type Shortcut } from "@starling/native/net";
+import { type ConntrackStep, rtnetlink, runSteps } from "@starling/native/net";
 import { FatalTaskError, TemporaryError } from "../exec/controller.ts";
 import type { NetnsRef, NetworkAttacher, NetworkFiles } from "../exec/network-attacher.ts";
 import { attachable } from "./attachable.ts";
@@ -36,12 +36,13 @@ import { hostWireGuard, type WireGuard } from "./encryption/wireguard.ts";
 import { type FlushDue, hostFlush, taskFlush } from "./flush.ts";
 import { Flusher } from "./flusher.ts";
 import { converse, HostApplier } from "./host-applier.ts";
+import { HostShortcuts } from "./host-shortcuts.ts";
 import { Managers } from "./managers.ts";
 import { type Observation, underlayOf } from "./observe.ts";
 import { idleVlans } from "./parent-device.ts";
 import { checkPaths } from "./path-check.ts";
 import type { HostPlan } from "./plan-host.ts";
-import { Shortcuts } from "./shortcuts.ts";
+import type { LoadPrograms } from "./shortcuts.ts";
 import { meshAddressOf } from "./state.ts";
 import { TaskDevices } from "./task-devices.ts";
 import {
@@ -74,9 +75,11 @@ export interface NodeNetworkOptions {
   /** Whether virtual IPs of TCP are by eBPF where the kernel allows it; default: true. */
   readonly connectTime?: boolean;
   /** Whether frames of overlay networks go past their bridges by eBPF where the kernel allows it; default: true. */
-  readonly shortcuts?: boolean;
-  /** Loads the programs for that; default: `Shortcut.open`. */
-  readonly loadShortcuts?: () => Promise<Shortcut>;
+  readonly frameShortcuts?: boolean;
+  /** Whether connections of the routing mesh go past the host's rules by eBPF where the kernel allows it; default: true. */
+  readonly meshShortcuts?: boolean;
+  /** Loads the programs for both; default: from this build. */
+  readonly loadShortcuts?: LoadPrograms;
   /** Default: the host's. */
   readonly wireguard?: WireGuard;
   /** Age at which keys of encrypted networks are replaced, and how long the former one still takes packets; defaults: 12 h, 5 min. */
@@ -127,8 +130,7 @@ export class NodeNetwork implements NetworkAttacher {
   /** What the managers are told; `follow.ts` connects it. */
   readonly managers = new Managers();
   readonly #connectTime: ConnectTime;
-  readonly #shortcuts: Shortcuts;
-  readonly #shortcutTurn = new Turn(() => this.#applyShortcuts());
+  readonly #shortcuts: HostShortcuts;
   readonly #flusher: Flusher;
   readonly #forget: Forget;
   /** Tasks that ran under the swarmd before: which of their connections lead to tasks that left meanwhile is not known. */
@@ -166,9 +168,11 @@ export class NodeNetwork implements NetworkAttacher {
     this.#names = new TaskNames({ ...options, resolvConf: options.resolvConf, view, leaving });
     const { cgroup, connectTime: use = true } = options;
     this.#connectTime = new ConnectTime({ ...options, desired: this.#desired, cgroup, use });
-    this.#shortcuts = new Shortcuts({
-      ...{ log: options.log, netns: options.netns, desired: this.#desired },
-      ...{ use: options.shortcuts ?? true, load: options.loadShortcuts },
+    this.#shortcuts = new HostShortcuts({
+      ...{ log: options.log, netns: options.netns, desired: this.#desired, applier: this.#applier },
+      use: { frames: options.frameShortcuts ?? true, mesh: options.meshShortcuts ?? true },
+      load: options.loadShortcuts,
+      onRefused: () => this.#retryLater(),
     });
     const audited = {
       applier: this.#applier,
@@ -190,7 +194,7 @@ export class NodeNetwork implements NetworkAttacher {
       ],
       admit: async (repair: boolean) => {
         const findings = await this.#applier.admit(repair);
-        await this.#shortcutTurn.run();
+        await this.#shortcuts.follow();
         return findings;
       },
       stirred: () => this.#stirred,
@@ -266,19 +270,9 @@ export class NodeNetwork implements NetworkAttacher {
     if (refusal !== undefined) throw new SwarmError("FailedPrecondition", `virtual IPs by eBPF: ${refusal}`);
   }
 
-  /** Whether frames of overlay networks go past their bridges now; not while no task is here, nor while rules judge frames. */
-  get usesShortcuts(): boolean {
-    return this.#shortcuts.inUse;
-  }
-
-  /** Rejects where the kernel does not allow them to, saying why. */
-  async mustUseShortcuts(): Promise<void> {
-    await this.#shortcuts.open().catch((error) => {
-      throw new SwarmError(
-        "FailedPrecondition",
-        `frames of overlay networks by eBPF: ${SwarmError.from(error).message}`,
-      );
-    });
+  /** What goes past the bridges and rules of the host by eBPF; not while nothing of it is here, nor while rules judge it. */
+  get shortcuts(): Pick<HostShortcuts, "frames" | "mesh"> {
+    return this.#shortcuts;
   }
 
   /** Replaces this node's key of encrypted networks. No packet is lost by it. */
@@ -335,7 +329,7 @@ export class NodeNetwork implements NetworkAttacher {
   /** Resolves when nothing is under way: what was received is applied, and no tracked connection is left to be looked at. */
   async settled(): Promise<void> {
     await this.#turn.idle();
-    await this.#shortcutTurn.idle();
+    await this.#shortcuts.idle();
     await this.#flusher.flushed();
   }
 
@@ -372,7 +366,7 @@ export class NodeNetwork implements NetworkAttacher {
     this.#auditor.close();
     await this.#encryption.close();
     await this.#turn.idle();
-    await this.#shortcutTurn.idle();
+    await this.#shortcuts.close();
     await this.#flusher.close();
     for (const { network, names } of this.#attached.values()) {
       names.close();
@@ -381,7 +375,6 @@ export class NodeNetwork implements NetworkAttacher {
     this.#attached.clear();
     this.#echo.close();
     await this.#connectTime.close({ detach: false });
-    this.#shortcuts.close();
     this.#applier.close();
   }
 
@@ -508,7 +501,7 @@ export class NodeNetwork implements NetworkAttacher {
     const due = this.#flusher.take();
     try {
       const changed = await this.#applier.apply();
-      void this.#shortcutTurn.run();
+      void this.#shortcuts.follow();
       await this.#removeVlans(idleVlans(observation.vlans, inputs));
       await this.#answerChecks();
       // A task that leaves is out of connect time before the tables, and one that comes is reached by then.
@@ -570,18 +563,7 @@ export class NodeNetwork implements NetworkAttacher {
   async #whole(): Promise<void> {
     await this.#connectTime.opened();
     await this.#turn.run();
-    await this.#shortcutTurn.idle();
-  }
-
-  /** Beside what is applied next. */
-  async #applyShortcuts(): Promise<void> {
-    if (this.#closed) return;
-    try {
-      await this.#shortcuts.apply(await this.#applier.observation(), !this.#applier.framesAreJudged);
-    } catch (error) {
-      this.#log.error("devices of overlay networks could not be looked at", { error });
-      this.#retryLater();
-    }
+    await this.#shortcuts.idle();
   }
 
   /** Whether every node has applied that the task takes no new connections. */

@@ -9,6 +9,7 @@ import {
   type Link,
   rtnetlink,
   runSteps,
+  trafficControl,
 } from "@starling/native/net";
 import { isV6, type RecoveredTask } from "./desired.ts";
 import { isTunnelDevice } from "./encryption/addresses.ts";
@@ -26,10 +27,20 @@ export interface Observation {
   readonly mtus: ReadonlyMap<string, number>;
   /** The host's own addresses, those on devices of ours aside. */
   readonly hostAddresses: readonly string[];
+  /** Devices of the host's own by which packets come to an IPv4 address of it, and on which nobody else has filters for them (tc). */
+  readonly clientDevices: readonly string[];
+  /** How long conntrack keeps an established TCP connection that is silent; undefined: it is not there. */
+  readonly patience: Patience | undefined;
   /** Tasks' default-route interfaces, with the address behind each. */
   readonly routed: readonly RecoveredTask[];
   /** Devices that take router advertisements, and would not once the host forwards. */
   readonly routeLearners: readonly string[];
+}
+
+export interface Patience {
+  /** All of it is acknowledged. */
+  readonly silentMs: number;
+  readonly unacknowledgedMs: number;
 }
 
 /** Where VXLAN packets of a node, which is this host, leave, and the MTU of the device there in bytes. */
@@ -41,15 +52,40 @@ export function underlayOf(
   return { mtu: mtus.get(address) ?? 1500, address };
 }
 
+const patiencePaths = ["established", "unacknowledged"].map(
+  (state) => `/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_${state}`,
+);
+
+function patienceOf(texts: readonly string[]): Patience | undefined {
+  const [silentMs = 0, unacknowledgedMs = 0] = texts.map((seconds) => Number(seconds) * 1000);
+  if (silentMs === 0) return undefined;
+  return { silentMs, unacknowledgedMs: Math.min(silentMs, unacknowledgedMs || silentMs) };
+}
+
+/** Those of the devices, by index, that nobody else has filters on. */
+async function withoutFilters(
+  netns: string | undefined,
+  devices: ReadonlyMap<number, string>,
+): Promise<readonly string[]> {
+  const steps = Array.from(devices.keys(), (index) => ({
+    ...{ type: "netlink" as const, protocol: rtnetlink.routeProtocol },
+    requests: [trafficControl.getFilters(index)],
+  }));
+  const results = steps.length === 0 ? [] : await runSteps(netns, steps);
+  return [...devices.values()].filter(
+    (_, position) => !trafficControl.hasOthersFilters(decodeReplies(results[position]!.replies)),
+  );
+}
+
 /** Lists the kernel's tables in the host's namespace (undefined: the process's own); without what hangs on devices when only they are asked for. */
 export async function observeHost(netns: string | undefined, what: "all" | "devices"): Promise<Observation> {
   const { getLinks, getAddresses, getRoutes, getNeighbours, getForwarding, getRules, routeProtocol } = rtnetlink;
   const entries = what === "all" ? [getRoutes(), getNeighbours(), getForwarding(), getRules()] : [];
   const lists = [getLinks(), getAddresses(), ...entries];
-  const results = await runSteps(
-    netns,
-    lists.map((request) => ({ type: "netlink" as const, protocol: routeProtocol, requests: [request] })),
-  );
+  const [files, ...results] = await runSteps(netns, [
+    { type: "files", paths: patiencePaths },
+    ...lists.map((request) => ({ type: "netlink" as const, protocol: routeProtocol, requests: [request] })),
+  ]);
   const [links, addresses, routes = [], neighbours = [], forwarding = [], rules = []] = results.map((result) =>
     decodeReplies(result.replies),
   );
@@ -111,6 +147,12 @@ export async function observeHost(netns: string | undefined, what: "all" | "devi
       ),
     ),
   };
+  const clientDevices = new Map(
+    allAddresses.flatMap(({ index, address, isGlobal }) => {
+      const { name = "", isEthernet = false } = byIndex.get(index) ?? {};
+      return isGlobal && !isV6(address) && isEthernet && !isOurs(name) ? [[index, name] as const] : [];
+    }),
+  );
   return {
     network,
     indexes: new Map(devices.map((link) => [link.name, link.index])),
@@ -121,6 +163,8 @@ export async function observeHost(netns: string | undefined, what: "all" | "devi
     hostAddresses: allAddresses.flatMap(({ index, address, isGlobal }) =>
       isGlobal && mine(index) === undefined ? [address.split("/")[0]!] : [],
     ),
+    clientDevices: await withoutFilters(netns, clientDevices),
+    patience: patienceOf(files.texts),
     routeLearners: devices.flatMap(({ name, ipv6 }) =>
       ipv6?.forwarding === 0 && ipv6.acceptRa === 1 && !isOurs(name) ? [name] : [],
     ),

@@ -70,9 +70,9 @@ describe.each(["eBPF", "bridges"])("frames of overlay networks by %s", (mechanis
   const past = mechanism === "eBPF";
   let hosts: TestHosts;
   let nodes: NodeNetwork[];
-  const node = (n: number, shortcuts = past) =>
+  const node = (n: number, frameShortcuts = past) =>
     new NodeNetwork({
-      ...{ nodeId: `node${n}`, clock: systemClock, resolvConf: "", netns: hosts.path(`h${n}`), shortcuts },
+      ...{ nodeId: `node${n}`, clock: systemClock, resolvConf: "", netns: hosts.path(`h${n}`), frameShortcuts },
       log: createLogger({ level: "error", write: (line) => console.error(line) }),
     });
   const settled = async () => {
@@ -117,7 +117,7 @@ describe.each(["eBPF", "bridges"])("frames of overlay networks by %s", (mechanis
     );
 
   it("are carried to tasks of the same host and of another, of both families and at full size", () => {
-    expect(nodes.map(({ usesShortcuts }) => usesShortcuts)).toEqual([past, past]);
+    expect(nodes.map(({ shortcuts }) => shortcuts.frames.inUse)).toEqual([past, past]);
     for (const n of [2, 3]) {
       // Resolved again first, which is for the bridge in any case.
       hosts.run("c1", "ip neigh flush all");
@@ -205,7 +205,7 @@ for mac, source, to, port in json.loads('"'"'${JSON.stringify(frames)}'"'"'):
     if (past) {
       hosts.run("h1", `tc filter del dev ${vxlanOf(net)} ingress`);
       expect((await nodes[0]!.audit()).map(({ detail }) => detail)).toEqual([
-        "1 devices of overlay networks lack their eBPF program",
+        "1 devices lack their eBPF program for frames of overlay networks",
       ]);
       const shown = hosts.run("h1", `tc -j filter show dev ${vxlanOf(net)} ingress`);
       const [id] = (JSON.parse(shown) as readonly { options?: { prog?: { id: number } } }[]).flatMap(
@@ -226,13 +226,13 @@ for mac, source, to, port in json.loads('"'"'${JSON.stringify(frames)}'"'"'):
   it("are judged by operators' rules, which see all of them", async () => {
     const rule = "bridge starling_user forward ip protocol icmp counter drop";
     hosts.run("h1", `nft add rule ${rule}`);
-    await vi.waitFor(() => expect(nodes[0]!.usesShortcuts).toBe(false), { timeout: 10_000 });
+    await vi.waitFor(() => expect(nodes[0]!.shortcuts.frames.inUse).toBe(false), { timeout: 10_000 });
     for (const n of [2, 3]) expect(pings(1, addressOf(n)).answered).toBe(0);
     expect(hosts.ask("c1", addressOf(3), 80)).toBe(`c3 ${addressOf(1)}`);
     expect(filters("h1")).toBe("");
     expect(await nodes[0]!.audit()).toEqual([]);
     hosts.run("h1", "nft flush chain bridge starling_user forward");
-    await vi.waitFor(() => expect(nodes[0]!.usesShortcuts).toBe(past), { timeout: 10_000 });
+    await vi.waitFor(() => expect(nodes[0]!.shortcuts.frames.inUse).toBe(past), { timeout: 10_000 });
     for (const n of [2, 3]) expect(pings(1, addressOf(n)).answered).toBe(4);
   });
 
@@ -248,7 +248,7 @@ for mac, source, to, port in json.loads('"'"'${JSON.stringify(frames)}'"'"'):
       for (const n of [2, 3]) expect(pings(1, addressOf(n)).answered).toBe(4);
       for (const n of [1, 2]) await attach(n, 1);
       await settled();
-      expect(nodes[0].usesShortcuts).toBe(shortcuts);
+      expect(nodes[0].shortcuts.frames.inUse).toBe(shortcuts);
       for (const n of [2, 3]) expect(pings(1, addressOf(n)).answered).toBe(4);
       expect(await nodes[0].audit()).toEqual([]);
     }
@@ -265,7 +265,7 @@ describe("frames of overlay networks where the kernel allows no eBPF", () => {
       loadShortcuts: () => Promise.reject(new Error("bpf: load: Operation not permitted")),
     });
     try {
-      await expect(node.mustUseShortcuts()).rejects.toThrow(
+      await expect(node.shortcuts.frames.must()).rejects.toThrow(
         /^frames of overlay networks by eBPF: bpf: load: Operation not permitted/,
       );
       await node.receive(complete());
@@ -274,7 +274,7 @@ describe("frames of overlay networks where the kernel allows no eBPF", () => {
         await node.attach(task(n), { path: hosts.path(`c${n}`), pid: 0 });
       }
       expect(await node.audit()).toEqual([]);
-      expect(node.usesShortcuts).toBe(false);
+      expect(node.shortcuts.frames.inUse).toBe(false);
       expect(lines.filter((line) => line.includes("frames of overlay networks pass their bridges"))).toHaveLength(1);
       expect(hosts.run("c1", `ping -c1 -W2 ${addressOf(2)}`)).toContain("1 received");
     } finally {

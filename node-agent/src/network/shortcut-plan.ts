@@ -1,62 +1,82 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { macBytes, type ShortcutChange, type ShortcutMap, type ShortcutProgram } from "@starling/native/net";
-import { unpair } from "./host-network.ts";
-import { u32 } from "./map-bytes.ts";
-import { isBridgePort, vxlanPrefix } from "./names.ts";
+import type { DeviceObject, MapChange, Sysctl } from "@starling/native/net";
+import type { Items, Kinds } from "./ledger.ts";
+import type { Observation } from "./observe.ts";
+
+/** What of the host eBPF programs at its devices are made for. */
+export type Place = Pick<Observation, "indexes" | "clientDevices" | "patience">;
+
+export type MapEntries<MapName extends string> = Readonly<Record<MapName, ReadonlyMap<string, string>>>;
+
+/** Programs of one object that have packets take a shorter way than the kernel's own. */
+export interface ShortcutKind<MapName extends string, Program extends string, Kind extends keyof Kinds> {
+  /** Whose way it is. */
+  readonly what: string;
+  /** What they do with it and without it, for logs. */
+  readonly short: string;
+  readonly long: string;
+  readonly object: DeviceObject<MapName, Program>;
+  /** Of the ledger: what entries and devices are made from. */
+  readonly kinds: readonly Kind[];
+  /** Whether the device of that name may have a program of these. */
+  readonly mayHave: (device: string) => boolean;
+  /** Of items the entries that they need. Each item has its own: a part has its part of the entries. */
+  readonly entries: (items: Items<Kind>, place: Place) => MapEntries<MapName>;
+  /** Programs at devices, by these' indexes. */
+  readonly programs: (items: Items<Kind>, place: Place) => ReadonlyMap<number, Program>;
+  /** Settings of the kernel that they need. */
+  readonly sysctls: readonly Sysctl[];
+}
 
 /** What shortcuts are in the kernel: the maps' entries, and which program is at which device, by its index. */
-export interface ShortcutState {
-  readonly maps: Readonly<Record<ShortcutMap, ReadonlyMap<string, string>>>;
-  readonly programs: ReadonlyMap<number, ShortcutProgram | "unknown">;
-}
-
-export interface WantedShortcuts extends ShortcutState {
-  readonly programs: ReadonlyMap<number, ShortcutProgram>;
-}
-
-export const noShortcuts: WantedShortcuts = { maps: { ports: new Map(), vxlans: new Map() }, programs: new Map() };
-
-/** Whether the device may have a program of ours. */
-export const mayHaveShortcut = (name: string): boolean => isBridgePort(name) || name.startsWith(vxlanPrefix);
-
-/** What should be there. `ports`: of the ledger's kind; `indexes`: of the devices that there are. */
-export function wantedShortcuts(
-  ports: ReadonlyMap<string, string>,
-  indexes: ReadonlyMap<string, number>,
-): WantedShortcuts {
-  const maps = { ports: new Map<string, string>(), vxlans: new Map<string, string>() };
-  const programs = new Map<number, ShortcutProgram>();
-  for (const [key, device] of ports) {
-    const [vxlan, mac] = unpair(key);
-    const [outer, port] = [indexes.get(vxlan), indexes.get(device)];
-    if (outer === undefined || port === undefined) continue;
-    maps.ports.set(`${u32(outer)}${Buffer.from(macBytes(mac)).toString("hex")}0000`, u32(port));
-    maps.vxlans.set(u32(port), u32(outer));
-    programs.set(port, "task").set(outer, "vxlan");
-  }
-  return { maps, programs };
+export interface ShortcutState<MapName extends string, Program extends string> {
+  readonly maps: MapEntries<MapName>;
+  readonly programs: ReadonlyMap<number, Program | "unknown">;
 }
 
 /** What turns the one into the other: programs that go, entries that go before those that come, programs that come. */
-export interface ShortcutPlan {
-  readonly changes: readonly ShortcutChange[];
-  readonly attach: ReadonlyMap<number, ShortcutProgram>;
+export interface ShortcutPlan<MapName extends string, Program extends string> {
+  readonly changes: readonly MapChange<MapName>[];
+  readonly attach: ReadonlyMap<number, Program>;
   readonly detach: readonly number[];
 }
 
-export function planShortcuts(before: ShortcutState, after: WantedShortcuts): ShortcutPlan {
-  const mapNames = Object.keys(after.maps) as readonly ShortcutMap[];
-  const dropped = mapNames.flatMap((map) =>
-    [...before.maps[map].keys()].filter((key) => !after.maps[map].has(key)).map((key) => ({ map, key })),
-  );
-  const set = mapNames.flatMap((map) =>
-    [...after.maps[map]]
-      .filter(([key, value]) => before.maps[map].get(key) !== value)
-      .map(([key, value]) => ({ map, key, value })),
-  );
+export function planShortcuts<MapName extends string, Program extends string>(
+  before: ShortcutState<MapName, Program>,
+  after: { readonly maps: MapEntries<MapName>; readonly programs: ReadonlyMap<number, Program> },
+): ShortcutPlan<MapName, Program> {
   return {
-    changes: [...dropped, ...set],
+    changes: planEntries(before.maps, after.maps),
     attach: new Map([...after.programs].filter(([index, program]) => before.programs.get(index) !== program)),
     detach: [...before.programs.keys()].filter((index) => !after.programs.has(index)),
   };
+}
+
+function planEntries<MapName extends string>(
+  before: MapEntries<MapName>,
+  after: MapEntries<MapName>,
+): readonly MapChange<MapName>[] {
+  const mapNames = Object.keys(after) as MapName[];
+  const dropped = mapNames.flatMap((map) =>
+    Array.from(before[map].keys()).flatMap((key) => (after[map].has(key) ? [] : [{ map, key }])),
+  );
+  const set = mapNames.flatMap((map) =>
+    Array.from(after[map]).flatMap(([key, value]) => (before[map].get(key) === value ? [] : [{ map, key, value }])),
+  );
+  return [...dropped, ...set];
+}
+
+/** The entries with the changes made. */
+export function withChanges<MapName extends string>(
+  maps: MapEntries<MapName>,
+  changes: readonly MapChange<MapName>[],
+): MapEntries<MapName> {
+  const changed = new Map(Object.entries<ReadonlyMap<string, string>>(maps).map(([map, entries]) => [map, entries]));
+  for (const { map, key, value } of changes) {
+    const entries = changed.get(map) === maps[map] ? new Map(maps[map]) : (changed.get(map) as Map<string, string>);
+    if (value === undefined) entries.delete(key);
+    else entries.set(key, value);
+    changed.set(map, entries);
+  }
+  return Object.fromEntries(changed) as MapEntries<MapName>;
 }
