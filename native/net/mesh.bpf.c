@@ -66,6 +66,7 @@ struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *
 int bpf_ct_change_timeout(struct nf_conn *connection, __u32 milliseconds) __ksym;
 void bpf_ct_release(struct nf_conn *connection) __ksym;
 
+enum { kInternet = 2 };  // AF_INET
 enum { kOriginal, kReply };
 // Of linux/netfilter/nf_conntrack_common.h and nf_conntrack_tcp.h.
 enum { kAssured = 1 << 2, kSourceNat = 1 << 4, kDestinationNat = 1 << 5, kAdjusted = 1 << 6, kDying = 1 << 9, kHelped = 1 << 13 };
@@ -289,7 +290,7 @@ static __always_inline int into_task(struct __sk_buff *skb, const struct segment
 static __always_inline int to_client(struct __sk_buff *skb, const struct segment *segment, const struct known *known) {
   if (!known->is_translated || !bpf_map_lookup_elem(&far, &known->task)) return TC_ACT_UNSPEC;
   struct bpf_fib_lookup way = {
-    .family = 2,  // AF_INET
+    .family = kInternet,
     .l4_protocol = IPPROTO_TCP,
     .sport = segment->source_port,
     .dport = segment->destination_port,
@@ -309,10 +310,10 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct segment
   at.ip->saddr = known->asked;
   at.ip->check = resummed(at.ip->check, known->task, known->asked);
   hop(at.ip);
-  __builtin_memcpy(at.eth->h_dest, way.dmac, ETH_ALEN);
-  __builtin_memcpy(at.eth->h_source, way.smac, ETH_ALEN);
   skb->mark = 0;
-  return bpf_redirect(card, 0);
+  // The neighbour's state goes on as by any packet: it is asked again when it has been silent.
+  struct bpf_redir_neigh next = {.nh_family = kInternet, .ipv4_nh = way.ipv4_dst};
+  return bpf_redirect_neigh(card, &next, sizeof next, 0);
 }
 
 SEC("tc")
