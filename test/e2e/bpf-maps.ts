@@ -11,9 +11,10 @@ export interface ProgramMaps {
   readonly entries: Readonly<Record<string, Entries>>;
 }
 
-/** The program's hashes and arrays, and what is in them. */
-export async function mapsOf(program: number): Promise<ProgramMaps> {
-  const maps = await (mapsOfProgram.get(program) ?? lookAtMaps(program));
+/** The program's hashes and arrays, those named alone if any are, and what is in them. */
+export async function mapsOf(program: number, names?: readonly string[]): Promise<ProgramMaps> {
+  const all = await (mapsOfProgram.get(program) ?? lookAtMaps(program));
+  const maps = all.filter(({ name }) => names?.includes(name) ?? true);
   type Dump = readonly { readonly key: readonly string[]; readonly value: readonly string[] }[];
   const digits = (bytes: readonly string[]) => bytes.map((byte) => byte.slice(2)).join("");
   const entries = await Promise.all(

@@ -35,7 +35,7 @@ export async function framesFaults(host: Host, tasks: readonly FramedTask[]): Pr
     return port === undefined ? [] : { device, mac, port: port.ifname };
   });
   // That of tasks' devices, where there are any, has both maps.
-  const programs = await Promise.all([...new Set(attached)].map(mapsOf));
+  const programs = await Promise.all([...new Set(attached)].map((program) => mapsOf(program)));
   const maps = programs.map(({ entries }) => entries).find((entries) => entries["vxlans"] !== undefined);
   if (maps === undefined) {
     const isRefused = readFileSync(host.logFile("swarmd"), "utf8").includes("pass their bridges");

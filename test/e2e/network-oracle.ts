@@ -3,6 +3,7 @@ import { createInterface } from "node:readline";
 import { type Host, type HostProcess, roleOf, type Swarm, until } from "../cluster/index.ts";
 import { type ConnectingTask, connectTimeFaults } from "./connect-time-oracle.ts";
 import { framesFaults } from "./frames-oracle.ts";
+import { meshFaults } from "./mesh-oracle.ts";
 
 interface StoredTask {
   readonly id: string;
@@ -113,7 +114,7 @@ interface Agreement {
 
 /**
  * Compares what the kernels of all hosts have with what the managers' store says, by the system's own tools: forwarding and
- * neighbour entries, ways past the bridges, routes of the mesh, balancers of the mesh, in each task and by eBPF, and names. Independent of the code
+ * neighbour entries, ways past the bridges and past rules, routes of the mesh, balancers of the mesh, in each task and by eBPF, and names. Independent of the code
  * that makes these. Hosts that are off, and nodes that are not ready, are not looked at. Stage.close does this after every scenario.
  */
 export class NetworkOracle {
@@ -295,7 +296,7 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
   ]);
   type Fdb = { readonly mac: string; readonly ifname: string; readonly dst?: string };
   type Neighbour = { readonly dst: string; readonly dev: string; readonly lladdr: string };
-  type Route = { readonly dst: string; readonly dev: string };
+  type Route = { readonly dst: string; readonly dev: string; readonly gateway?: string };
   const local = places.filter(({ task }) => task.nodeId === nodeId);
   const remote = places.filter(({ task }) => task.nodeId !== nodeId);
   const overlays = new Set(
@@ -323,15 +324,6 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
       .filter((e) => e.dev.startsWith("sx-"))
       .map((e) => `${e.dev} ${e.dst} ${e.lladdr}`),
   );
-  faults.push(
-    ...(await framesFaults(
-      host,
-      local.flatMap(({ task, networkId, address }) => {
-        const device = devices.get(networkId);
-        return device === undefined ? [] : { taskId: task.id, device, mac: macOf(address) };
-      }),
-    )),
-  );
   const nodeRoutes = underlay.size - 1;
   const meshRoutes = (JSON.parse(routes) as Route[]).filter((r) => r.dev === "starling-mesh").map((r) => r.dst);
   const inMesh = remote.filter(({ ingress }) => ingress);
@@ -342,7 +334,6 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
     inMesh.filter(({ encrypted }) => encrypted).map(({ address }) => address),
     safeRoutes,
   );
-  faults.push(...(await tunnelFaults(host, store)));
   expectSame(
     "routes to published tasks",
     published,
@@ -374,10 +365,31 @@ async function hostFaults(host: Host, store: Store): Promise<readonly string[]> 
       );
     }
   }
+  const framed = local.flatMap(({ task, networkId, address }) => {
+    const device = devices.get(networkId);
+    return device === undefined ? [] : { taskId: task.id, device, mac: macOf(address) };
+  });
+  const ways = new Map((JSON.parse(routes) as Route[]).map(({ dst, gateway = "" }) => [dst, gateway]));
+  const meshTasks = {
+    far: new Map(published.map((address) => [address, ways.get(address) ?? "no way"])),
+    near: local.flatMap(({ task, ingress, encrypted, address }) =>
+      ingress && !encrypted && services.some((service) => service.id === task.serviceId && isPublishedByTcp(service))
+        ? { taskId: task.id, address }
+        : [],
+    ),
+  };
   const running = new Set(local.filter(({ task }) => task.status.state === "RUNNING").map(({ task }) => task));
-  faults.push(...(await tasksFaults(host, [...running], store)));
-  return faults;
+  const further = await Promise.all([
+    framesFaults(host, framed),
+    meshFaults(host, meshTasks),
+    tunnelFaults(host, store),
+    tasksFaults(host, [...running], store),
+  ]);
+  return [...faults, ...further.flat()];
 }
+
+const isPublishedByTcp = ({ endpoint }: StoredService): boolean =>
+  (endpoint?.ports ?? []).some(({ publishMode, protocol }) => publishMode !== "HOST" && (protocol ?? "TCP") === "TCP");
 
 /** Peers of the host's WireGuard devices: the keys of all with whom it shares something encrypted, and no others. */
 async function tunnelFaults(host: Host, { nodeId, places, keys, underlay }: Store): Promise<readonly string[]> {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { frameShortcuts } from "./frame-plan.ts";
-import { type Place, planShortcuts, type ShortcutState, withChanges } from "./shortcut-plan.ts";
+import { changeEntries, type Place, planShortcuts, type ShortcutState } from "./shortcut-plan.ts";
 
 const [front, back] = ["sx-front", "sx-back"];
 const indexes: Place["indexes"] = new Map([
@@ -87,5 +87,7 @@ function applied(
   const programs = new Map(before.programs);
   for (const index of detach) programs.delete(index);
   for (const [index, program] of attach) programs.set(index, program);
-  return { maps: withChanges(before.maps, changes), programs };
+  const maps = { ports: new Map(before.maps.ports), vxlans: new Map(before.maps.vxlans) };
+  changeEntries(maps, changes);
+  return { maps, programs };
 }

@@ -8,6 +8,9 @@ export type Place = Pick<Observation, "indexes" | "clientDevices" | "patience">;
 
 export type MapEntries<MapName extends string> = Readonly<Record<MapName, ReadonlyMap<string, string>>>;
 
+/** The same, its holder's to change. */
+export type OwnEntries<MapName extends string> = Readonly<Record<MapName, Map<string, string>>>;
+
 /** Programs of one object that have packets take a shorter way than the kernel's own. */
 export interface ShortcutKind<MapName extends string, Program extends string, Kind extends keyof Kinds> {
   /** Whose way it is. */
@@ -21,7 +24,7 @@ export interface ShortcutKind<MapName extends string, Program extends string, Ki
   /** Whether the device of that name may have a program of these. */
   readonly mayHave: (device: string) => boolean;
   /** Of items the entries that they need. Each item has its own: a part has its part of the entries. */
-  readonly entries: (items: Items<Kind>, place: Place) => MapEntries<MapName>;
+  readonly entries: (items: Items<Kind>, place: Place) => OwnEntries<MapName>;
   /** Programs at devices, by these' indexes. */
   readonly programs: (items: Items<Kind>, place: Place) => ReadonlyMap<number, Program>;
   /** Settings of the kernel that they need. */
@@ -66,17 +69,13 @@ function planEntries<MapName extends string>(
   return [...dropped, ...set];
 }
 
-/** The entries with the changes made. */
-export function withChanges<MapName extends string>(
-  maps: MapEntries<MapName>,
+/** Makes the changes of the entries. */
+export function changeEntries<MapName extends string>(
+  maps: OwnEntries<MapName>,
   changes: readonly MapChange<MapName>[],
-): MapEntries<MapName> {
-  const changed = new Map(Object.entries<ReadonlyMap<string, string>>(maps).map(([map, entries]) => [map, entries]));
+): void {
   for (const { map, key, value } of changes) {
-    const entries = changed.get(map) === maps[map] ? new Map(maps[map]) : (changed.get(map) as Map<string, string>);
-    if (value === undefined) entries.delete(key);
-    else entries.set(key, value);
-    changed.set(map, entries);
+    if (value === undefined) maps[map].delete(key);
+    else maps[map].set(key, value);
   }
-  return Object.fromEntries(changed) as MapEntries<MapName>;
 }

@@ -15,11 +15,12 @@ import { writeSysctls } from "./host-applier.ts";
 import type { Items, Kinds } from "./ledger.ts";
 import type { Observation } from "./observe.ts";
 import {
+  changeEntries,
+  type OwnEntries,
   planShortcuts,
   type ShortcutKind,
   type ShortcutPlan,
   type ShortcutState,
-  withChanges,
 } from "./shortcut-plan.ts";
 
 type State<MapName extends string, Program extends string> =
@@ -31,6 +32,7 @@ type State<MapName extends string, Program extends string> =
 
 /** What was wanted last, of which the kernel has all, and what it was worked out from. */
 interface Made<MapName extends string, Program extends string> extends ShortcutState<MapName, Program> {
+  readonly maps: OwnEntries<MapName>;
   readonly programs: ReadonlyMap<number, Program>;
   readonly indexes: Observation["indexes"];
   readonly isAllowed: boolean;
@@ -152,17 +154,20 @@ export class Shortcuts<MapName extends string, Program extends string, Kind exte
     this.#made = undefined;
     const forgotten = this.#forgotten;
     if (isWanted) await this.open();
-    const former = made ?? (await this.#former(observation));
-    // What hangs on devices as they were costs no more than what changed.
-    const plan =
-      isSame && isWanted
-        ? planShortcuts(
-            { maps: entries(before, observation), programs: former.programs },
-            { maps: entries(after, observation), programs: wanted },
-          )
-        : planShortcuts(former, { maps: entries(isWanted ? items : nothing, observation), programs: wanted });
-    await this.#make(plan, new Set(indexes.values()));
-    const maps = withChanges(former.maps, plan.changes);
+    const there = new Set(indexes.values());
+    let maps: OwnEntries<MapName>;
+    if (made !== undefined && made.programs.size > 0 && isSame && isWanted) {
+      // What changed costs no more than that.
+      const [from, to] = [entries(before, observation), entries(after, observation)];
+      const plan = planShortcuts({ maps: from, programs: made.programs }, { maps: to, programs: wanted });
+      await this.#make(plan, there);
+      maps = made.maps;
+      changeEntries(maps, plan.changes);
+    } else {
+      maps = entries(isWanted ? items : nothing, observation);
+      const former = made ?? (await this.#former(observation));
+      await this.#make(planShortcuts(former, { maps, programs: wanted }), there);
+    }
     if (forgotten === this.#forgotten) this.#made = { maps, programs: wanted, indexes, isAllowed };
   }
 
