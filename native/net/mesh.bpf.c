@@ -217,9 +217,10 @@ static __always_inline struct segment segment_of(const struct headers *at) {
   return (struct segment){at->ip->saddr, at->ip->daddr, at->tcp->source, at->tcp->dest, has_data};
 }
 
+// Whether it fits the device's MTU, with all that was gathered into it.
 static __always_inline bool has_room(struct __sk_buff *skb, __u32 device) {
   __u32 mtu = 0;
-  return bpf_check_mtu(skb, device, &mtu, 0, 0) == 0;
+  return bpf_check_mtu(skb, device, &mtu, 0, BPF_MTU_CHK_SEGS) == 0;
 }
 
 static __always_inline void set_mac(__u8 mac[ETH_ALEN], __be32 address) {
@@ -300,7 +301,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct segment
   };
   if (bpf_fib_lookup(skb, &way, sizeof way, 0) != BPF_FIB_LKUP_RET_SUCCESS) return TC_ACT_UNSPEC;
   const __u32 card = way.ifindex;
-  if (!bpf_map_lookup_elem(&cards, &card)) return TC_ACT_UNSPEC;
+  if (!bpf_map_lookup_elem(&cards, &card) || !has_room(skb, card)) return TC_ACT_UNSPEC;
   if (bpf_l4_csum_replace(skb, kTcpSum, known->task, known->asked, BPF_F_PSEUDO_HDR | sizeof(__be32)) ||
       bpf_l4_csum_replace(skb, kTcpSum, known->task_port, known->asked_port, sizeof(__be16)))
     return TC_ACT_SHOT;
