@@ -37,6 +37,7 @@ describe("swarmd's flags", () => {
     [["--generic-node-resources", "gpu=a,gpu=a"], /--generic-node-resources: gpu=a is named twice: name each once/],
     [["--virtual-ips", "ipvs"], /--virtual-ips "ipvs": give auto, ebpf or nftables/],
     [["--overlay-frames", "nftables"], /--overlay-frames "nftables": give auto, ebpf or bridge/],
+    [["--routing-mesh", "ipvs"], /--routing-mesh "ipvs": give auto, ebpf or nftables/],
     [["--nonsense"], /Unknown option '--nonsense' \(see swarmd --help\)/],
   ])("refuses %j", (args, message) => {
     expect(() => parseCommand(args)).toThrow(message);

@@ -83,6 +83,9 @@ const task = (n: number) =>
     ],
   });
 
+/** For what kernels and swarmd do beside. */
+const soon = { timeout: 10_000 };
+
 /** A server that says who asks, sends back what it gets, and of who sends "more" each 20 ms a line that nobody asked for. */
 const server = `
   require("net").createServer((socket) => {
@@ -107,11 +110,11 @@ const client = `
       mine.on("error", ({ code }) => { if (mine === socket) say(code); });
       socket.once("data", (first) => say(String(first).trim()));
     },
-    echo: (size) => {
+    echo: (size, patience = 30_000) => {
       const sent = randomBytes(Number(size));
       const received = [];
       let count = 0;
-      const late = setTimeout(() => { socket.off("data", take); say("late"); }, 3000);
+      const late = setTimeout(() => { socket.off("data", take); say("late"); }, Number(patience));
       const take = (piece) => {
         received.push(piece);
         count += piece.length;
@@ -128,8 +131,8 @@ const client = `
     close: () => { socket.once("close", () => say("closed")); socket.end(); socket.resume(); },
   };
   require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
-    const [command, argument] = line.split(" ");
-    commands[command](argument);
+    const [command, ...rest] = line.split(" ");
+    commands[command](...rest);
   });`;
 
 describe.each(["eBPF", "rules"])("connections of the routing mesh by %s", (mechanism) => {
@@ -220,12 +223,12 @@ describe.each(["eBPF", "rules"])("connections of the routing mesh by %s", (mecha
     const port = await opened();
     expect(await ask("echo 5000000")).toBe("same");
     for (const host of ["h1", "h2"]) {
-      await vi.waitFor(() => expect(tracked(host, port)?.seconds).toBeGreaterThan(431_000));
+      await vi.waitFor(() => expect(tracked(host, port)?.seconds).toBeGreaterThan(431_000), soon);
       expect(tracked(host, port)?.state).toBe("ESTABLISHED");
     }
     expect(await ask("close")).toBe("closed");
     for (const host of ["h1", "h2"])
-      await vi.waitFor(() => expect(tracked(host, port)?.state).toMatch(/^(TIME_WAIT|LAST_ACK|CLOSE)$/));
+      await vi.waitFor(() => expect(tracked(host, port)?.state).toMatch(/^(TIME_WAIT|LAST_ACK|CLOSE)$/), soon);
   });
 
   it("are forgotten as soon as by the rules when the client is gone", async () => {
@@ -234,7 +237,7 @@ describe.each(["eBPF", "rules"])("connections of the routing mesh by %s", (mecha
     hosts.run("router", "ip link set c0 down");
     try {
       for (const host of ["h1", "h2"])
-        await vi.waitFor(() => expect(tracked(host, port)?.seconds).toBeLessThanOrEqual(300), { timeout: 5_000 });
+        await vi.waitFor(() => expect(tracked(host, port)?.seconds).toBeLessThanOrEqual(300), soon);
     } finally {
       hosts.run("router", "ip link set c0 up; ip addr show c0 | grep -q fd31 || ip addr add fd31::1/64 dev c0 nodad");
       hosts.run("client", "ip route replace default via 172.31.9.1");
@@ -275,7 +278,7 @@ link.send(bytes([0xee] * 6) + link.getsockname()[4] + bytes([8, 0]) + header + s
       expect(seen()).toBe(0);
       // That it would come through at all.
       forged(addressOf(1), "c1");
-      await vi.waitFor(() => expect(seen()).toBe(1));
+      await vi.waitFor(() => expect(seen()).toBe(1), soon);
     } finally {
       hosts.run("client", "nft delete table ip seen");
     }
@@ -285,10 +288,10 @@ link.send(bytes([0xee] * 6) + link.getsockname()[4] + bytes([8, 0]) + header + s
     await opened();
     expect(await ask("echo 10")).toBe("same");
     hosts.run("h2", "nft add rule inet starling_user forward meta l4proto tcp counter drop");
-    await vi.waitFor(() => expect(inUse()).toEqual([past, false]), { timeout: 10_000 });
-    expect(await ask("echo 10")).toBe("late");
+    await vi.waitFor(() => expect(inUse()).toEqual([past, false]), soon);
+    expect(await ask("echo 10 2000")).toBe("late");
     hosts.run("h2", "nft flush chain inet starling_user forward");
-    await vi.waitFor(() => expect(inUse()).toEqual([past, past]), { timeout: 10_000 });
+    await vi.waitFor(() => expect(inUse()).toEqual([past, past]), soon);
     await opened();
     expect(await ask("echo 100000")).toBe("same");
   });
