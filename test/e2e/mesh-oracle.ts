@@ -32,6 +32,7 @@ export async function meshFaults(host: Host, { far, near }: MeshTasks): Promise<
     return device === undefined ? [] : { address, device: device.ifname };
   });
   const [program] = attached;
+  if (program === undefined && far.size + here.length === 0) return [];
   if (program === undefined) {
     const isRefused = readFileSync(host.logFile("swarmd"), "utf8").includes("pass the host's rules");
     const isJudged = isRefused || hasOthersRules(await host.mustExec(["nft", "-j", "list", "ruleset"]));
@@ -55,8 +56,8 @@ export async function meshFaults(host: Host, { far, near }: MeshTasks): Promise<
     here.map(({ address, device }) => `${address} at ${device}`),
     Array.from(isNear ?? [], ([task, index]) => `${addressOf(task)} at ${nameOf.get(numberOf(index))}`),
   );
-  // The mesh's device and the network card.
-  const devices = here.length + 2;
+  // The mesh's device, and for tasks elsewhere the network card.
+  const devices = (far.size + here.length > 0 ? 1 : 0) + (far.size > 0 ? 1 : 0) + here.length;
   if (attached.length !== devices) faults.push(`${attached.length} devices have programs, ${devices} should`);
   return faults.map((fault) => `${host.name}: eBPF: mesh: ${fault}`);
 }

@@ -42,7 +42,7 @@ const message = (
   type: NetworkStateMessage_Type = NetworkStateMessage_Type.INCREMENTAL,
 ) => NetworkStateMessage.create({ type, sequence: 1, changes });
 
-const complete = () =>
+const complete = (tasks: readonly number[] = [1, 2]) =>
   message(
     [
       update({
@@ -64,7 +64,7 @@ const complete = () =>
           ports: [NetworkStatePort.create({ protocol: 0, publishedPort: 8080, targetPort: 80 })],
         }),
       }),
-      ...[1, 2].map((n) => update({ endpoint: endpoint(n) })),
+      ...tasks.map((n) => update({ endpoint: endpoint(n) })),
     ],
     NetworkStateMessage_Type.COMPLETE,
   );
@@ -349,6 +349,30 @@ link.send(bytes([0xee] * 6) + link.getsockname()[4] + bytes([8, 0]) + header + s
         expect(await ask("echo 100000")).toBe("same");
       }
     }
+    expect(await ask("close")).toBe("closed");
+  });
+
+  it("have programs while there are tasks elsewhere to reach", async () => {
+    const [first] = nodes;
+    await first!.close();
+    nodes[0] = node(1);
+    const told = async (message: NetworkStateMessage) => {
+      await nodes[0]!.receive(message);
+      await settled();
+      expect(await nodes[0]!.audit()).toEqual([]);
+      return nodes[0]!.shortcuts.mesh.inUse;
+    };
+    expect(await told(complete([]))).toBe(false);
+    expect(hosts.run("h1", `tc filter show dev ${meshDevice} ingress`)).toBe("");
+    expect(await told(message([update({ endpoint: endpoint(1) })]))).toBe(past);
+    expect(await told(message([update({ endpoint: endpoint(2) })]))).toBe(past);
+    await opened();
+    expect(await ask("echo 10")).toBe("same");
+    const [entry = 0] = await forwarded(async () => {
+      for (let i = 0; i < 50; i++) expect(await ask("echo 50")).toBe("same");
+    });
+    if (past) expect(entry).toBeLessThan(10);
+    else expect(entry).toBeGreaterThanOrEqual(100);
     expect(await ask("close")).toBe("closed");
   });
 

@@ -43,6 +43,13 @@ describe("shortcuts of the mesh", () => {
     );
   });
 
+  it("are where they are of use alone: no card has one for tasks that are all here, no device for none", () => {
+    const at = (some: Partial<typeof items>) => [...meshShortcuts.programs({ ...items, ...some }, place).values()];
+    expect(at({ farTasks: new Map() })).toEqual(["mesh", "routed"]);
+    expect(at({ nearTasks: new Map() })).toEqual(["mesh", "card"]);
+    expect(at({ farTasks: new Map(), nearTasks: new Map() })).toEqual([]);
+  });
+
   it.each([
     ["the node has no address in the mesh", { ...items, meshSelf: new Map() }, place],
     ["the mesh has no device", items, { ...place, indexes: new Map([["eth0", 2]]) }],

@@ -42,15 +42,16 @@ export const meshShortcuts: ShortcutKind<MeshMap, MeshProgram, MeshKind> = {
       cards: new Map(clientDevices.map((device) => [u32(indexes.get(device)!), u32(1)])),
     };
   },
-  programs: ({ meshSelf, nearTasks }, { indexes, clientDevices }) => {
+  programs: ({ meshSelf, farTasks, nearTasks }, { indexes, clientDevices }) => {
     const programs = new Map<number, MeshProgram>();
     const put = (device: string, program: MeshProgram) => {
       const index = indexes.get(device);
       if (index !== undefined) programs.set(index, program);
     };
-    if (meshSelf.size === 0 || !indexes.has(meshDevice)) return programs;
+    if (meshSelf.size === 0 || !indexes.has(meshDevice) || farTasks.size + nearTasks.size === 0) return programs;
     put(meshDevice, "mesh");
-    for (const device of clientDevices) put(device, "card");
+    // Who asks for tasks here alone has no use for it.
+    if (farTasks.size > 0) for (const device of clientDevices) put(device, "card");
     for (const device of nearTasks.values()) put(device, "routed");
     return programs;
   },

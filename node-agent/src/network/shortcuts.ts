@@ -164,8 +164,8 @@ export class Shortcuts<MapName extends string, Program extends string, Kind exte
       maps = made.maps;
       changeEntries(maps, plan.changes);
     } else {
-      maps = entries(isWanted ? items : nothing, observation);
       const former = made ?? (await this.#former(observation));
+      maps = this.#state.t === "open" ? entries(isWanted ? items : nothing, observation) : this.#noEntries();
       await this.#make(planShortcuts(former, { maps, programs: wanted }), there);
     }
     if (forgotten === this.#forgotten) this.#made = { maps, programs: wanted, indexes, isAllowed };
@@ -173,14 +173,15 @@ export class Shortcuts<MapName extends string, Program extends string, Kind exte
 
   /** All that may be there: what a former process left at devices has maps of its own. */
   async #former(observation: Observation): Promise<ShortcutState<MapName, Program>> {
-    const { object, mayHave } = this.#kind;
-    const none = () => Object.fromEntries(Object.keys(object.maps).map((map) => [map, new Map()]));
-    const maps = this.#state.t === "open" ? await this.#state.loaded.maps.readAll() : none();
-    const devices = [...observation.indexes].filter(([name]) => mayHave(name));
-    return {
-      maps: maps as ShortcutState<MapName, Program>["maps"],
-      programs: new Map(devices.map(([, index]) => [index, "unknown"] as const)),
-    };
+    const maps = this.#state.t === "open" ? await this.#state.loaded.maps.readAll() : this.#noEntries();
+    const devices = [...observation.indexes].filter(([name]) => this.#kind.mayHave(name));
+    return { maps, programs: new Map(devices.map(([, index]) => [index, "unknown"] as const)) };
+  }
+
+  /** Of maps that are not loaded. */
+  #noEntries(): OwnEntries<MapName> {
+    const maps = Object.keys(this.#kind.object.maps).map((map) => [map, new Map<string, string>()]);
+    return Object.fromEntries(maps) as OwnEntries<MapName>;
   }
 
   async #make({ changes, attach, detach }: ShortcutPlan<MapName, Program>, there: ReadonlySet<number>): Promise<void> {
