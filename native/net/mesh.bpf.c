@@ -244,32 +244,58 @@ static __always_inline void hop(struct iphdr *ip) {
   ip->check = resummed(ip->check, before, *(__u16 *)&ip->ttl);
 }
 
-enum { kTcpSum = sizeof(struct ethhdr) + sizeof(struct iphdr) + offsetof(struct tcphdr, check) };
+// What all programs begin with: an ordinary segment, and the settings by which it may go on. Null: it is none, or may not.
+static __always_inline const struct settings *begin(struct __sk_buff *skb, struct segment *segment) {
+  const struct headers at = headers_from(skb);
+  const struct settings *settings = settings_of();
+  if (!at.eth || !settings || !is_ordinary(skb, &at)) return NULL;
+  *segment = segment_of(&at);
+  return settings;
+}
+
+enum end { kSource, kDestination };
+
+// Has the segment be from or for another address and port, and hop on. False: it is spoilt.
+static __always_inline bool translate(struct __sk_buff *skb, enum end end, __be32 address, __be16 port, __be32 to, __be16 to_port) {
+  enum { kTcpSum = sizeof(struct ethhdr) + sizeof(struct iphdr) + offsetof(struct tcphdr, check) };
+  if (bpf_l4_csum_replace(skb, kTcpSum, address, to, BPF_F_PSEUDO_HDR | sizeof address) ||
+      bpf_l4_csum_replace(skb, kTcpSum, port, to_port, sizeof port))
+    return false;
+  const struct headers at = headers_of(skb);
+  if (!at.eth) return false;
+  if (end == kSource) {
+    at.ip->saddr = to;
+    at.tcp->source = to_port;
+  } else {
+    at.ip->daddr = to;
+    at.tcp->dest = to_port;
+  }
+  at.ip->check = resummed(at.ip->check, address, to);
+  hop(at.ip);
+  return true;
+}
+
+// By the mesh, to a node there.
+static __always_inline int to_node(struct __sk_buff *skb, const struct settings *settings, __be32 node) {
+  const struct headers at = headers_of(skb);
+  if (!at.eth) return TC_ACT_SHOT;
+  set_mac(at.eth->h_dest, node);
+  set_mac(at.eth->h_source, settings->address);
+  skb->mark = 0;
+  return bpf_redirect(settings->device, 0);
+}
 
 // From a client: to a task elsewhere.
 SEC("tc")
 int starling_from_card(struct __sk_buff *skb) {
-  struct headers at = headers_from(skb);
-  const struct settings *settings = settings_of();
-  if (!at.eth || !settings || !is_ordinary(skb, &at)) return TC_ACT_UNSPEC;
-  const struct segment was = segment_of(&at);
+  struct segment segment;
   struct known known;
-  if (!find(skb, &was, settings, &known) || known.is_reply || !known.is_translated) return TC_ACT_UNSPEC;
+  const struct settings *settings = begin(skb, &segment);
+  if (!settings || !find(skb, &segment, settings, &known) || known.is_reply || !known.is_translated) return TC_ACT_UNSPEC;
   const __be32 *node = bpf_map_lookup_elem(&far, &known.task);
   if (!node || !has_room(skb, settings->device)) return TC_ACT_UNSPEC;
-  if (bpf_l4_csum_replace(skb, kTcpSum, was.destination, known.task, BPF_F_PSEUDO_HDR | sizeof(__be32)) ||
-      bpf_l4_csum_replace(skb, kTcpSum, was.destination_port, known.task_port, sizeof(__be16)))
-    return TC_ACT_SHOT;
-  at = headers_of(skb);
-  if (!at.eth) return TC_ACT_SHOT;
-  at.tcp->dest = known.task_port;
-  at.ip->daddr = known.task;
-  at.ip->check = resummed(at.ip->check, was.destination, known.task);
-  hop(at.ip);
-  set_mac(at.eth->h_dest, *node);
-  set_mac(at.eth->h_source, settings->address);
-  skb->mark = 0;
-  return bpf_redirect(settings->device, 0);
+  if (!translate(skb, kDestination, known.asked, known.asked_port, known.task, known.task_port)) return TC_ACT_SHOT;
+  return to_node(skb, settings, *node);
 }
 
 // From another node, to a task here.
@@ -277,7 +303,7 @@ static __always_inline int into_task(struct __sk_buff *skb, const struct segment
   const __u32 *device = bpf_map_lookup_elem(&near, &segment->destination);
   const __be32 *node = bpf_map_lookup_elem(&nodes, &known->mark);
   if (!device || !node || known->is_translated || !has_room(skb, *device)) return TC_ACT_UNSPEC;
-  struct headers at = headers_of(skb);
+  const struct headers at = headers_of(skb);
   // Replies follow where it came in by: another node than before is the rules' to note.
   if (!at.eth || *(__be32 *)(at.eth->h_source + 2) != *node) return TC_ACT_UNSPEC;
   set_mac(at.eth->h_dest, segment->destination);
@@ -302,15 +328,7 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct segment
   if (bpf_fib_lookup(skb, &way, sizeof way, 0) != BPF_FIB_LKUP_RET_SUCCESS) return TC_ACT_UNSPEC;
   const __u32 card = way.ifindex;
   if (!bpf_map_lookup_elem(&cards, &card) || !has_room(skb, card)) return TC_ACT_UNSPEC;
-  if (bpf_l4_csum_replace(skb, kTcpSum, known->task, known->asked, BPF_F_PSEUDO_HDR | sizeof(__be32)) ||
-      bpf_l4_csum_replace(skb, kTcpSum, known->task_port, known->asked_port, sizeof(__be16)))
-    return TC_ACT_SHOT;
-  struct headers at = headers_of(skb);
-  if (!at.eth) return TC_ACT_SHOT;
-  at.tcp->source = known->asked_port;
-  at.ip->saddr = known->asked;
-  at.ip->check = resummed(at.ip->check, known->task, known->asked);
-  hop(at.ip);
+  if (!translate(skb, kSource, known->task, known->task_port, known->asked, known->asked_port)) return TC_ACT_SHOT;
   skb->mark = 0;
   // The neighbour's state goes on as by any packet: it is asked again when it has been silent.
   struct bpf_redir_neigh next = {.nh_family = kInternet, .ipv4_nh = way.ipv4_dst};
@@ -319,36 +337,29 @@ static __always_inline int to_client(struct __sk_buff *skb, const struct segment
 
 SEC("tc")
 int starling_from_mesh(struct __sk_buff *skb) {
-  struct headers at = headers_from(skb);
-  const struct settings *settings = settings_of();
-  if (!at.eth || !settings || !is_ordinary(skb, &at)) return TC_ACT_UNSPEC;
-  const struct segment segment = segment_of(&at);
+  struct segment segment;
   struct known known;
-  if (!find(skb, &segment, settings, &known)) return TC_ACT_UNSPEC;
+  const struct settings *settings = begin(skb, &segment);
+  if (!settings || !find(skb, &segment, settings, &known)) return TC_ACT_UNSPEC;
   return known.is_reply ? to_client(skb, &segment, &known) : into_task(skb, &segment, &known);
 }
 
 // From a task, to the node by which it was asked.
 SEC("tc")
 int starling_from_routed(struct __sk_buff *skb) {
-  struct headers at = headers_from(skb);
-  const struct settings *settings = settings_of();
-  if (!at.eth || !settings || !is_ordinary(skb, &at)) return TC_ACT_UNSPEC;
-  const struct segment segment = segment_of(&at);
+  struct segment segment;
+  struct known known;
+  const struct settings *settings = begin(skb, &segment);
   const __u32 device = skb->ifindex;
   const __be32 *owner = bpf_map_lookup_elem(&owners, &device);
-  struct known known;
-  if (!owner || *owner != segment.source || !find(skb, &segment, settings, &known)) return TC_ACT_UNSPEC;
+  if (!settings || !owner || *owner != segment.source || !find(skb, &segment, settings, &known)) return TC_ACT_UNSPEC;
   if (!known.is_reply || known.is_translated || !known.mark) return TC_ACT_UNSPEC;
   const __be32 *node = bpf_map_lookup_elem(&nodes, &known.mark);
   if (!node || !has_room(skb, settings->device)) return TC_ACT_UNSPEC;
-  at = headers_of(skb);
+  const struct headers at = headers_of(skb);
   if (!at.eth) return TC_ACT_UNSPEC;
-  set_mac(at.eth->h_dest, *node);
-  set_mac(at.eth->h_source, settings->address);
   hop(at.ip);
-  skb->mark = 0;
-  return bpf_redirect(settings->device, 0);
+  return to_node(skb, settings, *node);
 }
 
 char program_license[] SEC("license") = "Dual MIT/GPL";

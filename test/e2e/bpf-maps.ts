@@ -1,5 +1,6 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
+import type { Host } from "../cluster/index.ts";
 
 /** A map's values by key; all as hexadecimal digits. */
 export type Entries = ReadonlyMap<string, string>;
@@ -24,6 +25,30 @@ export async function mapsOf(program: number, names?: readonly string[]): Promis
     }),
   );
   return { ids: Object.fromEntries(maps.map(({ id, name }) => [name, id])), entries: Object.fromEntries(entries) };
+}
+
+export interface DevicePrograms {
+  readonly links: readonly { readonly ifindex: number; readonly ifname: string; readonly master?: string }[];
+  /** Ids of programs for what comes in, one for each device that has one. */
+  readonly attached: readonly number[];
+}
+
+/** The host's devices, and programs at those whose names the expression matches. */
+export async function programsAt(host: Host, names: string): Promise<DevicePrograms> {
+  const show = `for d in $(ls /sys/class/net | grep -E '${names}'); do tc -j filter show dev $d ingress; echo; done`;
+  const [links, filters] = await Promise.all([
+    host.mustExec(["ip", "-j", "link", "show"]),
+    // A device may go meanwhile.
+    host.exec(["bash", "-c", show]),
+  ]);
+  type Filter = { readonly options?: { readonly prog?: { readonly id: number } } };
+  const lists = filters.stdout.split("\n").filter((line) => line !== "");
+  return {
+    links: JSON.parse(links) as DevicePrograms["links"],
+    attached: lists.flatMap((list) =>
+      (JSON.parse(list) as readonly Filter[]).flatMap(({ options }) => options?.prog?.id ?? []),
+    ),
+  };
 }
 
 /** Maps that can be listed, by the program's id: always the same, while looks should be quick. */

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Host } from "../cluster/index.ts";
-import { mapsOf } from "./bpf-maps.ts";
+import { mapsOf, programsAt } from "./bpf-maps.ts";
 
 /** A task here on an overlay network, as eBPF programs of frames should know it. */
 export interface FramedTask {
@@ -13,18 +13,7 @@ export interface FramedTask {
 /** How the maps by which a host's frames go past its bridges differ from what `tasks`, those here, need. */
 export async function framesFaults(host: Host, tasks: readonly FramedTask[]): Promise<readonly string[]> {
   if (tasks.length === 0) return [];
-  const show = "for d in $(ip -br link | grep -o '^s[ox][^@ ]*'); do tc -j filter show dev $d ingress; echo; done";
-  const [links, filters] = await Promise.all([
-    host.mustExec(["ip", "-j", "link", "show"]),
-    host.exec(["bash", "-c", show]),
-  ]);
-  type Filter = { readonly options?: { readonly prog?: { readonly id: number } } };
-  const attached = filters.stdout
-    .split("\n")
-    .filter((line) => line !== "")
-    .flatMap((line) => (JSON.parse(line) as readonly Filter[]).flatMap(({ options }) => options?.prog?.id ?? []));
-  type Link = { readonly ifindex: number; readonly ifname: string; readonly master?: string };
-  const all = JSON.parse(links) as readonly Link[];
+  const { links: all, attached } = await programsAt(host, "^s[ox]");
   const named = new Map(all.map((link) => [link.ifname, link]));
   // Of a task on several networks: the device that is on the same bridge. None until it is attached.
   const should = tasks.flatMap(({ taskId, device, mac }) => {

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Host } from "../cluster/index.ts";
-import { mapsOf } from "./bpf-maps.ts";
+import { type Entries, mapsOf, programsAt } from "./bpf-maps.ts";
 
 /** Tasks that the clear mesh reaches by TCP, as eBPF programs of its connections should know them. */
 export interface MeshTasks {
@@ -11,19 +11,7 @@ export interface MeshTasks {
 
 /** How what a host's connections of the mesh go past its rules by differs from what tasks need. */
 export async function meshFaults(host: Host, { far, near }: MeshTasks): Promise<readonly string[]> {
-  const show =
-    "for d in starling-mesh eth0 $(ip -br link | grep -o '^sr-[^@ ]*'); do tc -j filter show dev $d ingress; echo; done";
-  const [links, filters] = await Promise.all([
-    host.mustExec(["ip", "-j", "link", "show"]),
-    host.exec(["bash", "-c", show]),
-  ]);
-  type Filter = { readonly options?: { readonly prog?: { readonly id: number } } };
-  const attached = filters.stdout
-    .split("\n")
-    .filter((line) => line !== "")
-    .flatMap((line) => (JSON.parse(line) as readonly Filter[]).flatMap(({ options }) => options?.prog?.id ?? []));
-  type Link = { readonly ifindex: number; readonly ifname: string };
-  const all = JSON.parse(links) as readonly Link[];
+  const { links: all, attached } = await programsAt(host, "^(starling-mesh|eth0|sr-.*)$");
   if (!all.some(({ ifname }) => ifname === "starling-mesh")) return [];
   // None until it is attached.
   const deviceOf = (taskId: string) => all.find(({ ifname }) => ifname === `sr-${taskId.slice(0, 12)}`);
@@ -31,9 +19,8 @@ export async function meshFaults(host: Host, { far, near }: MeshTasks): Promise<
     const device = deviceOf(taskId);
     return device === undefined ? [] : { address, device: device.ifname };
   });
-  const [program] = attached;
-  if (program === undefined && far.size + here.length === 0) return [];
-  if (program === undefined) {
+  if (attached.length === 0 && far.size + here.length === 0) return [];
+  if (attached.length === 0) {
     const isRefused = readFileSync(host.logFile("swarmd"), "utf8").includes("pass the host's rules");
     const isJudged = isRefused || hasOthersRules(await host.mustExec(["nft", "-j", "list", "ruleset"]));
     return isJudged ? [] : [`${host.name}: no eBPF programs for connections of the mesh`];
@@ -44,8 +31,10 @@ export async function meshFaults(host: Host, { far, near }: MeshTasks): Promise<
     if (left !== right) faults.push(`${what} should be [${left}], are [${right}]`);
   };
   const nameOf = new Map(all.map(({ ifindex, ifname }) => [ifindex, ifname]));
-  // The program of the mesh's device has those of both sides.
-  const { far: isFar, near: isNear } = (await mapsOf(program, ["far", "near"])).entries;
+  // All programs of a host share maps; that of the mesh's device has those of both sides.
+  const programs = await Promise.all([...new Set(attached)].map((program) => mapsOf(program, ["far", "near"])));
+  const maps: Readonly<Record<string, Entries>> = Object.assign({}, ...programs.map(({ entries }) => entries));
+  const { far: isFar, near: isNear } = maps;
   expectSame(
     "tasks elsewhere",
     Array.from(far, ([task, node]) => `${task} at ${node}`),
