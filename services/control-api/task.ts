@@ -11,7 +11,7 @@ import {
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
 import { required } from "@starling/api/validation";
-import { all, type By, byDesiredState, byIdPrefix, byNode, byService, or, type ReadTx } from "@starling/store";
+import { all, type By, byIdPrefix, byNode, byService, or, type ReadTx } from "@starling/store";
 import type { ControlDeps } from "./deps.ts";
 import { found } from "./errors.ts";
 import { isAmong, passesEach } from "./filters.ts";
@@ -51,7 +51,6 @@ function narrowest(filters: ListTasksRequest_Filters | undefined): By<"task"> {
   if (filters.idPrefixes.length > 0) return or(...filters.idPrefixes.map(byIdPrefix));
   if (filters.serviceIds.length > 0) return or(...filters.serviceIds.map(byService));
   if (filters.nodeIds.length > 0) return or(...filters.nodeIds.map(byNode));
-  if (filters.desiredStates.length > 0) return or(...filters.desiredStates.map(byDesiredState));
   return all;
 }
 

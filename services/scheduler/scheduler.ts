@@ -3,12 +3,11 @@ import {
   type PlacementStrategy,
   placementStrategy,
   type Task,
-  TaskState,
   timestampMs,
   timestampOfMs,
 } from "@starling/api";
 import { type Clock, type Logger, type Metrics, Pacer, metrics as processMetrics, SwarmError } from "@starling/base";
-import { all, byKind, byTaskState, type EventOf, type MemoryStore, type ReadTx } from "@starling/store";
+import { all, byKind, type EventOf, type MemoryStore, type ReadTx } from "@starling/store";
 import { applyEvent, ClusterView } from "./cluster-view.ts";
 import { applyDecision, CHOSEN, CONFIRMED, type Decision, type Outcome } from "./decision.ts";
 import { Inbox } from "./inbox.ts";
@@ -30,18 +29,6 @@ const DECISIONS_PER_TRANSACTION = 200;
 const RECOUNT_MS = 10_000;
 /** Wait after a transaction was refused, before the pass is tried again. */
 const RETRY_MS = 100;
-
-/** States in which a task is the scheduler's business: to be placed, or using up a node. */
-const heldStates = [
-  TaskState.PENDING,
-  TaskState.ASSIGNED,
-  TaskState.ACCEPTED,
-  TaskState.PREPARING,
-  TaskState.READY,
-  TaskState.STARTING,
-  TaskState.RUNNING,
-  TaskState.REJECTED,
-] as const;
 
 /**
  * The leader's loop that gives PENDING tasks a node. A pass starts one turn of the event loop after the first event
@@ -145,11 +132,9 @@ class Scheduler {
       if (this.#pacer.due) await this.#pacer.turn();
       this.#rebalancer.noteNode(node, node.id);
     }
-    for (const state of heldStates) {
-      for (const task of tx.tasks.each(byTaskState(state))) {
-        this.#view.setTask(task, this.#clock.now());
-        if (this.#pacer.due) await this.#pacer.turn();
-      }
+    for (const task of tx.tasks.each()) {
+      this.#view.setTask(task, this.#clock.now());
+      if (this.#pacer.due) await this.#pacer.turn();
     }
   }
 

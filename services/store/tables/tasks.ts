@@ -5,6 +5,10 @@ import { customIndex, referenced, type TableSchema } from "./index-key.ts";
 
 const sameSpec = (before: Task, after: Task) => before.spec === after.spec;
 
+/**
+ * States have no trees: nearly every write changes one, which would copy two leaves in each tree, and what asks for them goes
+ * through many tasks anyway.
+ */
 export const tasks: TableSchema<Task> = {
   nameOf: taskName,
   indexes: [
@@ -17,8 +21,8 @@ export const tasks: TableSchema<Task> = {
       same: (before, after) => before.slot === after.slot && before.serviceId === after.serviceId,
     },
     { name: "node", keysOf: (task) => task.nodeId },
-    { name: "desiredState", keysOf: (task) => String(task.desiredState) },
-    { name: "taskState", keysOf: (task) => String(task.status.state) },
+    { name: "desiredState", scanned: true, keysOf: (task) => String(task.desiredState) },
+    { name: "taskState", scanned: true, keysOf: (task) => String(task.status.state) },
     {
       name: "network",
       keysOf: (task) => referenced(task.spec.networks, (network) => network.target),
