@@ -102,12 +102,13 @@ async function run(services: number, replicas: number): Promise<string> {
 
 /** Resolves when so many tasks run that did not yet. By events alone: to look at all tasks at once is a long turn of its own. */
 async function running(count: number): Promise<void> {
-  const found = new Set<string>();
+  const { RUNNING } = TaskState;
   const stop = new AbortController();
   const { events } = store.viewAndWatch(() => undefined, { kinds: ["task"], signal: stop.signal });
-  for await (const { object } of events) {
-    if (object.status.state === TaskState.RUNNING) found.add(object.id);
-    if (found.size >= count) break;
+  let found = 0;
+  for await (const batch of events.batches()) {
+    for (const { object, old } of batch) if (object.status.state === RUNNING && old?.status.state !== RUNNING) found++;
+    if (found >= count) break;
   }
   stop.abort();
 }
