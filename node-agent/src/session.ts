@@ -55,6 +55,10 @@ export async function holdSession(options: SessionOptions): Promise<never> {
   const ended = new AbortController();
   const signal = AbortSignal.any([options.signal, ended.signal]);
   let registeredId: string | undefined;
+  let heardAt: Millis = options.clock.monotonic();
+  const hear = () => {
+    heardAt = options.clock.monotonic();
+  };
   try {
     const opening = options.clock.setTimer(callTimeoutMs, () =>
       ended.abort(new SwarmError("DeadlineExceeded", `no session within ${callTimeoutMs} ms`)),
@@ -73,6 +77,7 @@ export async function holdSession(options: SessionOptions): Promise<never> {
       sendStatuses: async (updates) => {
         const request = UpdateTaskStatusRequest.create({ sessionId: id, updates });
         await options.client.call(Dispatcher.methods.updateTaskStatus, request, { signal, timeoutMs: callTimeoutMs });
+        hear();
       },
       describe: async (description) => {
         const former = current;
@@ -82,8 +87,8 @@ export async function holdSession(options: SessionOptions): Promise<never> {
     });
     return await Promise.race([
       listen(() => current, id, options),
-      beat(id, options, signal),
-      takeAssignments(id, options, signal),
+      beat(id, options, () => heardAt, signal),
+      takeAssignments(id, options, hear, signal),
     ]);
   } finally {
     if (registeredId !== undefined && options.signal.aborted) await takeLeave(registeredId, options);
@@ -135,14 +140,28 @@ async function listen(current: () => SessionStream, sessionId: string, { onMessa
   }
 }
 
-/** One period is also the time that a beat may take: after three without an answer managers count the node as down. */
-async function beat(sessionId: string, { client, clock }: SessionOptions, signal: AbortSignal): Promise<never> {
+/**
+ * One period is also the time that a beat may take: after three without an answer managers count the node as down. Those that say
+ * other things in that time are there, but busy: the next beat goes at once.
+ */
+async function beat(
+  sessionId: string,
+  { client, clock }: SessionOptions,
+  heardAt: () => Millis,
+  signal: AbortSignal,
+): Promise<never> {
   let periodMs = firstPeriodMs;
   for (;;) {
     const timeoutMs = Math.max(firstPeriodMs, periodMs);
     const request = HeartbeatRequest.create({ sessionId });
-    const { period } = await client.call(Dispatcher.methods.heartbeat, request, { signal, timeoutMs });
-    periodMs = durationMs(period) || firstPeriodMs;
+    const sentAt = clock.monotonic();
+    try {
+      const { period } = await client.call(Dispatcher.methods.heartbeat, request, { signal, timeoutMs });
+      periodMs = durationMs(period) || firstPeriodMs;
+    } catch (thrown) {
+      if (SwarmError.from(thrown).code !== "DeadlineExceeded" || heardAt() <= sentAt) throw thrown;
+      continue;
+    }
     await clock.sleep(periodMs, signal);
   }
 }
@@ -150,6 +169,7 @@ async function beat(sessionId: string, { client, clock }: SessionOptions, signal
 async function takeAssignments(
   sessionId: string,
   { client, onAssignments }: SessionOptions,
+  hear: () => void,
   signal: AbortSignal,
 ): Promise<never> {
   for (;;) {
@@ -158,6 +178,7 @@ async function takeAssignments(
       signal,
     });
     for await (const message of messages) {
+      hear();
       // A gap: something was lost on the way. Leaving the loop ends the stream; the next begins with everything.
       if (state !== undefined && message.appliesTo !== state) break;
       state = message.resultsIn;
