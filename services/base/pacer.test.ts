@@ -48,6 +48,16 @@ describe("Pacer", () => {
   });
 });
 
+it("a slice that begins after a wait does not hold the wait", () => {
+  const clock = new WorkClock();
+  const pacer = new Pacer(clock);
+  clock.workedMs += 1_000;
+  pacer.begin();
+  expect(pacer.due).toBe(false);
+  clock.workedMs += 5;
+  expect(pacer.due).toBe(true);
+});
+
 describe("pacedTurn", () => {
   const loopTurn = () => new Promise<void>((resolve) => setImmediate(resolve));
 

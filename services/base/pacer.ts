@@ -62,6 +62,11 @@ export class Pacer {
     return this.#clock.monotonic() - this.#sliceStart >= SLICE_MS;
   }
 
+  /** A slice begins: what its owner has waited for is no work. */
+  begin(): void {
+    this.#sliceStart = this.#clock.monotonic();
+  }
+
   /** Lets everything else on the event loop run once. What other paced work took of the new turn is part of the slice. */
   async turn(): Promise<void> {
     this.#sliceStart = await pacedTurn(this.#clock);

@@ -7,7 +7,17 @@ import {
   TaskState,
   type UpdateStatus_UpdateState,
 } from "@starling/api";
-import { type Clock, inSteps, type Logger, newId, Pacer, type Steps, SwarmError, type Timer } from "@starling/base";
+import {
+  type Clock,
+  inSteps,
+  type Logger,
+  newId,
+  Pacer,
+  type Steps,
+  SwarmError,
+  type Timer,
+  type Watcher,
+} from "@starling/base";
 import { all, byNode, byService, bySlot, type MemoryStore, type ReadTx, type StoreEvent } from "@starling/store";
 import { applyPlan, removeTasks } from "./apply-plan.ts";
 import { Passes } from "./passes.ts";
@@ -86,9 +96,7 @@ class ServiceLoop {
       repeat: (serviceId) => this.#mark(serviceId),
     });
     const events = await this.#follow(either);
-    const reading = (async () => {
-      for await (const batch of events.batches()) for (const event of batch) this.#note(event);
-    })().finally(() => stop.abort());
+    const reading = this.#read(events).finally(() => stop.abort());
     try {
       while (!either.aborted) {
         if (this.#due.size === 0) await this.#idle(either);
@@ -121,6 +129,18 @@ class ServiceLoop {
     });
     await this.#pacer.run(learn);
     return events;
+  }
+
+  /** A node that is lost, or comes back, concerns all its tasks; and many may be at once. */
+  async #read(events: Watcher<StoreEvent>): Promise<void> {
+    const pacer = new Pacer(this.#clock);
+    for await (const batch of events.batches()) {
+      pacer.begin();
+      for (const event of batch) {
+        this.#note(event);
+        if (pacer.due) await pacer.turn();
+      }
+    }
   }
 
   #idle(signal: AbortSignal): Promise<void> {
