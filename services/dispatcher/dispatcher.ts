@@ -1,12 +1,10 @@
 import {
   type Cluster,
   type Dispatcher,
-  durationMs,
   durationOfMs,
   HeartbeatResponse,
   type NodeLife,
   NodeStatus_State,
-  nodePatience,
   TakeLeaveRequest_Intent,
   TakeLeaveResponse,
   type TasksMessage,
@@ -14,11 +12,12 @@ import {
   UpdateVolumeStatusResponse,
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
-import { type Millis, pacedTurn, SwarmError } from "@starling/base";
+import { pacedTurn, SwarmError } from "@starling/base";
 import type { StoreEvent } from "@starling/store";
 import { Batcher } from "./batcher.ts";
-import { periodOf, seconds } from "./heartbeat.ts";
+import { seconds } from "./heartbeat.ts";
 import { NodeFeed } from "./node-feed.ts";
+import { Patiences } from "./patiences.ts";
 import { batchWindowMs, type DispatcherOptions, type Running } from "./running.ts";
 import { Sessions } from "./sessions.ts";
 import { applyWrites, markNodesUnknown, orphanTasks, type Write } from "./store-writer.ts";
@@ -26,8 +25,6 @@ import { assignments, session, tasks } from "./streams.ts";
 
 const { DISCONNECTED, DOWN, READY } = NodeStatus_State;
 
-/** Used until there is a cluster object, or when it names no period. */
-const defaultPeriodMs = 1_000;
 /** Reports that end a window early. */
 const batchLimit = 10_000;
 
@@ -132,24 +129,16 @@ function start(options: DispatcherOptions, stopped: AbortSignal): Running {
   });
   const logFailure = (what: string, nodeId: string) => (error: unknown) =>
     log.warn(`${what} not recorded`, { "node.id": nodeId, error });
-  const cluster = () => store.view((tx) => tx.clusters.get(options.clusterId));
-  const node = (nodeId: string) => store.view((tx) => tx.nodes.get(nodeId));
-  const nodeCount = () => store.view((tx) => tx.nodes.size);
-  const periodMs = () => periodOf(heartbeatPeriod(cluster()), nodeCount());
+  const patiences = new Patiences(store, options.clusterId);
   // A failure means that leadership is lost; the next leader watches this node anew.
   const write = (nodeId: string, state: NodeStatus_State, message: string) =>
     void writes.add([{ t: "node-status", nodeId, state, message }]).catch(logFailure("state of a node", nodeId));
   const sessions = new Sessions({
     clock,
     random: options.random,
-    periodMs,
-    patience: (nodeId) => {
-      const known = cluster();
-      const labels = node(nodeId)?.spec.annotations.labels ?? {};
-      return nodePatience(known?.spec.annotations.labels ?? {}, labels, periodMs());
-    },
+    patiences,
     probe: async (nodeId) => {
-      const address = node(nodeId)?.status.addr ?? "";
+      const address = store.view((tx) => tx.nodes.get(nodeId))?.status.addr ?? "";
       return address !== "" && nodeId !== options.ownNodeId && (await options.probeHost(address));
     },
     onAway: (nodeId, message) => {
@@ -201,10 +190,6 @@ function sessionPart(cluster: Cluster | undefined): string {
   if (cluster === undefined) return "";
   const keys = cluster.networkBootstrapKeys.map(({ subsystem, lamportTime }) => `${subsystem} ${lamportTime}`);
   return [...keys, Buffer.from(cluster.rootCa.caCert).toString("latin1")].join("\n");
-}
-
-function heartbeatPeriod(cluster: Cluster | undefined): Millis {
-  return durationMs(cluster?.spec.dispatcher.heartbeatPeriod) || defaultPeriodMs;
 }
 
 function stoppedError(): SwarmError {

@@ -12,13 +12,12 @@ import {
   onRegister,
   whatIsDue,
 } from "./heartbeat.ts";
+import type { Patiences } from "./patiences.ts";
 
 export interface SessionsOptions {
   readonly clock: Clock;
   readonly random: Random;
-  /** The cluster's heartbeat period now. */
-  readonly periodMs: () => Millis;
-  readonly patience: (nodeId: string) => NodePatience;
+  readonly patiences: Patiences;
   /** Whether anything of the node's host answers. Never rejects. */
   readonly probe: (nodeId: string) => Promise<boolean>;
   readonly onAway: (nodeId: string, message: string) => void;
@@ -74,7 +73,7 @@ export class Sessions {
     const next = onHeartbeat(node?.liveness, { sessionId, now: this.#clock.monotonic(), patience });
     // The timer stays: when it fires it finds the later deadline and is set again. So a beat costs no timer.
     if (node) node.liveness = next;
-    return choosePeriod(this.#options.periodMs(), this.#options.random());
+    return choosePeriod(this.#options.patiences.periodMs(), this.#options.random());
   }
 
   /** Ends the session of a node whose swarmd takes leave; returns how long its return is awaited. */
@@ -117,13 +116,13 @@ export class Sessions {
   #circumstances(nodeId: string) {
     return {
       now: this.#clock.monotonic(),
-      periodMs: this.#options.periodMs(),
+      periodMs: this.#options.patiences.periodMs(),
       patience: this.#patience(nodeId),
     };
   }
 
   #patience(nodeId: string): NodePatience {
-    return this.#options.patience(nodeId);
+    return this.#options.patiences.of(nodeId);
   }
 
   #set(nodeId: string, liveness: NodeLiveness, losses = this.#nodes.get(nodeId)?.losses ?? []): void {
