@@ -84,6 +84,14 @@ Step ReadStep(const Napi::Object& step) {
 struct Writer {
   Napi::Env env;
 
+  // An object with the texts under that name.
+  Napi::Value Listed(const char* name, const std::vector<std::string>& texts) const {
+    auto list = Napi::Array::New(env, texts.size());
+    for (uint32_t i = 0; i < texts.size(); i++) list.Set(i, texts[i]);
+    auto out = Napi::Object::New(env);
+    out.Set(name, list);
+    return out;
+  }
   Napi::Value operator()(Conversation& conversation) const {
     auto out = Napi::Object::New(env);
     auto answers = Napi::Array::New(env, conversation.answers.size());
@@ -106,33 +114,15 @@ struct Writer {
     out.Set("error", nft.error);
     return out;
   }
-  Napi::Value operator()(SysctlResult& sysctl) const {
-    auto errors = Napi::Array::New(env, sysctl.errors.size());
-    for (uint32_t i = 0; i < sysctl.errors.size(); i++) errors.Set(i, sysctl.errors[i]);
-    auto out = Napi::Object::New(env);
-    out.Set("errors", errors);
-    return out;
-  }
-  Napi::Value operator()(FilesResult& files) const {
-    auto texts = Napi::Array::New(env, files.texts.size());
-    for (uint32_t i = 0; i < files.texts.size(); i++) texts.Set(i, files.texts[i]);
-    auto out = Napi::Object::New(env);
-    out.Set("texts", texts);
-    return out;
-  }
+  Napi::Value operator()(SysctlResult& sysctl) const { return Listed("errors", sysctl.errors); }
+  Napi::Value operator()(FilesResult& files) const { return Listed("texts", files.texts); }
   Napi::Value operator()(SocketResult& socket) const {
     auto out = Napi::Object::New(env);
     out.Set("fd", socket.fd.release());
     out.Set("port", socket.port);
     return out;
   }
-  Napi::Value operator()(Outcomes& found) const {
-    auto outcomes = Napi::Array::New(env, found.outcomes.size());
-    for (uint32_t i = 0; i < found.outcomes.size(); i++) outcomes.Set(i, found.outcomes[i]);
-    auto out = Napi::Object::New(env);
-    out.Set("outcomes", outcomes);
-    return out;
-  }
+  Napi::Value operator()(Outcomes& found) const { return Listed("outcomes", found.outcomes); }
   Napi::Value operator()(ConntrackResult&) const { return env.Undefined(); }
 };
 

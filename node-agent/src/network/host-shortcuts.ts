@@ -1,14 +1,14 @@
 import type { Logger } from "@starling/base";
 import { frameShortcuts } from "./frame-plan.ts";
 import type { HostApplier } from "./host-applier.ts";
-import { meshShortcuts } from "./mesh-plan.ts";
+import { type MeshKind, meshShortcuts } from "./mesh-plan.ts";
 import { type ShortcutOptions, Shortcuts } from "./shortcuts.ts";
 import { Turn } from "./turn.ts";
 
 /** All shortcuts of a host. They follow what is applied, beside it. */
 export class HostShortcuts {
   readonly frames: Shortcuts<string, string, "ports">;
-  readonly mesh: Shortcuts<string, string, "meshSelf" | "farTasks" | "nearTasks" | "entryNodes">;
+  readonly mesh: Shortcuts<string, string, MeshKind>;
   readonly #applier: HostApplier;
   readonly #log: Logger;
   readonly #onRefused: () => void;

@@ -8,7 +8,7 @@ import type { ShortcutKind } from "./shortcut-plan.ts";
 type MeshMap = keyof typeof meshObject.maps;
 type MeshProgram = keyof typeof meshObject.programs;
 const kinds = ["meshSelf", "farTasks", "nearTasks", "entryNodes"] as const;
-type MeshKind = (typeof kinds)[number];
+export type MeshKind = (typeof kinds)[number];
 
 const bytesOf = (address: string): string => Buffer.from(ipv4Bytes(address)).toString("hex");
 const noSettings = "00".repeat(16);

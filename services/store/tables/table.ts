@@ -67,18 +67,11 @@ export class Table<K extends Kind> implements ReadTable<K> {
       for (const part of this.#byId.parts()) yield* part;
       return;
     }
-    if (by.t === "or" || by.index === "id") {
+    const tree = by.t === "index" && by.index !== "id" ? this.#lookUp(by.index) : undefined;
+    if (tree === undefined || by.t !== "index") {
       yield* this.find(by);
       return;
     }
-    const { index, at } = this.#index(by.index);
-    if (index.scanned) {
-      for (const part of this.#byId.parts()) {
-        for (const object of part) if (meets(by, listed(index.keysOf(object)))) yield object;
-      }
-      return;
-    }
-    const tree = this.#indexes[at]!;
     const parts = by.prefix ? tree.partsOfPrefix(by.key) : tree.partsOf(by.key);
     for (const part of parts) for (const id of part) yield this.get(id)!;
   }
@@ -178,6 +171,12 @@ export class Table<K extends Kind> implements ReadTable<K> {
       const keys = each.index === "id" ? [object.id] : listed(this.#index(each.index).index.keysOf(object));
       return meets(each, keys);
     });
+  }
+
+  /** The index's tree; undefined when it has none. */
+  #lookUp(name: IndexName): IndexTree | undefined {
+    const { index, at } = this.#index(name);
+    return index.scanned ? undefined : this.#indexes[at];
   }
 
   #index(name: IndexName): { readonly index: Index<ObjectOf[K]>; readonly at: number } {
