@@ -1,9 +1,11 @@
 /** Pure: no clock, no I/O, no randomness. */
 import {
+  type Endpoint,
   NetworkAttachment,
   type NetworkAttachmentConfig,
   needsIngressNetwork,
   type Service,
+  sameValue,
   type Task,
   TaskState,
 } from "@starling/api";
@@ -43,8 +45,19 @@ export function allocateTask(
     if (isRefusal(addresses)) return refuse(addresses);
     attachments.push(NetworkAttachment.create({ network, addresses, aliases, driverAttachmentOpts }));
   }
-  const endpoint = service?.endpoint === undefined ? task.endpoint : { ...service.endpoint, spec: task.endpoint?.spec };
-  return { ...task, networks: attachments, endpoint };
+  return {
+    ...task,
+    networks: attachments.length === 0 && task.networks.length === 0 ? task.networks : attachments,
+    endpoint: endpointOf(task, service),
+  };
+}
+
+/** The service's own object where it can be: many tasks share it then. */
+function endpointOf({ endpoint }: Task, service: Service | undefined): Endpoint | undefined {
+  if (service?.endpoint === undefined) return endpoint;
+  return sameValue(service.endpoint.spec, endpoint?.spec)
+    ? service.endpoint
+    : { ...service.endpoint, spec: endpoint?.spec };
 }
 
 /** The networks that the task names, each once; older specs have them at the service. */

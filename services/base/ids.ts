@@ -7,7 +7,7 @@ import { randomBytes } from "node:crypto";
 export function newId(bytes: (count: number) => Uint8Array = randomBytes): string {
   const random = Uint8Array.from(bytes(17));
   random[0]! |= 0x80;
-  return BigInt(`0x${Buffer.from(random).toString("hex")}`)
-    .toString(36)
-    .slice(1, 26);
+  const digits = BigInt(`0x${Buffer.from(random).toString("hex")}`).toString(36);
+  // A slice would keep the whole string that it was cut from, for as long as the id is kept: the object's life.
+  return Buffer.from(digits, "latin1").toString("latin1", 1, 26);
 }

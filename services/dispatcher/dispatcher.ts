@@ -16,6 +16,7 @@ import { pacedTurn, SwarmError } from "@starling/base";
 import type { StoreEvent } from "@starling/store";
 import { Batcher } from "./batcher.ts";
 import { seconds } from "./heartbeat.ts";
+import { LastReport } from "./last-report.ts";
 import { NodeFeed } from "./node-feed.ts";
 import { Patiences } from "./patiences.ts";
 import { batchWindowMs, type DispatcherOptions, type Running } from "./running.ts";
@@ -121,11 +122,12 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
 function start(options: DispatcherOptions, stopped: AbortSignal): Running {
   const { store, clock, log } = options;
   const feed = new NodeFeed();
+  const writer = { ...options, last: new LastReport() };
   const writes = new Batcher<Write>({
     clock,
     windowMs: batchWindowMs,
     limit: batchLimit,
-    write: (items) => applyWrites(options, items),
+    write: (items) => applyWrites(writer, items),
   });
   const logFailure = (what: string, nodeId: string) => (error: unknown) =>
     log.warn(`${what} not recorded`, { "node.id": nodeId, error });

@@ -14,11 +14,11 @@ import {
   type TaskStatus,
   taskStateName,
   timestampMs,
-  timestampOfMs,
   VolumePublishStatus_State,
 } from "@starling/api";
 import { type Clock, type Logger, metrics } from "@starling/base";
 import { all, byNode, type MemoryStore, type WriteTx } from "@starling/store";
+import type { LastReport } from "./last-report.ts";
 
 /** A change that agents (or their silence) ask for, merged into the newest objects inside the transaction. */
 export type Write =
@@ -41,6 +41,7 @@ export interface WriterOptions {
   readonly log: Logger;
   /** This manager's node id, for TaskStatus.applied_by. */
   readonly ownNodeId: string;
+  readonly last: LastReport;
 }
 
 const schedulingDelay = metrics.histogram(
@@ -68,7 +69,7 @@ export async function applyWrites(options: WriterOptions, writes: readonly Write
  */
 export async function markNodesUnknown({
   store,
-}: WriterOptions): Promise<ReadonlyMap<string, "alive" | "away" | "down">> {
+}: Pick<WriterOptions, "store">): Promise<ReadonlyMap<string, "alive" | "away" | "down">> {
   const found = ({ status }: Node) => {
     if (status.state === NodeStatus_State.DOWN) return "down";
     return status.state === NodeStatus_State.DISCONNECTED ? "away" : "alive";
@@ -84,7 +85,7 @@ export async function markNodesUnknown({
 }
 
 /** Gives up the tasks of a node that is down for long: nobody knows whether they still run. */
-export async function orphanTasks({ store }: WriterOptions, nodeId: string): Promise<void> {
+export async function orphanTasks({ store }: Pick<WriterOptions, "store">, nodeId: string): Promise<void> {
   const tasks = store.view((tx) => tx.tasks.find(byNode(nodeId)));
   await store.batch(tasks, (tx, { id }) => {
     const task = tx.tasks.get(id);
@@ -107,7 +108,7 @@ function applyTaskStatus(tx: WriteTx, write: Write & { t: "task-status" }, optio
   // Why a task moved its node does not know: to it that is a task that stops.
   const moved = moveLabelOf(task, "movedTo") !== undefined && write.status.err === "";
   const { message } = moved ? task.status : write.status;
-  const status = { ...write.status, message, appliedBy: options.ownNodeId, appliedAt: timestampOfMs(now) };
+  const status = options.last.applied({ ...write.status, message }, options.ownNodeId, now);
   tx.tasks.update({ ...task, status });
   logTransition(task, write.status, options.log);
   const starts = task.status.state < TaskState.RUNNING && status.state === TaskState.RUNNING;
@@ -116,10 +117,9 @@ function applyTaskStatus(tx: WriteTx, write: Write & { t: "task-status" }, optio
 }
 
 /** A manager has rejected the task where it ran: that stays what it came to, and the node says when nothing is left of it. */
-function noteStopped(tx: WriteTx, task: Task, reported: TaskStatus, { clock, ownNodeId }: WriterOptions): void {
+function noteStopped(tx: WriteTx, task: Task, reported: TaskStatus, { clock, last, ownNodeId }: WriterOptions): void {
   if (!isTerminal(reported.state)) return;
-  const { container } = reported;
-  const status = { ...task.status, container, appliedBy: ownNodeId, appliedAt: timestampOfMs(clock.now()) };
+  const status = last.applied({ ...task.status, container: reported.container }, ownNodeId, clock.now());
   tx.tasks.update({ ...task, status });
 }
 

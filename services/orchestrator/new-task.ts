@@ -11,6 +11,9 @@ import {
 } from "@starling/api";
 import type { SlotKey } from "./slot.ts";
 
+/** What all tasks share whose service asks for nothing. */
+const noEndpoint = Endpoint.create();
+
 /** A task of `service` in state NEW, as Swarm makes it. A node id as slot makes it a global service's task. */
 export function newTask(options: {
   readonly id: string;
@@ -31,7 +34,7 @@ export function newTask(options: {
     slot: typeof slot === "number" ? slot : 0,
     nodeId: typeof slot === "string" ? slot : "",
     status: TaskStatus.create({ state: State.NEW, timestamp: timestampOfMs(options.nowMs), message: "created" }),
-    endpoint: Endpoint.create({ spec: service.spec.endpoint }),
+    endpoint: service.spec.endpoint ? Endpoint.create({ spec: service.spec.endpoint }) : noEndpoint,
     desiredState: options.desiredState,
     jobIteration: service.jobStatus?.jobIteration,
     logDriver: service.spec.task.logDriver ?? defaultLogDriver,

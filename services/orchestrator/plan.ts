@@ -45,7 +45,7 @@ export interface ServiceChange {
 export interface Observed {
   readonly nowMs: number;
   readonly node: (id: string) => Node | undefined;
-  /** When this leader saw a task RUNNING first; a task that ran before it led counts from its last status. */
+  /** When a task came to run, if its status says something later by now and this leader saw that come: else it is what the status says. */
   readonly runningSinceMs: (taskId: string) => number | undefined;
   /** Slots in which something still stops that is to be removed: what is new there waits for it. */
   readonly leaving?: ReadonlySet<SlotKey>;

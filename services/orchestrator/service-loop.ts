@@ -10,6 +10,7 @@ import {
 import {
   type Clock,
   inSteps,
+  LargeMap,
   type Logger,
   newId,
   Pacer,
@@ -67,8 +68,8 @@ class ServiceLoop {
   /** When the pauses of all passes so far are over, one after the other. */
   #pausesEndAt = 0;
   readonly #pacer: Pacer;
-  /** When this leader first saw a task RUNNING. */
-  readonly #runningSince = new Map<string, number>();
+  /** When a task came to run, as managers took it, where its status says something later by now. */
+  readonly #runningSince = new LargeMap<number>();
   #wake: () => void = () => undefined;
 
   constructor(options: Parameters<typeof createServiceLoop>[0]) {
@@ -124,7 +125,6 @@ class ServiceLoop {
     const { value: tx, events } = this.#store.viewAndWatch((tx) => tx, { kinds, signal });
     for (const service of tx.services.find(all)) this.#due.add(service.id);
     const learn = inSteps(tx.tasks.each(), (task) => {
-      if (task.status.state === TaskState.RUNNING) this.#noteRunning(task, stampMs(task.status.appliedAt));
       if (task.serviceId !== "") this.#due.add(task.serviceId);
     });
     await this.#pacer.run(learn);
@@ -182,7 +182,7 @@ class ServiceLoop {
 
   #noteTask(action: "create" | "update" | "remove", task: Task, old: Task | undefined): void {
     if (action === "remove") this.#runningSince.delete(task.id);
-    else if (task.status.state === TaskState.RUNNING) this.#noteRunning(task, this.#clock.now());
+    else if (old?.status.state === TaskState.RUNNING && old.status !== task.status) this.#noteRunning(old);
     if (task.serviceId === "") return;
     const moves = old?.status.state !== task.status.state;
     const matters =
@@ -205,8 +205,8 @@ class ServiceLoop {
     });
   }
 
-  #noteRunning(task: Task, ms: number): void {
-    if (!this.#runningSince.has(task.id)) this.#runningSince.set(task.id, ms);
+  #noteRunning({ id, status }: Task): void {
+    if (!this.#runningSince.has(id)) this.#runningSince.set(id, stampMs(status.appliedAt ?? status.timestamp));
   }
 
   /** A pass now, or when the pause after the last one is over. */
