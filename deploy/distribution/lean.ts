@@ -1,6 +1,6 @@
 /**
  * How Node runs swarmd, a daemon that waits most of the time: a young generation of 1 MiB a half, which grows on managers alone
- * (services/swarmd/young-generation.ts), few malloc arenas though many short-lived threads allocate, and freed memory goes
+ * (services/swarmd/heap-growth.ts), few malloc arenas though many short-lived threads allocate, and freed memory goes
  * back to the kernel. More threads for files than Node's four, so that raft's log does not queue behind those of containers.
  *
  * Pitfall: with most flags of V8 (--expose-gc is one) it takes none of the code caches that Node has of its own modules, as

@@ -10,7 +10,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { Script } from "node:vm";
-import { letYoungGenerationGrow } from "../../services/swarmd/young-generation.ts";
+import { letOldGenerationGrow, letYoungGenerationGrow } from "../../services/swarmd/heap-growth.ts";
 
 const lib = __dirname;
 const mode = process.env["STARLING_CODE_CACHE"];
@@ -47,8 +47,9 @@ function compiled(name: string, filename: string): Script {
 }
 
 function writeCaches(): void {
-  // V8 takes no cache that was made under other settings than those of a process that starts; a worker has changed this one.
+  // V8 takes no cache that was made under other settings than those of a process that starts, which workers and managers change.
   letYoungGenerationGrow();
+  letOldGenerationGrow();
   mkdirSync(join(lib, "cache"), { recursive: true });
   for (const [name, script] of scripts) writeFileSync(cacheOf(name), script.createCachedData());
 }

@@ -4,7 +4,7 @@ import { type Clock, type Logger, SwarmError } from "@starling/base";
 import { type NodeIdentity, unsealed } from "@starling/ca";
 import type { Manager, ManagerOptions } from "@starling/manager";
 import type { WorkerSocket } from "./local-socket.ts";
-import { letYoungGenerationGrow } from "./young-generation.ts";
+import { keepOldGenerationTight, letOldGenerationGrow, letYoungGenerationGrow } from "./heap-growth.ts";
 
 const retryMs = 1_000;
 
@@ -68,7 +68,7 @@ export class ManagerPart {
     letYoungGenerationGrow();
     const { Manager } = await import("@starling/manager");
     await this.#workerSocket.close();
-    return await Manager.start({
+    const manager = await Manager.start({
       ...this.#options,
       ...(options.join === undefined ? {} : { join: options.join }),
       ...(options.forceNewCluster ? { forceNewCluster: true } : {}),
@@ -76,6 +76,8 @@ export class ManagerPart {
         this.#turn = this.#turn.then(() => this.#demote());
       },
     });
+    keepOldGenerationTight();
+    return manager;
   }
 
   async #promote(): Promise<void> {
@@ -96,6 +98,7 @@ export class ManagerPart {
     this.#manager = undefined;
     if (!manager) return;
     await manager.stop();
+    letOldGenerationGrow();
     await forgetManager(this.#options.stateDir, this.#options.identity);
     await this.#workerSocket.open();
     this.#log.info("this node is a worker now");

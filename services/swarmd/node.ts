@@ -43,7 +43,7 @@ import { forgetManager, ManagerPart } from "./manager-part.ts";
 import { startMetricsServer } from "./metrics-server.ts";
 import { readNodeState, writeNodeState } from "./node-state.ts";
 import { type Promotion, promotionOf } from "./promotion.ts";
-import { keepYoungGenerationSmall } from "./young-generation.ts";
+import { keepYoungGenerationSmall } from "./heap-growth.ts";
 
 interface Surroundings {
   readonly clock: Clock;

@@ -14,6 +14,7 @@ import { createLogger, newId, SwarmError, systemClock, systemRandom } from "@sta
 import { bootstrapIdentity, joinCluster } from "@starling/ca";
 import { Manager } from "@starling/manager";
 import { fail, failOnErrors } from "./fail.ts";
+import { keepOldGenerationTight } from "../../../services/swarmd/heap-growth.ts";
 import { TurnWatch } from "./turns.ts";
 
 // One manager of the orchestration bench, a process of its own: production's Manager on the loopback. Started with a JSON of
@@ -51,6 +52,8 @@ const manager = await Manager.start({
   onRemoved: () => fail(who, "removed"),
   onFatal: (error) => fail(who, error),
 });
+// As swarmd does.
+keepOldGenerationTight();
 const { store } = manager;
 const turns = new TurnWatch();
 let cpuBefore = process.cpuUsage();

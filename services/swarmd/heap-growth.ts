@@ -1,7 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 
 // V8 reads the factor by which its young generation grows each time that it has been filled by what survives. A factor of 1 is taken
-// at run time only: at the start it counts as 2, the default.
+// at run time only: at the start it counts as 2, the default. How far the old one grows it reads at the end of each whole collection.
 
 /**
  * Keeps V8's young generation as small as it is now: a worker waits most of the time, and takes 13 MiB less under load. From then
@@ -17,4 +17,18 @@ export function keepYoungGenerationSmall(): void {
  */
 export function letYoungGenerationGrow(): void {
   setFlagsFromString("--semi-space-growth-factor=2");
+}
+
+/**
+ * Has the old generation collected once it holds 80 % more than the last collection left, which by V8's own judgement may be 300 %. V8
+ * plans to mark all that is there, waste included, within half a second: with threads that get too little CPU for so much it makes
+ * whatever the program allocates meanwhile wait. No code caches are taken from then on, either.
+ */
+export function keepOldGenerationTight(): void {
+  setFlagsFromString("--heap-growing-percent=80");
+}
+
+/** As far as V8 likes, as at the start. */
+export function letOldGenerationGrow(): void {
+  setFlagsFromString("--heap-growing-percent=0");
 }
