@@ -22,10 +22,12 @@ export interface Networks {
   readonly ingress: Network | undefined;
 }
 
+const none: readonly string[] = [];
+
 /** The networks that the service's tasks are attached to: those it names, and ingress when it publishes there. */
 export function networksOf(spec: ServiceSpec): readonly string[] {
   const named = spec.task.networks.length > 0 ? spec.task.networks : spec.networks;
-  return [...new Set(named.map((config) => config.target))];
+  return named.length === 0 ? none : [...new Set(named.map((config) => config.target))];
 }
 
 /** Nothing is allocated on the networks that nodes have by themselves. */

@@ -63,6 +63,7 @@ function endpointOf({ endpoint }: Task, service: Service | undefined): Endpoint 
 /** The networks that the task names, each once; older specs have them at the service. */
 function configsOf(task: Task, service: Service | undefined): readonly NetworkAttachmentConfig[] {
   const named = task.spec.networks.length > 0 ? task.spec.networks : (service?.spec.networks ?? []);
+  if (named.length < 2) return named;
   const byTarget = new Map(named.map((config) => [config.target, config]));
   return [...byTarget.values()];
 }

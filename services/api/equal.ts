@@ -20,6 +20,15 @@ export function sameValue(a: unknown, b: unknown): boolean {
   return true;
 }
 
+/** As `sameValue`, of messages that have all fields of `message`, for those but `others`: no garbage for what is asked at each change. */
+export function sameBut<T extends object>(message: T, ...others: readonly (keyof T)[]): (a: T, b: T) => boolean {
+  const fields = (Object.keys(message) as (keyof T)[]).filter((field) => !others.includes(field));
+  return (a, b) => {
+    for (const field of fields) if (!sameValue(a[field], b[field])) return false;
+    return true;
+  };
+}
+
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }

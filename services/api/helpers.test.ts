@@ -20,6 +20,7 @@ import {
   parseImageReference,
   Service,
   ServiceSpec,
+  sameBut,
   sameValue,
   Task,
   TaskSpec,
@@ -83,6 +84,10 @@ it("sameValue takes unset for absent and looks into bytes and maps", () => {
   expect(sameValue({ b: [1] }, { b: [1], a: 0 })).toBe(false);
   expect(sameValue(new Uint8Array([1, 2]), Buffer.from([1, 2]))).toBe(true);
   expect(sameValue({ m: { k: "1" } }, { m: { k: "2" } })).toBe(false);
+  const same = sameBut({ a: [1], b: 0, c: "" }, "b");
+  expect(same({ a: [2], b: 1, c: "x" }, { a: [2], b: 2, c: "x" })).toBe(true);
+  expect(same({ a: [2], b: 1, c: "x" }, { a: [3], b: 1, c: "x" })).toBe(false);
+  expect(same({ a: [2], b: 1, c: "x" }, { a: [2], b: 1, c: "y" })).toBe(false);
 });
 
 it("withServiceDefaults speaks where the spec is silent and nowhere else", () => {

@@ -25,7 +25,7 @@ export {
 export { drainTimeLabel, drainTimeMs } from "./drain-time.ts";
 export { durationMs, durationOfMs, parseDuration, timestampMs, timestampOfMs } from "./duration.ts";
 export { isEncryptedNetwork } from "./encrypted-network.ts";
-export { sameValue } from "./equal.ts";
+export { sameBut, sameValue } from "./equal.ts";
 export * from "./gen/messages.js";
 export {
   consumeGeneric,

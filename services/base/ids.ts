@@ -5,9 +5,9 @@ import { randomBytes } from "node:crypto";
  * (moby/swarmkit identity/randomid.go). Always 25 characters of [0-9a-z].
  */
 export function newId(bytes: (count: number) => Uint8Array = randomBytes): string {
-  const random = Uint8Array.from(bytes(17));
+  const random = Buffer.from(bytes(17));
   random[0]! |= 0x80;
-  const digits = BigInt(`0x${Buffer.from(random).toString("hex")}`).toString(36);
+  const digits = BigInt(`0x${random.toString("hex")}`).toString(36);
   // A slice would keep the whole string that it was cut from, for as long as the id is kept: the object's life.
   return Buffer.from(digits, "latin1").toString("latin1", 1, 26);
 }

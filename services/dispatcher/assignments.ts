@@ -9,7 +9,7 @@ import {
   hasStopped,
   ResourceType,
   Secret,
-  sameValue,
+  sameBut,
   Task,
   TaskState,
 } from "@starling/api";
@@ -133,8 +133,4 @@ export function dependenciesOf({ spec }: Task): readonly Dependency[] {
 }
 
 /** Nothing differs but what the agent itself reports and the bookkeeping of the store. */
-function sameForAgent(a: Task, b: Task): boolean {
-  const same = (key: string) =>
-    key === "meta" || key === "status" || sameValue(a[key as keyof Task], b[key as keyof Task]);
-  return Object.keys(a).every(same) && Object.keys(b).every(same);
-}
+const sameForAgent = sameBut(Task.create(), "meta", "status");

@@ -8,10 +8,11 @@ import {
   NodeStatus,
   NodeStatus_State,
   NodeStatus_State_names,
+  sameBut,
   sameValue,
   type Task,
   TaskState,
-  type TaskStatus,
+  TaskStatus,
   taskStateName,
   timestampMs,
   VolumePublishStatus_State,
@@ -48,6 +49,8 @@ const schedulingDelay = metrics.histogram(
   "swarm_dispatcher_scheduling_delay_seconds",
   "Time from a task's creation until it runs.",
 );
+
+const sameReport = sameBut(TaskStatus.create(), "appliedBy", "appliedAt");
 
 /** Applies the writes to the store, in order; resolves when committed. What no longer applies is left out. */
 export async function applyWrites(options: WriterOptions, writes: readonly Write[]): Promise<void> {
@@ -103,7 +106,7 @@ function applyTaskStatus(tx: WriteTx, write: Write & { t: "task-status" }, optio
     return;
   }
   if (task.status.state > write.status.state) return;
-  if (sameReport(task.status, write.status)) return;
+  if (task.status.state === write.status.state && sameReport(task.status, write.status)) return;
   const now = options.clock.now();
   // Why a task moved its node does not know: to it that is a task that stops.
   const moved = moveLabelOf(task, "movedTo") !== undefined && write.status.err === "";
@@ -151,11 +154,6 @@ function applyUnpublished(tx: WriteTx, { volumeId, nodeId }: Write & { t: "volum
     status.nodeId === nodeId ? { ...status, state: VolumePublishStatus_State.PENDING_UNPUBLISH } : status,
   );
   tx.volumes.update({ ...volume, publishStatus });
-}
-
-function sameReport(stored: TaskStatus, reported: TaskStatus): boolean {
-  const unstamped = { appliedBy: "", appliedAt: undefined };
-  return sameValue({ ...stored, ...unstamped }, { ...reported, ...unstamped });
 }
 
 function logTransition(task: Task, status: TaskStatus, log: Logger): void {

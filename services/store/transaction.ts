@@ -1,5 +1,5 @@
 /** Pure: no clock, no I/O, no randomness. */
-import { Meta, type Timestamp, Version } from "@starling/api";
+import { type Meta, type Timestamp, Version } from "@starling/api";
 import { SwarmError } from "@starling/base";
 import { type Kind, type ObjectEvent, type ObjectOf, type StoreObject, tableName } from "./objects.ts";
 import { all, type By } from "./query.ts";
@@ -84,7 +84,7 @@ export class Transaction implements WriteTx {
   /** New meta for an object written now, created at `old`'s time if it replaces one. */
   stamp(object: StoreObject, old: StoreObject | undefined): Meta {
     const createdAt = (old ?? object).meta.createdAt ?? this.#now;
-    return Meta.create({ ...object.meta, version: this.#version, createdAt, updatedAt: this.#now });
+    return { ...object.meta, version: this.#version, createdAt, updatedAt: this.#now };
   }
 
   record(change: ObjectEvent): void {
@@ -169,7 +169,8 @@ class OpenTable<K extends Kind> implements WriteTable<K> {
       throw new SwarmError("AlreadyExists", `name conflicts with an existing object: ${kind} "${name}" (${rival.id})`);
     }
     const stored = { ...object, meta: this.#tx.stamp(object, old) };
-    this.#tx.record({ kind, action, object: stored, ...(old && { old }) } as unknown as ObjectEvent);
+    const change = old === undefined ? { kind, action, object: stored } : { kind, action, object: stored, old };
+    this.#tx.record(change as unknown as ObjectEvent);
     this.#writable().put(stored, old);
     return stored;
   }

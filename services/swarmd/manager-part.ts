@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { type Clock, type Logger, SwarmError } from "@starling/base";
 import { type NodeIdentity, unsealed } from "@starling/ca";
 import type { Manager, ManagerOptions } from "@starling/manager";
-import type { WorkerSocket } from "./local-socket.ts";
 import { keepOldGenerationTight, letOldGenerationGrow, letYoungGenerationGrow } from "./heap-growth.ts";
+import type { WorkerSocket } from "./local-socket.ts";
 
 const retryMs = 1_000;
 

@@ -35,6 +35,7 @@ import {
 import { advertisedAddress } from "./advertise.ts";
 import { readRegistrySettings } from "./config-file.ts";
 import { type NodeOptions, splitAddress } from "./flags.ts";
+import { keepYoungGenerationSmall } from "./heap-growth.ts";
 import { whyWeEnd } from "./host-shutdown.ts";
 import { version } from "./installation.ts";
 import { forgetNode, leftStatus, nodeSelfHandlers } from "./leave.ts";
@@ -43,7 +44,6 @@ import { forgetManager, ManagerPart } from "./manager-part.ts";
 import { startMetricsServer } from "./metrics-server.ts";
 import { readNodeState, writeNodeState } from "./node-state.ts";
 import { type Promotion, promotionOf } from "./promotion.ts";
-import { keepYoungGenerationSmall } from "./heap-growth.ts";
 
 interface Surroundings {
   readonly clock: Clock;
