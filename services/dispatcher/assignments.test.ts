@@ -11,8 +11,9 @@ import {
   TaskState,
   TaskStatus,
 } from "@starling/api";
+import type { EventOf } from "@starling/store";
 import { describe, expect, it } from "vitest";
-import { AssignmentSet } from "./assignments.ts";
+import { AssignmentSet, canWait } from "./assignments.ts";
 
 const reader = { secret: (id: string) => Secret.create({ id }), config: (id: string) => Config.create({ id }) };
 const { RUNNING, ASSIGNED, PENDING, FAILED, SHUTDOWN, PREPARING } = TaskState;
@@ -41,6 +42,20 @@ function setOf(...tasks: readonly Task[]) {
   return set;
 }
 
+/** Events of a task of this node. */
+function changesOf(nodeId: string) {
+  const on = (each: Task): Task => ({ ...each, nodeId });
+  return {
+    create: (object: Task): EventOf<"task"> => ({ kind: "task", action: "create", object: on(object) }),
+    update: (old: Task, object: Task): EventOf<"task"> => ({
+      kind: "task",
+      action: "update",
+      object: on(object),
+      old: on(old),
+    }),
+  };
+}
+
 describe("assignments of a node", () => {
   it("begin with all that is assigned, dependencies before the tasks that need them", () => {
     const set = setOf(task("t1", ASSIGNED, ["s1", "c1"]), task("t2", RUNNING, ["s1"]), task("t3", PENDING));
@@ -66,6 +81,17 @@ describe("assignments of a node", () => {
     expect(set.hasChanges).toBe(false);
     set.observe("t1", task("t1", PREPARING, [], SHUTDOWN), reader);
     expect(told(set.incremental())).toBe("+t1");
+  });
+
+  it("wake nobody by what the agent itself has reported, until that ends a task", () => {
+    const { create, update } = changesOf("n1");
+    expect(canWait(create(task("t1", ASSIGNED)))).toBe(false);
+    expect(canWait(update(task("t1", PENDING), task("t1", ASSIGNED)))).toBe(false);
+    expect(canWait(update(task("t1", ASSIGNED), task("t1", PREPARING)))).toBe(true);
+    expect(canWait(update(task("t1", PREPARING), task("t1", PREPARING, [], SHUTDOWN)))).toBe(false);
+    expect(canWait(update(task("t1", RUNNING), task("t1", FAILED)))).toBe(false);
+    const elsewhere = { ...update(task("t1", RUNNING), task("t1", RUNNING)), old: task("t1", RUNNING) };
+    expect(canWait(elsewhere)).toBe(false);
   });
 
   it("take a dependency back when its last user ended or is gone", () => {

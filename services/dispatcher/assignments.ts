@@ -13,6 +13,7 @@ import {
   Task,
   TaskState,
 } from "@starling/api";
+import type { EventOf } from "@starling/store";
 
 /** Where dependencies are looked up. */
 export interface DependencyReader {
@@ -64,8 +65,7 @@ export class AssignmentSet {
     } else if (hasStopped(task)) {
       this.#release(known);
     }
-    // States up to ASSIGNED are set by managers; beyond, the agent knows its own reports.
-    if (known !== undefined && task.status.state > TaskState.ASSIGNED && sameForAgent(known, task)) return;
+    if (known !== undefined && !isNews(task, known)) return;
     this.#change(`task ${task.id}`, AssignmentChange_AssignmentAction.UPDATE, { task });
   }
 
@@ -130,6 +130,17 @@ export function dependenciesOf({ spec }: Task): readonly Dependency[] {
   for (const { secretId } of secrets) add("secret", secretId);
   for (const { configId } of configs) add("config", configId);
   return [...found.values()];
+}
+
+/** Whether its agent is to be told what a task has become: states up to ASSIGNED are set by managers, later ones it reported itself. */
+function isNews(task: Task, known: Task): boolean {
+  return task.status.state <= TaskState.ASSIGNED || !sameForAgent(known, task);
+}
+
+/** Whether a change of a task can wait until its node is told of another: an agent's own report, of a task that still uses what it did. */
+export function canWait({ action, object, old }: EventOf<"task">): boolean {
+  if (action !== "update" || old === undefined || object.nodeId !== old.nodeId) return false;
+  return !hasStopped(object) && !isNews(object, old);
 }
 
 /** Nothing differs but what the agent itself reports and the bookkeeping of the store. */

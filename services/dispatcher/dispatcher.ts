@@ -13,7 +13,8 @@ import {
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
 import { pacedTurn, SwarmError } from "@starling/base";
-import type { StoreEvent } from "@starling/store";
+import type { EventOf, StoreEvent } from "@starling/store";
+import { canWait } from "./assignments.ts";
 import { Batcher } from "./batcher.ts";
 import { seconds } from "./heartbeat.ts";
 import { LastReport } from "./last-report.ts";
@@ -173,7 +174,7 @@ async function serve({ options, ready, feed, sessions }: Running, signal: AbortS
 function route(event: StoreEvent, feed: NodeFeed, sessions: Sessions): void {
   switch (event.kind) {
     case "task":
-      if (event.object.nodeId !== "") feed.tell(event.object.nodeId, { t: "task", taskId: event.object.id });
+      routeTask(event, feed);
       return;
     case "node":
       if (event.action === "remove") sessions.forget(event.object.id);
@@ -185,6 +186,11 @@ function route(event: StoreEvent, feed: NodeFeed, sessions: Sessions): void {
       }
       return;
   }
+}
+
+function routeTask(event: EventOf<"task">, feed: NodeFeed): void {
+  const { id: taskId, nodeId } = event.object;
+  if (nodeId !== "") feed.tell(nodeId, { t: "task", taskId, quiet: canWait(event) });
 }
 
 /** What of the cluster object sessions are told, as something to compare. */

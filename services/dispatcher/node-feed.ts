@@ -25,11 +25,11 @@ export class NodeFeed {
 export type NodeListener = (change: NodeChange) => void;
 
 /**
- * - task: created, changed or removed
+ * - task: created, changed or removed; quiet: nobody needs to know before something else of the node changes
  * - session: the node object or what sessions are told of the cluster changed
  * - ended: the session may have ended; look again
  */
 export type NodeChange =
-  | { readonly t: "task"; readonly taskId: string }
+  | { readonly t: "task"; readonly taskId: string; readonly quiet: boolean }
   | { readonly t: "session" }
   | { readonly t: "ended" };

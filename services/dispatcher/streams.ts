@@ -17,7 +17,7 @@ import { AssignmentSet, type DependencyReader } from "./assignments.ts";
 import { seconds } from "./heartbeat.ts";
 import { batchWindowMs, type Running, streamSignal } from "./running.ts";
 
-/** Changes after which a message is sent without waiting for more. */
+/** Changes that are looked at without waiting for more. */
 const changesMax = 100;
 
 /**
@@ -129,17 +129,18 @@ class TaskChanges {
     this.#check();
     this.#unsubscribe = running.feed.subscribe(nodeId, (change) => {
       if (change.t === "task") this.#changed.add(change.taskId);
-      if (change.t !== "session") this.#wakeup.wake();
+      const quiet = change.t === "session" || (change.t === "task" && change.quiet);
+      if (!quiet || this.#changed.size >= changesMax) this.#wakeup.wake();
     });
   }
 
   /** Resolves when there is a change and the last ones were handed out a window ago. Throws when the session ended. */
   async next(): Promise<ReadonlySet<string>> {
     const { clock } = this.#running.options;
-    while (this.#changed.size === 0) {
+    do {
       await this.#wakeup.wait(this.#signal);
       this.#check();
-    }
+    } while (this.#changed.size === 0);
     const waitMs = this.#lastAt + batchWindowMs - clock.monotonic();
     if (waitMs > 0 && this.#changed.size < changesMax) await clock.sleep(waitMs, this.#signal);
     // One commit concerns many nodes, and their messages are not to be made all at once.

@@ -1,6 +1,7 @@
 import {
   Annotations,
   ContainerSpec,
+  durationOfMs,
   enforcedMessage,
   JobStatus,
   moveLabelOf,
@@ -17,6 +18,7 @@ import {
   TaskState,
   TaskStatus,
   timestampOfMs,
+  UpdateConfig,
   UpdateStatus_UpdateState,
   withMoveLabel,
 } from "@starling/api";
@@ -272,6 +274,37 @@ describe("the service loop on a real store", () => {
     });
     await clock.advance(10);
     expect(wanted(s).map((task) => task.desiredState)).toEqual([TaskState.RUNNING]);
+  });
+
+  it("counts an update's delay from when a task came to run, whatever that says while it runs", async () => {
+    const s = store();
+    start(s);
+    await createService(s, 2);
+    await clock.advance(10);
+    await obey(s);
+    await s.update((tx) => {
+      const service = tx.services.get("s")!;
+      const update = UpdateConfig.create({ parallelism: 1, delay: durationOfMs(1_000) });
+      const spec = { ...service.spec, update, task: TaskSpec.create({ forceUpdate: 1 }) };
+      tx.services.update({ ...service, spec, specVersion: { index: 2 } });
+    });
+    const renewed = () => wanted(s).filter((task) => task.specVersion?.index === 2);
+    for (let step = 0; renewed()[0]?.status.state !== TaskState.RUNNING; step++) {
+      expect(step).toBeLessThan(10);
+      await clock.advance(10);
+      await obey(s);
+    }
+    const [first] = renewed();
+    for (const message of ["healthy", "healthy still"]) {
+      await clock.advance(450);
+      await s.update((tx) => {
+        const running = inState(tx.tasks.get(first!.id)!, TaskState.RUNNING);
+        tx.tasks.update({ ...running, status: { ...running.status, message } });
+      });
+    }
+    expect(renewed().length).toBe(1);
+    await clock.advance(120);
+    expect(renewed().length).toBe(2);
   });
 
   it("goes on with an update that another leader began", async () => {
