@@ -13,8 +13,8 @@ import {
 import { createLogger, newId, SwarmError, systemClock, systemRandom } from "@starling/base";
 import { bootstrapIdentity, joinCluster } from "@starling/ca";
 import { Manager } from "@starling/manager";
-import { fail, failOnErrors } from "./fail.ts";
 import { keepOldGenerationTight } from "../../../services/swarmd/heap-growth.ts";
+import { fail, failOnErrors } from "./fail.ts";
 import { TurnWatch } from "./turns.ts";
 
 // One manager of the orchestration bench, a process of its own: production's Manager on the loopback. Started with a JSON of
