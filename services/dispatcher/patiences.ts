@@ -1,25 +1,23 @@
-import { durationMs, type NodePatience, nodePatience } from "@starling/api";
+import { type Cluster, durationMs, type NodePatience, nodePatience } from "@starling/api";
 import type { Millis } from "@starling/base";
-import type { MemoryStore, ReadTx } from "@starling/store";
+import type { MemoryStore } from "@starling/store";
 import { periodOf } from "./heartbeat.ts";
 
 /** Used until there is a cluster object, or when it names no period. */
 const defaultPeriodMs = 1_000;
 
+type Labels = Readonly<Record<string, string>>;
+
 /**
- * The heartbeat period, and how long each node is waited for, by what the store says now. Each beat asks, mostly while no node and no
- * cluster has changed: then it is as it was, and tables of the store that have not changed are the same objects.
+ * The heartbeat period, and how long each node is waited for, by what the store says now. Each beat asks: most nodes are as all
+ * are, and that is worked out when the cluster's object or the number of nodes is another (objects of the store never change).
  */
 export class Patiences {
   readonly #store: MemoryStore;
   readonly #clusterId: string;
-  #clusters: ReadTx["clusters"] | undefined;
-  #nodes: ReadTx["nodes"] | undefined;
-  #clusterLabels: Readonly<Record<string, string>> = {};
+  #cluster: Cluster | undefined;
+  #nodes = -1;
   #periodMs: Millis = defaultPeriodMs;
-  /** What has been worked out of these tables, by node id. */
-  readonly #known = new Map<string, NodePatience>();
-  /** Of nodes without labels of their own: most. */
   #usual: NodePatience = nodePatience({}, {}, defaultPeriodMs);
 
   constructor(store: MemoryStore, clusterId: string) {
@@ -34,31 +32,28 @@ export class Patiences {
   }
 
   of(nodeId: string): NodePatience {
-    const nodes = this.#look();
-    let patience = this.#known.get(nodeId);
-    if (patience === undefined) {
-      const labels = nodes.get(nodeId)?.spec.annotations.labels ?? {};
-      patience = isEmpty(labels) ? this.#usual : nodePatience(this.#clusterLabels, labels, this.#periodMs);
-      this.#known.set(nodeId, patience);
-    }
-    return patience;
+    const labels = this.#look(nodeId);
+    for (const _ in labels) return nodePatience(this.#clusterLabels, labels, this.#periodMs);
+    return this.#usual;
   }
 
-  #look(): ReadTx["nodes"] {
-    const { clusters, nodes } = this.#store.view((tx) => tx);
-    if (clusters === this.#clusters && nodes === this.#nodes) return nodes;
-    this.#clusters = clusters;
-    this.#nodes = nodes;
-    this.#known.clear();
-    const spec = clusters.get(this.#clusterId)?.spec;
-    this.#clusterLabels = spec?.annotations.labels ?? {};
-    this.#periodMs = periodOf(durationMs(spec?.dispatcher.heartbeatPeriod) || defaultPeriodMs, nodes.size);
-    this.#usual = nodePatience(this.#clusterLabels, {}, this.#periodMs);
-    return nodes;
+  /** Takes in what all have; returns the node's own labels. */
+  #look(nodeId?: string): Labels | undefined {
+    return this.#store.view((tx) => {
+      const cluster = tx.clusters.get(this.#clusterId);
+      const { size } = tx.nodes;
+      if (cluster !== this.#cluster || size !== this.#nodes) {
+        this.#cluster = cluster;
+        this.#nodes = size;
+        const wanted = durationMs(cluster?.spec.dispatcher.heartbeatPeriod) || defaultPeriodMs;
+        this.#periodMs = periodOf(wanted, size);
+        this.#usual = nodePatience(this.#clusterLabels, {}, this.#periodMs);
+      }
+      return nodeId === undefined ? undefined : tx.nodes.get(nodeId)?.spec.annotations.labels;
+    });
   }
-}
 
-function isEmpty(labels: object): boolean {
-  for (const _ in labels) return false;
-  return true;
+  get #clusterLabels(): Labels {
+    return this.#cluster?.spec.annotations.labels ?? {};
+  }
 }

@@ -4,10 +4,7 @@ import { type Kind, kinds, type StoreObject, tableName } from "../objects.ts";
 import { schemas } from "./schema.ts";
 import { type ReadTable, Table } from "./table.ts";
 
-/**
- * What `view` hands out: a consistent snapshot that stays valid for as long as it is kept. A table in which nothing has changed since
- * another snapshot is the same object in both.
- */
+/** What `view` hands out: a consistent snapshot that stays valid for as long as it is kept. */
 export type ReadTx = { readonly [K in Kind as `${K}s`]: ReadTable<K> };
 
 /** All tables at one moment. Never changes. */
