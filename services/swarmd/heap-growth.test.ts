@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { lean } from "../../deploy/distribution/lean.ts";
+import { growthPercent } from "./heap-growth.ts";
 
 /**
  * A process as swarmd's, which makes much that survives a while; MiB of its young generation, both halves, after each of `steps`: the least
@@ -69,4 +70,9 @@ it("a manager's old generation is collected long before V8 would", () => {
   const byItself = collections("keepOldGenerationTight", "letOldGenerationGrow");
   expect(byItself).toBeGreaterThan(0);
   expect(collections("keepOldGenerationTight")).toBeGreaterThan(byItself * 1.5);
+});
+
+it("an old generation that is large anyway is left to V8", () => {
+  expect([10, 150, 199].map((mib) => growthPercent(mib * 2 ** 20))).toEqual([80, 80, 80]);
+  expect([200, 350].map((mib) => growthPercent(mib * 2 ** 20))).toEqual([0, 0]);
 });

@@ -1,4 +1,5 @@
-import { setFlagsFromString } from "node:v8";
+import type { PerformanceEntry, PerformanceObserver } from "node:perf_hooks";
+import { getHeapStatistics, setFlagsFromString } from "node:v8";
 
 // V8 reads the factor by which its young generation grows each time that it has been filled by what survives. A factor of 1 is taken
 // at run time only: at the start it counts as 2, the default. How far the old one grows it reads at the end of each whole collection.
@@ -19,16 +20,42 @@ export function letYoungGenerationGrow(): void {
   setFlagsFromString("--semi-space-growth-factor=2");
 }
 
+/** Of what is in use: the sessions of 10,000 nodes take it beyond, 100,000 tasks alone do not. */
+const TIGHT_BYTES_MAX = 200 * 2 ** 20;
+
+/** Percent by which the old generation may grow until the next whole collection, after one that left so much; 0: as V8 likes. */
+export function growthPercent(usedBytes: number): number {
+  return usedBytes < TIGHT_BYTES_MAX ? 80 : 0;
+}
+
+let collections: PerformanceObserver | undefined;
+
 /**
  * Has the old generation collected once it holds 80 % more than the last collection left, which by V8's own judgement may be 300 %. V8
  * plans to mark all that is there, waste included, within half a second: with threads that get too little CPU for so much it makes
- * whatever the program allocates meanwhile wait. No code caches are taken from then on, either.
+ * whatever the program allocates meanwhile wait. What is too large for that anyway is better collected seldom, as V8 does. No code
+ * caches are taken from then on, either.
  */
 export function keepOldGenerationTight(): void {
-  setFlagsFromString("--heap-growing-percent=80");
+  // Not loaded by who is never a manager.
+  const { constants, PerformanceObserver } = process.getBuiltinModule("node:perf_hooks");
+  const isWhole = (entry: PerformanceEntry) =>
+    (entry as PerformanceEntry & { readonly detail?: { readonly kind?: number } }).detail?.kind ===
+    constants.NODE_PERFORMANCE_GC_MAJOR;
+  setGrowth();
+  collections ??= new PerformanceObserver((list) => {
+    if (list.getEntries().some(isWhole)) setGrowth();
+  });
+  collections.observe({ entryTypes: ["gc"] });
+}
+
+function setGrowth(): void {
+  setFlagsFromString(`--heap-growing-percent=${growthPercent(getHeapStatistics().used_heap_size)}`);
 }
 
 /** As far as V8 likes, as at the start. */
 export function letOldGenerationGrow(): void {
+  collections?.disconnect();
+  collections = undefined;
   setFlagsFromString("--heap-growing-percent=0");
 }
