@@ -8,18 +8,18 @@ export class Wakeup {
     this.#resolve?.();
   };
 
-  /** Resolves when woken since the last call returned; rejects with the signal's reason. One waiter at a time. */
-  async wait(signal: AbortSignal): Promise<void> {
-    if (signal.aborted) throw signal.reason;
+  /** Resolves when woken since the last call returned; rejects with the signal's reason, if one is given. One waiter at a time. */
+  async wait(signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) throw signal.reason;
     if (!this.#set) {
       const { promise, resolve, reject } = Promise.withResolvers<void>();
-      const onAbort = () => reject(signal.reason);
-      signal.addEventListener("abort", onAbort, { once: true });
+      const onAbort = signal && (() => reject(signal.reason));
+      if (onAbort) signal.addEventListener("abort", onAbort, { once: true });
       this.#resolve = resolve;
       try {
         await promise;
       } finally {
-        signal.removeEventListener("abort", onAbort);
+        if (onAbort) signal.removeEventListener("abort", onAbort);
         this.#resolve = undefined;
       }
     }

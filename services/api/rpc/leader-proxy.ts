@@ -5,6 +5,7 @@ import { ownMetadataPrefix } from "../request-metadata.ts";
 import type { RpcClient } from "./client.ts";
 import { addForwarded } from "./identity.ts";
 import { linkSignals } from "./linked-signal.ts";
+import { Outgoing } from "./outgoing.ts";
 import type { CallContext, Handlers } from "./types.ts";
 
 /** The leader's remote API. */
@@ -40,11 +41,10 @@ export function forwardToLeader<S extends ServiceTable>(table: S, local: Handler
   for (const [key, method] of Object.entries(table.methods)) {
     const handler = local[key as keyof S["methods"]] as unknown as AnyHandler;
     out[key] = method.responseStream
-      ? async function* (input: unknown, context: CallContext) {
-          const target = await targetOf(route, context);
-          if (target === "self") yield* whileLeading(handler, input, context, route);
-          else yield* relayStream(target, method, input, context, route);
-        }
+      ? (input: unknown, context: CallContext) =>
+          route.isLeader()
+            ? whileLeading(handler, input, context, route)
+            : oncePlaced(handler, method, input, context, route)
       : async (input: unknown, context: CallContext) => {
           const target = await targetOf(route, context);
           if (target === "self") return await handler(input, context);
@@ -55,20 +55,44 @@ export function forwardToLeader<S extends ServiceTable>(table: S, local: Handler
 }
 
 /** A stream served here ends with the leadership, so that its caller looks for the new leader. */
-async function* whileLeading(
+function whileLeading(
   handler: AnyHandler,
   input: unknown,
   context: CallContext,
   route: LeaderRoute,
-): AsyncGenerator<unknown> {
+): AsyncIterable<unknown> {
   const leading = route.leadingSignal();
   const { signal, release } = linkSignals(context.signal, leading);
+  const stream = handler(input, { ...context, signal }) as AsyncIterable<unknown>;
+  if (!(stream instanceof Outgoing)) return untilTheEnd(stream, leading, release);
+  stream.whenClosed(release);
+  return stream;
+}
+
+async function* untilTheEnd(
+  stream: AsyncIterable<unknown>,
+  leading: AbortSignal,
+  release: () => void,
+): AsyncGenerator<unknown> {
   try {
-    yield* handler(input, { ...context, signal }) as AsyncIterable<unknown>;
+    yield* stream;
   } finally {
     release();
   }
   if (leading.aborted) throw SwarmError.from(leading.reason);
+}
+
+/** A stream that begins while it is not known here where it has to go, or elsewhere. */
+async function* oncePlaced(
+  handler: AnyHandler,
+  method: AnyMethod,
+  input: unknown,
+  context: CallContext,
+  route: LeaderRoute,
+): AsyncGenerator<unknown> {
+  const target = await targetOf(route, context);
+  if (target === "self") yield* whileLeading(handler, input, context, route);
+  else yield* relayStream(target, method, input, context, route);
 }
 
 function targetOf(route: LeaderRoute, context: CallContext): Promise<"self" | LeaderChannel> | "self" {

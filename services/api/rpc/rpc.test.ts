@@ -1,3 +1,4 @@
+import { PassThrough } from "node:stream";
 import * as grpc from "@grpc/grpc-js";
 import {
   Dispatcher,
@@ -5,11 +6,20 @@ import {
   HealthCheckRequest,
   HealthCheckResponse,
   HealthCheckResponse_ServingStatus,
+  type RaftBatch,
   RaftPeer,
 } from "@starling/api";
 import { type Logger, metrics, nullLogger, SwarmError } from "@starling/base";
 import { afterEach, describe, expect, it } from "vitest";
-import { addService, callerFromSubject, forwardedCaller, RpcClient, requireRole } from "./index.ts";
+import {
+  addService,
+  callerFromSubject,
+  forEachRequest,
+  forwardedCaller,
+  Outgoing,
+  RpcClient,
+  requireRole,
+} from "./index.ts";
 
 const servers: grpc.Server[] = [];
 afterEach(() => {
@@ -177,6 +187,104 @@ describe("a service on the local socket", () => {
     };
     await expect(read()).rejects.toMatchObject({ code: "NotFound", message: "no 2" });
     client.close();
+  });
+
+  describe("a handler that is called with each request", () => {
+    /** Hears batches; their ids go back. Batch 3 is answered when `release` is called, batch 9 fails. */
+    async function setUp() {
+      const server = new grpc.Server();
+      const heard: bigint[] = [];
+      const third = Promise.withResolvers<void>();
+      const outcome = Promise.withResolvers<string>();
+      addService(
+        server,
+        RaftPeer,
+        {
+          messages(requests, { signal }) {
+            let answered = 0;
+            const stream = new Outgoing(() => {
+              return answered < heard.length ? { batches: Number(heard[answered++]) } : undefined;
+            }, signal);
+            forEachRequest(requests, ({ to }) => {
+              if (to === 9n) throw new SwarmError("NotFound", "no 9");
+              heard.push(to);
+              stream.wake();
+              return to === 3n ? third.promise : undefined;
+            }).then(
+              () => {
+                outcome.resolve("ended");
+                stream.end();
+              },
+              (error: SwarmError) => {
+                outcome.resolve(error.code);
+                stream.end(error);
+              },
+            );
+            return stream;
+          },
+        },
+        { authorize: "local", organization: () => "c1" },
+      );
+      const check = async () => HealthCheckResponse.create();
+      addService(server, Health, { check }, { authorize: "local", organization: () => "c1" });
+      const client = new RpcClient(await listen(server), grpc.credentials.createInsecure());
+      const requests = new PassThrough({ objectMode: true });
+      const answers = client
+        .duplex(RaftPeer.methods.messages, requests as AsyncIterable<RaftBatch>)
+        [Symbol.asyncIterator]();
+      const say = (...ids: number[]) => {
+        for (const id of ids) requests.write(RaftPeer.methods.messages.request.create({ to: BigInt(id) }));
+      };
+      const next = async () => (await answers.next()).value?.batches;
+      return { client, requests, answers, say, next, heard, release: third.resolve, outcome: outcome.promise };
+    }
+
+    it("hears them in order, and no further one while it is busy with one", async () => {
+      const { client, requests, say, next, heard, release, outcome } = await setUp();
+      say(1, 2, 3, 4, 5);
+      expect([await next(), await next(), await next()]).toEqual([1, 2, 3]);
+      // The server has answered calls that came after those.
+      for (let i = 0; i < 2; i++) await client.call(Health.methods.check, HealthCheckRequest.create());
+      expect(heard).toEqual([1n, 2n, 3n]);
+      release();
+      expect([await next(), await next()]).toEqual([4, 5]);
+      requests.end();
+      expect(await next()).toBeUndefined();
+      expect(await outcome).toBe("ended");
+      client.close();
+    });
+
+    it("fails the call with what it throws", async () => {
+      const { client, say, next, outcome } = await setUp();
+      say(1, 9, 2);
+      expect(await next()).toBe(1);
+      await expect(next()).rejects.toMatchObject({ code: "NotFound", message: "no 9" });
+      expect(await outcome).toBe("NotFound");
+      client.close();
+    });
+
+    it("hears its end when the caller breaks off", async () => {
+      const { client, say, next, answers, outcome } = await setUp();
+      say(1);
+      expect(await next()).toBe(1);
+      await answers.return?.();
+      expect(await outcome).toBe("ended");
+      client.close();
+    });
+
+    it("is not called with what is no message: the caller is told so", async () => {
+      const { client, heard } = await setUp();
+      const path = RaftPeer.methods.messages.path;
+      const raw = new grpc.Client(client.address, grpc.credentials.createInsecure());
+      const bytes = (value: Buffer) => value;
+      const call = raw.makeBidiStreamRequest(path, bytes, bytes);
+      const failure = new Promise<grpc.ServiceError>((resolve) => call.on("error", resolve));
+      call.resume().write(Buffer.from([0x08]));
+      expect(await failure).toMatchObject({ code: grpc.status.INVALID_ARGUMENT });
+      expect(heard).toEqual([]);
+      raw.close();
+      client.close();
+    });
   });
 
   it("refuses a call that the table keeps for managers, when no certificate is shown", async () => {

@@ -1,8 +1,9 @@
-import type { Readable } from "node:stream";
 import type * as grpc from "@grpc/grpc-js";
 import { Code, type Logger, SwarmError } from "@starling/base";
 import type { MethodTable, ServiceTable } from "../message.ts";
 import { callerFromSubject, forwardedCaller, managerRole, requireRole } from "./identity.ts";
+import { Incoming } from "./incoming.ts";
+import { Outgoing } from "./outgoing.ts";
 import { peerSubject } from "./peer-subject.ts";
 import { toServiceError } from "./rpc-error.ts";
 import { type RpcCounts, rpcCounts } from "./rpc-metrics.ts";
@@ -77,14 +78,18 @@ function implement(
   const begin = (call: AnyCall) => {
     counts.started();
     const context = contextOf(call, authorize(call, method, options), options);
-    const input = method.requestStream ? decodeAll(call, method) : decode(call.request, method);
+    const input = method.requestStream
+      ? new Incoming(call, (bytes) => decode(bytes, method))
+      : decode(call.request, method);
     return { input, context };
   };
   if (method.responseStream) {
     return ((call: AnyCall) => {
       const run = async () => {
         const { input, context } = begin(call);
-        await writeAll(call, handler(input, context) as AsyncIterable<unknown>, context.signal);
+        const messages = handler(input, context) as AsyncIterable<unknown>;
+        if (messages instanceof Outgoing) await messages.sendTo(call, context.signal);
+        else await writeAll(call, messages, context.signal);
         return context.signal.aborted ? Code.Cancelled : Code.Ok;
       };
       run().then(
@@ -150,9 +155,4 @@ function decode(bytes: Uint8Array, method: AnyMethod): unknown {
       cause: thrown,
     });
   }
-}
-
-/** Leaving early keeps the call open: its status has yet to be sent. */
-async function* decodeAll(call: Readable, method: AnyMethod): AsyncGenerator<unknown> {
-  for await (const bytes of call.iterator({ destroyOnReturn: false })) yield decode(bytes, method);
 }

@@ -10,14 +10,16 @@ export async function writeAll(
   signal: AbortSignal,
 ): Promise<void> {
   const iterator = source[Symbol.asyncIterator]();
+  const aborting = new Aborting(signal);
   try {
     for (;;) {
-      const next = await unlessAborted(iterator.next(), signal);
+      const next = await aborting.orDone(iterator.next());
       if (next === undefined || next.done) return;
-      if (!sink.write(next.value)) await unlessAborted(drained(sink), signal);
+      if (!sink.write(next.value)) await aborting.orDone(drained(sink));
       if (signal.aborted) return;
     }
   } finally {
+    aborting.release();
     // Not awaited: a generator that waits for its own signal ends by itself, and must not hold up the call's end.
     void Promise.resolve(iterator.return?.()).catch(() => undefined);
   }
@@ -27,12 +29,28 @@ function drained(sink: Pick<Writable, "once">): Promise<void> {
   return new Promise((resolve) => sink.once("drain", resolve));
 }
 
-/** `promise`, or undefined as soon as the signal aborts. Leaves no listener behind, however long the signal lives. */
-function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T | undefined> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => resolve(undefined);
-    if (signal.aborted) onAbort();
-    signal.addEventListener("abort", onAbort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
+/** Waits for one thing after the other, none longer than until the signal aborts. One listener for all of them. */
+class Aborting {
+  readonly #signal: AbortSignal;
+  #stopWaiting: (() => void) | undefined;
+  readonly #onAbort = () => this.#stopWaiting?.();
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+    signal.addEventListener("abort", this.#onAbort, { once: true });
+  }
+
+  /** `promise`, or undefined as soon as the signal aborts. */
+  orDone<T>(promise: Promise<T>): Promise<T | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#stopWaiting = () => resolve(undefined);
+      if (this.#signal.aborted) this.#stopWaiting();
+      promise.then(resolve, reject);
+    });
+  }
+
+  release(): void {
+    this.#signal.removeEventListener("abort", this.#onAbort);
+    this.#stopWaiting = undefined;
+  }
 }
