@@ -237,7 +237,7 @@ export class Agent {
         await wakeOrSleep(this.#changed, describeEveryMs, { clock, signal });
         const description = await this.#describe();
         if (sameValue(description, told)) continue;
-        await session.describe(description);
+        session.describe(description);
         told = description;
       } catch (error) {
         if (!signal.aborted) log.warn("node not described", { error });

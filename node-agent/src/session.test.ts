@@ -3,40 +3,68 @@ import {
   Dispatcher,
   durationOfMs,
   HeartbeatResponse,
+  type LiveRequest,
+  LiveResponse,
   NodeDescription,
+  NodeLife,
   SessionMessage,
+  type SessionRequest,
 } from "@starling/api";
 import type { RpcClient } from "@starling/api/rpc";
 import { FakeClock, SwarmError } from "@starling/base";
 import { describe, expect, it } from "vitest";
-import { holdSession } from "./session.ts";
+import { holdSession, type Session } from "./session.ts";
 
 const periodMs = 1_000;
 
 /** A manager that answers beats while `answers` is true, and says something else every 300 ms while `talks` is. */
 class BusyManager {
   readonly #clock: FakeClock;
+  /** Whether it knows sessions with the beats in their stream. */
+  readonly #live: boolean;
   answers = true;
   talks = false;
   beats = 0;
+  readonly described: string[] = [];
+  /** Methods that were called, each once. */
+  readonly called = new Set<unknown>();
 
-  constructor(clock: FakeClock) {
+  constructor(clock: FakeClock, live: boolean) {
     this.#clock = clock;
+    this.#live = live;
   }
 
   waitReady = async () => undefined;
 
-  call = async (_method: unknown, _request: unknown, { timeoutMs }: { readonly timeoutMs: number }) => {
+  call = async (method: unknown, _request: unknown, { timeoutMs }: { readonly timeoutMs: number }) => {
+    this.called.add(method);
     this.beats++;
-    if (this.answers) return HeartbeatResponse.create({ period: durationOfMs(periodMs) });
+    if (this.answers) return answer;
     await this.#clock.sleep(timeoutMs);
-    throw new SwarmError("DeadlineExceeded", "no answer to a beat");
+    throw new SwarmError("DeadlineExceeded", "no answer to a heartbeat");
   };
 
-  async *stream(method: unknown) {
-    if (method === Dispatcher.methods.session) yield SessionMessage.create({ sessionId: "s" });
+  async *stream(method: unknown, request: SessionRequest, { signal }: { readonly signal: AbortSignal }) {
+    this.called.add(method);
+    if (method === Dispatcher.methods.session) yield this.#begin(request);
     else yield* this.#assignments();
-    await new Promise(() => undefined);
+    await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  }
+
+  async *duplex(method: unknown, requests: AsyncIterable<LiveRequest>) {
+    if (!this.#live) throw new SwarmError("Unimplemented", "unknown service");
+    this.called.add(method);
+    for await (const { session, heartbeat } of requests) {
+      if (session !== undefined) yield LiveResponse.create({ session: this.#begin(session) });
+      if (heartbeat === undefined) continue;
+      this.beats++;
+      if (this.answers) yield LiveResponse.create({ heartbeat: answer });
+    }
+  }
+
+  #begin({ description }: SessionRequest): SessionMessage {
+    this.described.push(description?.hostname ?? "");
+    return SessionMessage.create({ sessionId: "s" });
   }
 
   async *#assignments() {
@@ -48,39 +76,66 @@ class BusyManager {
   }
 }
 
-function begin() {
+const answer = HeartbeatResponse.create({ period: durationOfMs(periodMs) });
+
+function begin(live: boolean) {
   const clock = new FakeClock();
-  const manager = new BusyManager(clock);
+  const manager = new BusyManager(clock, live);
+  const stop = new AbortController();
   let end: string | undefined;
+  let registered: Session | undefined;
   holdSession({
     client: manager as unknown as RpcClient,
-    description: NodeDescription.create(),
+    description: NodeDescription.create({ hostname: "h" }),
     previousId: "",
     clock,
-    signal: new AbortController().signal,
-    onRegistered: () => undefined,
+    signal: stop.signal,
+    onRegistered: (session) => {
+      registered = session;
+    },
     onMessage: () => undefined,
     onAssignments: () => undefined,
     leaving: async () => undefined,
   }).catch((error: Error) => {
     end = error.message;
   });
-  return { clock, manager, ended: () => end };
+  return { clock, manager, stop, ended: () => end, session: () => registered! };
 }
 
-describe("a beat without an answer", () => {
-  it("ends the session after a period in which the managers said nothing at all", async () => {
-    const { clock, manager, ended } = begin();
+describe.each([
+  ["in the session's stream", true],
+  ["in calls of their own, as Docker's managers have it", false],
+])("beats %s", (_, live) => {
+  it("go on at the managers' period, and a new description begins no other session", async () => {
+    const { clock, manager, stop, ended, session } = begin(live);
+    await clock.advance(3 * periodMs);
+    expect(manager.beats).toBe(4);
+    session().describe(NodeDescription.create({ hostname: "renamed" }));
+    await clock.advance(3 * periodMs);
+    expect(manager.beats).toBe(7);
+    expect(manager.described).toEqual(["h", "renamed"]);
+    expect(ended()).toBeUndefined();
+    const { session: ofSwarm, heartbeat, assignments } = Dispatcher.methods;
+    expect(manager.called).toEqual(
+      new Set<unknown>(live ? [NodeLife.methods.live, assignments] : [ofSwarm, assignments, heartbeat]),
+    );
+    stop.abort(new SwarmError("Cancelled", "swarmd stops"));
+    await clock.advance(1);
+    expect(ended()).toBe("swarmd stops");
+  });
+
+  it("without an answer end the session after a period in which the managers said nothing at all", async () => {
+    const { clock, manager, ended } = begin(live);
     await clock.advance(3 * periodMs);
     manager.answers = false;
     await clock.advance(periodMs);
     expect(ended()).toBeUndefined();
     await clock.advance(periodMs);
-    expect(ended()).toBe("no answer to a beat");
+    expect(ended()).toEqual(expect.stringMatching(/^no answer to a heartbeat/));
   });
 
-  it("is followed by the next at once where they said something else: they are busy", async () => {
-    const { clock, manager, ended } = begin();
+  it("without an answer are followed by the next at once where they said something else: they are busy", async () => {
+    const { clock, manager, ended } = begin(live);
     manager.talks = true;
     await clock.advance(3 * periodMs);
     manager.answers = false;
@@ -90,6 +145,6 @@ describe("a beat without an answer", () => {
     expect(manager.beats - before).toBeGreaterThanOrEqual(4);
     manager.talks = false;
     await clock.advance(2 * periodMs);
-    expect(ended()).toBe("no answer to a beat");
+    expect(ended()).toEqual(expect.stringMatching(/^no answer to a heartbeat/));
   });
 });

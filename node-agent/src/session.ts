@@ -2,12 +2,9 @@ import {
   type AssignmentsMessage,
   AssignmentsRequest,
   Dispatcher,
-  durationMs,
-  HeartbeatRequest,
   type NodeDescription,
   NodeLife,
   type SessionMessage,
-  SessionRequest,
   TakeLeaveRequest,
   type TakeLeaveRequest_Intent,
   type UpdateTaskStatusRequest_TaskStatusUpdate as TaskStatusUpdate,
@@ -15,6 +12,7 @@ import {
 } from "@starling/api";
 import type { RpcClient } from "@starling/api/rpc";
 import { type Clock, type Millis, SwarmError } from "@starling/base";
+import { type Lifeline, type LifelineOptions, LiveStream, SwarmSession } from "./lifeline.ts";
 
 /** For calls that a live manager answers at once. */
 const callTimeoutMs: Millis = 5_000;
@@ -33,7 +31,7 @@ export interface Session {
   /** Resolves when the managers have committed the reports. */
   sendStatuses(updates: readonly TaskStatusUpdate[]): Promise<void>;
   /** Tells the managers what the node is like from now on; everything else of the session goes on. */
-  describe(description: NodeDescription): Promise<void>;
+  describe(description: NodeDescription): void;
 }
 
 export interface SessionOptions {
@@ -64,12 +62,10 @@ export async function holdSession(options: SessionOptions): Promise<never> {
       ended.abort(new SwarmError("DeadlineExceeded", `no session within ${callTimeoutMs} ms`)),
     );
     options.client.waitReady(connectTimeoutMs).catch((error) => ended.abort(error));
-    let current = openStream(options, { description: options.description, sessionId: options.previousId }, signal);
-    const first = await current.messages.next().finally(() => opening.cancel());
-    if (first.done) throw new SwarmError("Unavailable", "the manager ended the session at once");
-    const id = first.value.sessionId;
+    const { line, first } = await openLine({ ...options, signal }).finally(() => opening.cancel());
+    const id = first.sessionId;
     registeredId = id;
-    options.onMessage(first.value);
+    options.onMessage(first);
     options.onRegistered({
       id,
       client: options.client,
@@ -79,15 +75,11 @@ export async function holdSession(options: SessionOptions): Promise<never> {
         await options.client.call(Dispatcher.methods.updateTaskStatus, request, { signal, timeoutMs: callTimeoutMs });
         hear();
       },
-      describe: async (description) => {
-        const former = current;
-        current = openStream(options, { description, sessionId: id }, signal);
-        former.close();
-      },
+      describe: (description) => line.describe(description),
     });
     return await Promise.race([
-      listen(() => current, id, options),
-      beat(id, options, () => heardAt, signal),
+      listen(line, id, options),
+      beat(line, options.clock, () => heardAt, signal),
       takeAssignments(id, options, hear, signal),
     ]);
   } finally {
@@ -104,39 +96,30 @@ async function takeLeave(sessionId: string, { client, leaving }: SessionOptions)
   await client.call(NodeLife.methods.takeLeave, request, { timeoutMs: leaveTimeoutMs }).catch(() => undefined);
 }
 
-/** A stream of what managers tell; the node is registered, or its session goes on, with the description. */
-interface SessionStream {
-  readonly messages: AsyncIterator<SessionMessage>;
-  close(): void;
-}
-
-function openStream(
-  { client }: SessionOptions,
-  request: { readonly description: NodeDescription; readonly sessionId: string },
-  signal: AbortSignal,
-): SessionStream {
-  const closed = new AbortController();
-  const either = AbortSignal.any([signal, closed.signal]);
-  const messages = client.stream(Dispatcher.methods.session, SessionRequest.create(request), { signal: either });
-  return {
-    messages: messages[Symbol.asyncIterator](),
-    close: () => closed.abort(new SwarmError("Cancelled", "another stream has taken its place")),
+/** Resolves with the first message of managers, and where the next ones come. */
+async function openLine(
+  options: LifelineOptions,
+): Promise<{ readonly line: Lifeline; readonly first: SessionMessage }> {
+  const begin = async (line: Lifeline) => {
+    const { done, value } = await line.messages.next();
+    if (done) throw new SwarmError("Unavailable", "the manager ended the session at once");
+    return { line, first: value };
   };
+  try {
+    return await begin(new LiveStream(options));
+  } catch (thrown) {
+    // Docker's managers, and older ones of ours.
+    if (SwarmError.from(thrown).code !== "Unimplemented") throw thrown;
+    return await begin(new SwarmSession(options));
+  }
 }
 
-/** Hears the session's present stream, whichever that is. */
-async function listen(current: () => SessionStream, sessionId: string, { onMessage }: SessionOptions): Promise<never> {
+async function listen({ messages }: Lifeline, sessionId: string, { onMessage }: SessionOptions): Promise<never> {
   for (;;) {
-    const stream = current();
-    try {
-      const { done, value } = await stream.messages.next();
-      if (done) throw new SwarmError("Unavailable", "the manager ended the session");
-      if (value.sessionId !== sessionId) throw new SwarmError("Unavailable", "the manager began another session");
-      onMessage(value);
-    } catch (thrown) {
-      if (stream === current()) throw thrown;
-      // The former stream's end, when the node was described anew.
-    }
+    const { done, value } = await messages.next();
+    if (done) throw new SwarmError("Unavailable", "the manager ended the session");
+    if (value.sessionId !== sessionId) throw new SwarmError("Unavailable", "the manager began another session");
+    onMessage(value);
   }
 }
 
@@ -144,20 +127,12 @@ async function listen(current: () => SessionStream, sessionId: string, { onMessa
  * One period is also the time that a beat may take: after three without an answer managers count the node as down. Those that say
  * other things in that time are there, but busy: the next beat goes at once.
  */
-async function beat(
-  sessionId: string,
-  { client, clock }: SessionOptions,
-  heardAt: () => Millis,
-  signal: AbortSignal,
-): Promise<never> {
+async function beat(line: Lifeline, clock: Clock, heardAt: () => Millis, signal: AbortSignal): Promise<never> {
   let periodMs = firstPeriodMs;
   for (;;) {
-    const timeoutMs = Math.max(firstPeriodMs, periodMs);
-    const request = HeartbeatRequest.create({ sessionId });
     const sentAt = clock.monotonic();
     try {
-      const { period } = await client.call(Dispatcher.methods.heartbeat, request, { signal, timeoutMs });
-      periodMs = durationMs(period) || firstPeriodMs;
+      periodMs = (await line.beat(Math.max(firstPeriodMs, periodMs))) || firstPeriodMs;
     } catch (thrown) {
       if (SwarmError.from(thrown).code !== "DeadlineExceeded" || heardAt() <= sentAt) throw thrown;
       continue;

@@ -6,8 +6,11 @@ import {
   Cluster,
   durationMs,
   enforcedMessage,
+  Heartbeat,
   HeartbeatRequest,
   hasStopped,
+  LiveRequest,
+  type LiveResponse,
   Node,
   NodeDescription,
   NodeSpec,
@@ -25,7 +28,7 @@ import {
   withMoveLabel,
 } from "@starling/api";
 import type { CallContext } from "@starling/api/rpc";
-import { FakeClock, nullLogger } from "@starling/base";
+import { FakeClock, nullLogger, Wakeup } from "@starling/base";
 import { MemoryStore } from "@starling/store";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createDispatcher, type DispatcherServer, weightedPeers } from "./index.ts";
@@ -208,6 +211,87 @@ describe("heartbeats", () => {
     await clock.advance(24 * 3_600_000 + 1);
     expect(task("t1")?.status.state).toBe(TaskState.ORPHANED);
     expect(task("t2")?.status.state).toBe(TaskState.FAILED);
+  });
+});
+
+describe("a session with its heartbeats", () => {
+  /** What the node says, by pushing it; ends with `signal`. */
+  function say(nodeId: string) {
+    const requests: LiveRequest[] = [];
+    const pushed = new Wakeup();
+    const away = new AbortController();
+    async function* said() {
+      for (;;) {
+        yield* requests.splice(0);
+        await pushed.wait(away.signal);
+      }
+    }
+    const stream = dispatcher.nodeLife.live(said(), from(nodeId, away.signal))[Symbol.asyncIterator]();
+    return {
+      away,
+      push: (...more: LiveRequest[]) => {
+        requests.push(...more);
+        pushed.wake();
+      },
+      next: async () => (await soon(stream.next())).value as LiveResponse,
+    };
+  }
+  const asSession = (hostname: string) =>
+    LiveRequest.create({ session: SessionRequest.create({ description: NodeDescription.create({ hostname }) }) });
+  const asBeat = LiveRequest.create({ heartbeat: Heartbeat.create() });
+
+  async function begin(nodeId: string) {
+    const said = say(nodeId);
+    said.push(asSession("h"));
+    const { session } = await said.next();
+    return { ...said, sessionId: session!.sessionId };
+  }
+
+  it("in one stream begins as any, and stays as long as the node beats in it", async () => {
+    const { push, next, sessionId } = await begin("n1");
+    expect(node("n1").status).toMatchObject({ state: READY, addr: "10.0.0.7" });
+    for (let second = 0; second < 10; second++) {
+      push(asBeat);
+      expect(durationMs((await next()).heartbeat?.period)).toBe(1_000);
+      await clock.advance(1_000);
+    }
+    expect(node("n1").status.state).toBe(READY);
+    await beat("n1", sessionId);
+    await clock.advance(3_100);
+    expect(node("n1").status.state).toBe(DOWN);
+    await expect(next()).rejects.toMatchObject({ message: "node not registered" });
+  });
+
+  it("takes a new description, and tells changes between the answers", async () => {
+    const { push, next, sessionId } = await begin("n1");
+    push(asBeat, asSession("renamed"));
+    expect((await next()).heartbeat).toBeDefined();
+    const { session } = await next();
+    expect(session).toMatchObject({ sessionId, node: { description: { hostname: "renamed" } } });
+    expect(node("n1").description?.hostname).toBe("renamed");
+  });
+
+  it("ends when the node begins another, by whichever call", async () => {
+    const { next } = await begin("n1");
+    await register("n1");
+    await expect(next()).rejects.toMatchObject({ message: "session invalid" });
+  });
+
+  it("ends with the dispatcher", async () => {
+    const { next } = await begin("n1");
+    stop.abort();
+    await running;
+    await expect(next()).rejects.toMatchObject({ code: "Aborted", message: "dispatcher is stopped" });
+  });
+
+  it("is none before the node says that it begins one, nor for an unknown node", async () => {
+    const early = say("n1");
+    early.push(asBeat);
+    await expect(early.next()).rejects.toMatchObject({
+      code: "InvalidArgument",
+      message: expect.stringContaining("LiveRequest.session is missing"),
+    });
+    await expect(begin("n9")).rejects.toMatchObject({ code: "NotFound" });
   });
 });
 

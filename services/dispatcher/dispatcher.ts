@@ -7,23 +7,23 @@ import {
   NodeStatus_State,
   TakeLeaveRequest_Intent,
   TakeLeaveResponse,
-  type TasksMessage,
   UpdateTaskStatusResponse,
   UpdateVolumeStatusResponse,
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
 import { pacedTurn, SwarmError } from "@starling/base";
 import type { EventOf, StoreEvent } from "@starling/store";
+import { assignments, tasks } from "./assignment-streams.ts";
 import { canWait } from "./assignments.ts";
 import { Batcher } from "./batcher.ts";
 import { seconds } from "./heartbeat.ts";
 import { LastReport } from "./last-report.ts";
 import { NodeFeed } from "./node-feed.ts";
 import { Patiences } from "./patiences.ts";
-import { batchWindowMs, type DispatcherOptions, type Running } from "./running.ts";
+import { batchWindowMs, type DispatcherOptions, type Running, type RunningNow } from "./running.ts";
+import { live, session } from "./session-stream.ts";
 import { Sessions } from "./sessions.ts";
 import { applyWrites, markNodesUnknown, orphanTasks, type Write } from "./store-writer.ts";
-import { assignments, session, tasks } from "./streams.ts";
 
 const { DISCONNECTED, DOWN, READY } = NodeStatus_State;
 
@@ -39,7 +39,7 @@ export interface DispatcherServer {
 
 export function createDispatcher(options: DispatcherOptions): DispatcherServer {
   let running: Running | undefined;
-  const mustRun = async (): Promise<Running> => {
+  const mustRun: RunningNow = async () => {
     if (running === undefined) throw stoppedError();
     const current = running;
     await current.ready;
@@ -47,15 +47,9 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
   };
   return {
     handlers: {
-      async *session(request, context) {
-        yield* session(await mustRun(), request, context);
-      },
-      async *assignments({ sessionId }, context) {
-        yield* assignments(await mustRun(), sessionId, context);
-      },
-      async *tasks({ sessionId }, context): AsyncGenerator<TasksMessage> {
-        yield* tasks(await mustRun(), sessionId, context);
-      },
+      session: (request, context) => session(mustRun, request, context),
+      assignments: ({ sessionId }, context) => assignments(mustRun, sessionId, context),
+      tasks: ({ sessionId }, context) => tasks(mustRun, sessionId, context),
       heartbeat: async ({ sessionId }, { caller }) => {
         const { sessions } = await mustRun();
         return HeartbeatResponse.create({ period: durationOfMs(sessions.beat(caller.nodeId, sessionId)) });
@@ -88,6 +82,7 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
       },
     },
     nodeLife: {
+      live: (requests, context) => live(mustRun, requests, context),
       takeLeave: async ({ sessionId, intent }, { caller: { nodeId } }) => {
         const { sessions, writes, feed } = await mustRun();
         const graceMs =
@@ -104,8 +99,7 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
       },
     },
     run: async (signal) => {
-      const stop = new AbortController();
-      running = start(options, stop.signal);
+      running = start(options);
       const { feed, sessions } = running;
       const unsubscribe = options.peers.subscribe(() => feed.tellAll({ t: "session" }));
       try {
@@ -113,14 +107,14 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
       } finally {
         unsubscribe();
         running = undefined;
-        sessions.clear();
-        stop.abort(stoppedError());
+        sessions.end(stoppedError());
+        feed.tellAll({ t: "ended" });
       }
     },
   };
 }
 
-function start(options: DispatcherOptions, stopped: AbortSignal): Running {
+function start(options: DispatcherOptions): Running {
   const { store, clock, log } = options;
   const feed = new NodeFeed();
   const writer = { ...options, last: new LastReport() };
@@ -157,7 +151,7 @@ function start(options: DispatcherOptions, stopped: AbortSignal): Running {
   });
   const ready = adopt(options, sessions);
   ready.catch(() => undefined); // Awaited by `serve`, and by each call that waits for it.
-  return { options, sessions, feed, writes, stopped, ready };
+  return { options, sessions, feed, writes, ready };
 }
 
 async function adopt(options: DispatcherOptions, sessions: Sessions): Promise<void> {

@@ -5,5 +5,7 @@ const defaultWeight = 10;
 
 /** `host:port` by node id, as a list for agents. */
 export function weightedPeers(managers: Iterable<{ readonly nodeId: string; readonly addr: string }>): WeightedPeer[] {
-  return [...managers].map((peer) => WeightedPeer.create({ peer: Peer.create(peer), weight: defaultWeight }));
+  return [...managers].map(({ nodeId, addr }) =>
+    WeightedPeer.create({ peer: Peer.create({ nodeId, addr }), weight: defaultWeight }),
+  );
 }

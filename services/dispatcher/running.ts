@@ -1,5 +1,4 @@
 import type { WeightedPeer } from "@starling/api";
-import type { CallContext } from "@starling/api/rpc";
 import type { Clock, Logger, Random } from "@starling/base";
 import type { MemoryStore } from "@starling/store";
 import type { Batcher } from "./batcher.ts";
@@ -29,19 +28,15 @@ export interface PeerSource {
   subscribe(listener: () => void): () => void;
 }
 
+/** Resolves with what runs now, once sessions may begin. Rejects Aborted while nothing does. */
+export type RunningNow = () => Promise<Running>;
+
 /** What lives from one start of `run` to its end. */
 export interface Running {
   readonly options: DispatcherOptions;
   readonly sessions: Sessions;
   readonly feed: NodeFeed;
   readonly writes: Batcher<Write>;
-  /** Aborts when the dispatcher stops, with the error that streams end with. */
-  readonly stopped: AbortSignal;
   /** Resolves when the nodes of the former leader are adopted and sessions may begin. */
   readonly ready: Promise<void>;
-}
-
-/** The signal that ends a call's stream: its caller went away, or the dispatcher stopped. */
-export function streamSignal(running: Running, context: CallContext): AbortSignal {
-  return AbortSignal.any([context.signal, running.stopped]);
 }

@@ -1,5 +1,5 @@
 import type { NodePatience } from "@starling/api";
-import { type Clock, type Millis, newId, type Random, type Timer } from "@starling/base";
+import { type Clock, type Millis, newId, type Random, type SwarmError, type Timer } from "@starling/base";
 import { holdBackMs, type Losses, noteLoss } from "./flapping.ts";
 import {
   choosePeriod,
@@ -40,6 +40,7 @@ export class Sessions {
   readonly #options: SessionsOptions;
   readonly #clock: Clock;
   readonly #nodes = new Map<string, WatchedNode>();
+  #over: SwarmError | undefined;
 
   constructor(options: SessionsOptions) {
     this.#options = options;
@@ -92,8 +93,9 @@ export class Sessions {
     return 0;
   }
 
-  /** Throws NotFound or InvalidArgument unless `sessionId` is the node's session. */
+  /** Throws NotFound or InvalidArgument unless `sessionId` is the node's session, or what all sessions have ended with. */
   check(nodeId: string, sessionId: string): void {
+    if (this.#over !== undefined) throw this.#over;
     mustSession(this.#nodes.get(nodeId)?.liveness, sessionId);
   }
 
@@ -109,7 +111,9 @@ export class Sessions {
     this.#nodes.delete(nodeId);
   }
 
-  clear(): void {
+  /** Ends all sessions; `check` throws the error from now on. */
+  end(error: SwarmError): void {
+    this.#over = error;
     for (const nodeId of [...this.#nodes.keys()]) this.forget(nodeId);
   }
 

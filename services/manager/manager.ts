@@ -25,6 +25,7 @@ import {
   ResourceAllocator,
   Unlock,
   Watch,
+  type WeightedPeer,
 } from "@starling/api";
 import {
   forwardToLeader,
@@ -124,6 +125,8 @@ export class Manager {
   readonly #leadership: Leadership;
   readonly #route: ManagerRoute;
   readonly #membersListeners = new Set<() => void>();
+  /** What agents are told of the managers; the same list to all. */
+  #managers: readonly WeightedPeer[] | undefined;
   readonly #keyring: RaftKeyring;
   readonly #gauges: StoreGauges;
   readonly #images: RegistryResolver;
@@ -268,7 +271,7 @@ export class Manager {
       probeHost: async (address) => !isOwnHost(address) && (await hostAnswers(address, probePort, probeTimeoutMs)),
       ownNodeId: identity.nodeId,
       peers: {
-        current: () => weightedPeers(this.#raft.members()),
+        current: () => (this.#managers ??= weightedPeers(this.#raft.members())),
         subscribe: (listener) => {
           this.#membersListeners.add(listener);
           return () => this.#membersListeners.delete(listener);
@@ -379,6 +382,7 @@ export class Manager {
   }
 
   #membersChanged(): void {
+    this.#managers = undefined;
     this.#route.leaderIs(this.#raft.leaderAddress());
     for (const listener of [...this.#membersListeners]) listener();
   }

@@ -1,7 +1,7 @@
 import { Metadata } from "@grpc/grpc-js";
-import { Dispatcher, durationMs, HeartbeatRequest, NodeDescription, SessionRequest } from "@starling/api";
+import { durationMs, Heartbeat, LiveRequest, NodeDescription, NodeLife, SessionRequest } from "@starling/api";
 import { addForwarded, RpcClient } from "@starling/api/rpc";
-import { createLogger, SwarmError, systemClock } from "@starling/base";
+import { createLogger, SwarmError, systemClock, Wakeup } from "@starling/base";
 import { clientCredentials, joinCluster } from "@starling/ca";
 import { failOnErrors } from "./fail.ts";
 
@@ -52,25 +52,19 @@ async function beat(number: number, onRegistered: () => void, signal: AbortSigna
   const node = { nodeId: `${prefix}${number}`, roles: ["swarm-worker"], organization: identity.organization };
   addForwarded(metadata, { ...node, forwarded: false }, "127.0.0.1:1", "bench");
   const description = NodeDescription.create({ hostname: node.nodeId });
-  const options = { metadata, signal };
-  const stream = client.stream(Dispatcher.methods.session, SessionRequest.create({ description }), options);
-  const session = stream[Symbol.asyncIterator]();
-  const { sessionId } = (await session.next()).value!;
-  onRegistered();
-  const listen = async () => {
-    while (!(await session.next()).done);
-  };
-  const beats = async () => {
+  const due = new Wakeup();
+  async function* said() {
+    yield LiveRequest.create({ session: SessionRequest.create({ description }) });
     for (;;) {
-      const { period } = await client.call(
-        Dispatcher.methods.heartbeat,
-        HeartbeatRequest.create({ sessionId }),
-        options,
-      );
-      await systemClock.sleep(durationMs(period));
+      await due.wait(signal);
+      yield LiveRequest.create({ heartbeat: Heartbeat.create() });
     }
-  };
-  await Promise.race([listen(), beats()]);
+  }
+  for await (const { session, heartbeat } of client.duplex(NodeLife.methods.live, said(), { metadata, signal })) {
+    if (session !== undefined) onRegistered();
+    if (session !== undefined) due.wake();
+    if (heartbeat !== undefined) systemClock.setTimer(durationMs(heartbeat.period), due.wake);
+  }
 }
 
 const registered = new Set<number>();

@@ -5,14 +5,14 @@ import {
   AssignmentsMessage_Type,
   AssignmentsRequest,
   ContainerStatus,
-  durationMs,
-  HeartbeatRequest,
+  type HeartbeatRequest,
   isTerminal,
+  type LiveRequest,
   Meta,
   NodeDescription,
   Platform,
   Resources,
-  SessionRequest,
+  type SessionRequest,
   TakeLeaveRequest,
   type Task,
   TaskState,
@@ -21,12 +21,15 @@ import {
   UpdateTaskStatusRequest,
   UpdateTaskStatusRequest_TaskStatusUpdate,
 } from "@starling/api";
-import type { CallContext } from "@starling/api/rpc";
+import type { CallContext, RpcClient } from "@starling/api/rpc";
 import { type FakeClock, type Random, SwarmError, type Timer, Wakeup } from "@starling/base";
 import type { DispatcherServer } from "@starling/dispatcher";
 import { nextStep } from "../../../node-agent/src/exec/advance.ts";
+import { type Lifeline, LiveStream, SwarmSession } from "../../../node-agent/src/lifeline.ts";
 
 const retryMs = 200;
+/** The handlers that are called answer at once. */
+const beatTimeoutMs = 1_000;
 /** Reports of this time go together. */
 const reportsMs = 20;
 /** How the simulated container of a task behaves, by labels of its service. */
@@ -157,23 +160,18 @@ export class SimHost {
     const dispatcher = this.#reach();
     if (dispatcher === undefined) return;
     const context = this.#context(signal);
-    const messages = dispatcher.handlers
-      .session(SessionRequest.create({ description: this.#describe() }), context)
-      [Symbol.asyncIterator]();
-    const first = await messages.next();
+    const line = this.#openLine(dispatcher, context);
+    const first = await line.messages.next();
     if (first.done) return;
     const { sessionId } = first.value;
     this.#sessionId = sessionId;
     const listen = async () => {
-      while (!(await messages.next()).done);
+      while (!(await line.messages.next()).done);
     };
     const beat = async () => {
       for (;;) {
-        const { period } = await this.#mustReach(dispatcher).handlers.heartbeat(
-          HeartbeatRequest.create({ sessionId }),
-          context,
-        );
-        await this.#clock.sleep(durationMs(period), signal);
+        this.#mustReach(dispatcher);
+        await this.#clock.sleep(await line.beat(beatTimeoutMs), signal);
       }
     };
     const assignments = async () => {
@@ -191,6 +189,19 @@ export class SimHost {
       }
     };
     await Promise.race([listen(), beat(), assignments(), report()]);
+  }
+
+  /** As our agents beat, or as Docker's do, by turns. */
+  #openLine(dispatcher: DispatcherServer, context: CallContext): Lifeline {
+    const { handlers, nodeLife } = dispatcher;
+    const client = {
+      duplex: (_: unknown, requests: AsyncIterable<LiveRequest>) => nodeLife.live(requests, context),
+      stream: (_: unknown, request: SessionRequest) => handlers.session(request, context),
+      call: (_: unknown, request: HeartbeatRequest) => handlers.heartbeat(request, context),
+    } as unknown as RpcClient;
+    const Line = Number(this.id.slice(1)) % 2 === 0 ? LiveStream : SwarmSession;
+    const { signal } = context;
+    return new Line({ client, description: this.#describe(), previousId: "", clock: this.#clock, signal });
   }
 
   /** Notes that managers have to hear of the task's status. */

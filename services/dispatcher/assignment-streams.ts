@@ -1,78 +1,20 @@
-import {
-  type AssignmentsMessage,
-  type Node,
-  NodeStatus_State,
-  SessionMessage,
-  type SessionRequest,
-  sameValue,
-  type Task,
-  TaskState,
-  TasksMessage,
-} from "@starling/api";
+import { type AssignmentsMessage, type Task, TaskState, TasksMessage } from "@starling/api";
 import type { CallContext } from "@starling/api/rpc";
-import { type Millis, pacedTurn, SwarmError, Wakeup } from "@starling/base";
+import { pacedTurn, Wakeup } from "@starling/base";
 import { byNode, type ReadTx } from "@starling/store";
-import { callerHost } from "./address.ts";
 import { AssignmentSet, type DependencyReader } from "./assignments.ts";
-import { seconds } from "./heartbeat.ts";
-import { batchWindowMs, type Running, streamSignal } from "./running.ts";
+import { batchWindowMs, type Running, type RunningNow } from "./running.ts";
 
 /** Changes that are looked at without waiting for more. */
 const changesMax = 100;
 
-/**
- * Registers the node (or goes on with the session it names) and tells it who it is, who manages, and what to trust: at
- * once, and again whenever that changes. Ends when another session of the node begins or this one is lost.
- */
-export async function* session(
-  running: Running,
-  request: SessionRequest,
-  context: CallContext,
-): AsyncGenerator<SessionMessage> {
-  const { options, sessions, feed } = running;
-  const { nodeId } = context.caller;
-  const signal = streamSignal(running, context);
-  const read = () => sessionState(running, nodeId);
-  if (read().node === undefined) throw new SwarmError("NotFound", `node ${nodeId} not found in the cluster`);
-  const goesOn = sessions.isCurrent(nodeId, request.sessionId);
-  const { sessionId, heldBackMs } = goesOn
-    ? { sessionId: request.sessionId, heldBackMs: undefined }
-    : sessions.register(nodeId);
-  if (!goesOn) {
-    feed.tell(nodeId, { t: "ended" });
-    options.log.info("node registered", { "node.id": nodeId, address: context.remoteAddress || undefined });
-  }
-  const wakeup = new Wakeup();
-  const unsubscribe = feed.subscribe(nodeId, ({ t }) => t !== "task" && wakeup.wake());
-  try {
-    await running.writes.add([
-      {
-        t: "node-status",
-        nodeId,
-        ...(heldBackMs ? heldBack(heldBackMs) : heldBackMs === 0 ? ready : {}),
-        addr: callerHost(context.remoteAddress),
-        description: request.description,
-      },
-    ]);
-    let told: ReturnType<typeof sessionState> | undefined;
-    for (;;) {
-      sessions.check(nodeId, sessionId);
-      const state = read();
-      if (!sameValue(state, told)) yield SessionMessage.create({ sessionId, ...state });
-      told = state;
-      await wakeup.wait(signal);
-    }
-  } finally {
-    unsubscribe();
-  }
-}
-
 /** Everything the node has to run, then each change, soon after it is committed. */
 export async function* assignments(
-  running: Running,
+  runningNow: RunningNow,
   sessionId: string,
   context: CallContext,
 ): AsyncGenerator<AssignmentsMessage> {
+  const running = await runningNow();
   const { store, clock } = running.options;
   const { nodeId } = context.caller;
   const set = new AssignmentSet();
@@ -96,7 +38,12 @@ export async function* assignments(
 }
 
 /** The old form of Assignments: all tasks of the node in every message, without their dependencies. */
-export async function* tasks(running: Running, sessionId: string, context: CallContext): AsyncGenerator<TasksMessage> {
+export async function* tasks(
+  runningNow: RunningNow,
+  sessionId: string,
+  context: CallContext,
+): AsyncGenerator<TasksMessage> {
+  const running = await runningNow();
   const { nodeId } = context.caller;
   const changes = new TaskChanges(running, nodeId, sessionId, context);
   try {
@@ -125,7 +72,7 @@ class TaskChanges {
     this.#running = running;
     this.#nodeId = nodeId;
     this.#sessionId = sessionId;
-    this.#signal = streamSignal(running, context);
+    this.#signal = context.signal;
     this.#check();
     this.#unsubscribe = running.feed.subscribe(nodeId, (change) => {
       if (change.t === "task") this.#changed.add(change.taskId);
@@ -159,27 +106,6 @@ class TaskChanges {
   close(): void {
     this.#unsubscribe();
   }
-}
-
-const ready = { state: NodeStatus_State.READY, message: "" };
-
-/** Of a node that came and went too often. */
-function heldBack(ms: Millis): { readonly state: NodeStatus_State; readonly message: string } {
-  const message = `lost several times within minutes: it gets no tasks until it has stayed for ${seconds(ms)}`;
-  return { state: NodeStatus_State.DISCONNECTED, message };
-}
-
-function sessionState({ options }: Running, nodeId: string): Omit<SessionMessage, "sessionId"> {
-  const { node, cluster } = options.store.view((tx) => ({
-    node: tx.nodes.get(nodeId) as Node | undefined,
-    cluster: tx.clusters.get(options.clusterId),
-  }));
-  return {
-    node,
-    managers: options.peers.current(),
-    networkBootstrapKeys: cluster?.networkBootstrapKeys ?? [],
-    rootCa: cluster?.rootCa.caCert ?? new Uint8Array(),
-  };
 }
 
 function ownTask(tx: ReadTx, taskId: string, nodeId: string): Task | undefined {
