@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { lean } from "../../deploy/distribution/lean.ts";
-import { growthPercent } from "./heap-growth.ts";
+import { growthAfter } from "./heap-growth.ts";
 
 /**
  * A process as swarmd's, which makes much that survives a while; MiB of its young generation, both halves, after each of `steps`: the least
@@ -73,34 +73,49 @@ it("a manager's old generation is collected long before V8 would", () => {
 });
 
 /**
- * Whether the old generation is kept tight, which V8's tag of code caches tells: once a process has asked for that, once it holds much,
- * and once it holds little again.
+ * How V8 is told to let the old generation grow, which its tag of code caches tells: once a process has asked to keep it tight, once it
+ * holds much, once it holds little again, and once it does not ask any more.
  */
-function tightness(): readonly boolean[] {
+function growths(): readonly string[] {
   const script = `
-    import { keepOldGenerationTight } from ${JSON.stringify(join(import.meta.dirname, "heap-growth.ts"))};
+    import { growthAfter, keepOldGenerationTight, letOldGenerationGrow } from
+      ${JSON.stringify(join(import.meta.dirname, "heap-growth.ts"))};
     import { setImmediate } from "node:timers/promises";
-    import { cachedDataVersionTag } from "node:v8";
-    const asV8Likes = cachedDataVersionTag();
-    const isTight = () => cachedDataVersionTag() !== asV8Likes;
+    import { cachedDataVersionTag, setFlagsFromString } from "node:v8";
+    const names = new Map([[cachedDataVersionTag(), "as V8 likes"]]);
+    for (const [name, bytes] of [["tight", 0], ["seldom", 2 ** 40]]) {
+      const { percent, reducerDelayMs } = growthAfter(bytes);
+      setFlagsFromString("--heap-growing-percent=" + percent);
+      setFlagsFromString("--gc-memory-reducer-start-delay-ms=" + reducerDelayMs);
+      names.set(cachedDataVersionTag(), name);
+    }
+    const now = () => names.get(cachedDataVersionTag());
     const collected = async () => {
       globalThis.gc();
-      const before = isTight();
-      for (let turn = 0; turn < 1_000 && isTight() === before; turn++) await setImmediate();
-      return isTight();
+      const before = now();
+      for (let turn = 0; turn < 1_000 && now() === before; turn++) await setImmediate();
+      return now();
     };
     keepOldGenerationTight();
-    const found = [isTight()];
+    const found = [now()];
     let kept = Array.from({ length: 3_000_000 }, (_, i) => ({ i, next: {} }));
     found.push(await collected());
     kept = undefined;
     found.push(await collected());
+    letOldGenerationGrow();
+    found.push(now());
     console.log(JSON.stringify(found));`;
   const argv = [...lean.flags, "--expose-gc", "--input-type=module", "--eval", script];
-  return JSON.parse(execFileSync(process.execPath, argv, { encoding: "utf8" })) as boolean[];
+  return JSON.parse(execFileSync(process.execPath, argv, { encoding: "utf8" })) as string[];
 }
 
-it("an old generation that is large anyway is left to V8, for as long as it is", () => {
-  expect(tightness()).toEqual([true, false, true]);
-  expect([10, 199, 200, 350].map((mib) => growthPercent(mib * 2 ** 20))).toEqual([80, 80, 0, 0]);
+it("an old generation that is large anyway is collected seldom, for as long as it is", () => {
+  expect(growths()).toEqual(["tight", "seldom", "tight", "as V8 likes"]);
+  expect([10, 99, 199, 200, 350].map((mib) => growthAfter(mib * 2 ** 20))).toEqual([
+    { percent: 80, reducerDelayMs: 8_000 },
+    { percent: 80, reducerDelayMs: 8_000 },
+    { percent: 80, reducerDelayMs: 2 ** 31 - 1 },
+    { percent: 0, reducerDelayMs: 2 ** 31 - 1 },
+    { percent: 0, reducerDelayMs: 2 ** 31 - 1 },
+  ]);
 });

@@ -20,12 +20,31 @@ export function letYoungGenerationGrow(): void {
   setFlagsFromString("--semi-space-growth-factor=2");
 }
 
+/** How the old generation grows, and what V8 does of itself to make it smaller. */
+export interface Growth {
+  /** By which it may grow until the next whole collection, after one that left so much; 0: as V8 likes. */
+  readonly percent: number;
+  /** After which everything is collected once more if little is allocated, to give memory back. */
+  readonly reducerDelayMs: number;
+}
+
+const asV8Likes: Growth = { percent: 0, reducerDelayMs: 8_000 };
 /** Of what is in use: the sessions of 10,000 nodes take it beyond, 100,000 tasks alone do not. */
 const TIGHT_BYTES_MAX = 200 * 2 ** 20;
+/** A collection to give memory back waits for all that is freed: of more than this, 150 ms in a turn. */
+const REDUCED_BYTES_MAX = 100 * 2 ** 20;
+const NEVER_MS = 2 ** 31 - 1;
 
-/** Percent by which the old generation may grow until the next whole collection, after one that left so much; 0: as V8 likes. */
-export function growthPercent(usedBytes: number): number {
-  return usedBytes < TIGHT_BYTES_MAX ? 80 : 0;
+export function growthAfter(usedBytes: number): Growth {
+  return {
+    percent: usedBytes < TIGHT_BYTES_MAX ? 80 : asV8Likes.percent,
+    reducerDelayMs: usedBytes < REDUCED_BYTES_MAX ? asV8Likes.reducerDelayMs : NEVER_MS,
+  };
+}
+
+function setGrowth({ percent, reducerDelayMs }: Growth): void {
+  setFlagsFromString(`--heap-growing-percent=${percent}`);
+  setFlagsFromString(`--gc-memory-reducer-start-delay-ms=${reducerDelayMs}`);
 }
 
 let collections: PerformanceObserver | undefined;
@@ -42,20 +61,17 @@ export function keepOldGenerationTight(): void {
   const isWhole = (entry: PerformanceEntry) =>
     (entry as PerformanceEntry & { readonly detail?: { readonly kind?: number } }).detail?.kind ===
     constants.NODE_PERFORMANCE_GC_MAJOR;
-  setGrowth();
+  const adapt = () => setGrowth(growthAfter(getHeapStatistics().used_heap_size));
+  adapt();
   collections ??= new PerformanceObserver((list) => {
-    if (list.getEntries().some(isWhole)) setGrowth();
+    if (list.getEntries().some(isWhole)) adapt();
   });
   collections.observe({ entryTypes: ["gc"] });
-}
-
-function setGrowth(): void {
-  setFlagsFromString(`--heap-growing-percent=${growthPercent(getHeapStatistics().used_heap_size)}`);
 }
 
 /** As far as V8 likes, as at the start. */
 export function letOldGenerationGrow(): void {
   collections?.disconnect();
   collections = undefined;
-  setFlagsFromString("--heap-growing-percent=0");
+  setGrowth(asV8Likes);
 }
