@@ -1,12 +1,15 @@
+import { createInterface } from "node:readline";
 import { Metadata } from "@grpc/grpc-js";
-import { durationMs, Heartbeat, LiveRequest, NodeDescription, NodeLife, SessionRequest } from "@starling/api";
+import { NodeDescription } from "@starling/api";
 import { addForwarded, RpcClient } from "@starling/api/rpc";
-import { createLogger, SwarmError, systemClock, Wakeup } from "@starling/base";
+import { createLogger, type Millis, SwarmError, systemClock } from "@starling/base";
 import { clientCredentials, joinCluster } from "@starling/ca";
+import { type Lifeline, LiveStream, SwarmSession } from "../../../node-agent/src/lifeline.ts";
 import { failOnErrors } from "./fail.ts";
 
 // Many nodes that do nothing but beat, in one process. They speak through a manager's certificate, which may speak for nodes, as
-// followers relay those that are connected to them. Started with a JSON of BeatsConfig; says "ready" when all have registered.
+// followers relay those that are connected to them. Started with a JSON of BeatsConfig; then a line with one of `kinds` makes all
+// begin anew so, and is answered "ready" when all have.
 
 export interface BeatsConfig {
   readonly stateDir: string;
@@ -20,11 +23,15 @@ export interface BeatsConfig {
   readonly connections: number;
 }
 
+/** How they beat: in the stream of their session as our agents do, or in calls of their own as Swarm's do. */
+const kinds: Readonly<Record<string, typeof LiveStream | typeof SwarmSession>> = {
+  live: LiveStream,
+  calls: SwarmSession,
+};
 /** Nodes that begin their sessions within a tenth of a second. */
 const registrationsAtOnce = 50;
 const retryMs = 500;
-// It ends with who started it.
-process.stdin.on("end", () => process.exit(0)).resume();
+const firstPeriodMs: Millis = 1_000;
 failOnErrors("the beating nodes");
 const config = JSON.parse(process.argv[2]!) as BeatsConfig;
 const log = createLogger({ level: "error" });
@@ -36,42 +43,65 @@ const clients = Array.from(
     new RpcClient(manager, clientCredentials(identity), { "grpc.use_local_subchannel_pool": 1, "bench.number": i }),
 );
 
-/** Registers the node, then beats; again and again, as an agent does. */
-async function live(number: number, onRegistered: () => void): Promise<void> {
-  for (;;) {
-    const ended = new AbortController();
-    await beat(number, onRegistered, ended.signal).catch(() => undefined); // Whatever ended it, another session begins.
-    ended.abort(new SwarmError("Cancelled", "session ended"));
-    await systemClock.sleep(retryMs);
-  }
-}
-
-async function beat(number: number, onRegistered: () => void, signal: AbortSignal): Promise<void> {
-  const client = clients[number % clients.length]!;
+/** The node's stream with the leader, over a connection that it shares with others. */
+function openLine(number: number, Line: typeof LiveStream | typeof SwarmSession, signal: AbortSignal): Lifeline {
+  const shared = clients[number % clients.length]!;
   const metadata = new Metadata();
   const node = { nodeId: `${prefix}${number}`, roles: ["swarm-worker"], organization: identity.organization };
   addForwarded(metadata, { ...node, forwarded: false }, "127.0.0.1:1", "bench");
+  const client: Pick<RpcClient, "call" | "stream" | "duplex"> = {
+    call: (method, request, options) => shared.call(method, request, { ...options, metadata }),
+    stream: (method, request, options) => shared.stream(method, request, { ...options, metadata }),
+    duplex: (method, requests, options) => shared.duplex(method, requests, { ...options, metadata }),
+  };
   const description = NodeDescription.create({ hostname: node.nodeId });
-  const due = new Wakeup();
-  async function* said() {
-    yield LiveRequest.create({ session: SessionRequest.create({ description }) });
-    for (;;) {
-      await due.wait(signal);
-      yield LiveRequest.create({ heartbeat: Heartbeat.create() });
-    }
-  }
-  for await (const { session, heartbeat } of client.duplex(NodeLife.methods.live, said(), { metadata, signal })) {
-    if (session !== undefined) onRegistered();
-    if (session !== undefined) due.wake();
-    if (heartbeat !== undefined) systemClock.setTimer(durationMs(heartbeat.period), due.wake);
-  }
+  return new Line({ client: client as RpcClient, description, previousId: "", clock: systemClock, signal });
 }
 
-const registered = new Set<number>();
-const all = Promise.withResolvers<void>();
-for (let i = 0; i < count; i++) {
-  void live(i, () => registered.add(i).size === count && all.resolve());
-  if (i % registrationsAtOnce === registrationsAtOnce - 1) await systemClock.sleep(100);
+/** Registers the node, then beats, until the signal aborts or something fails. */
+async function live(line: Lifeline, onRegistered: () => void, signal: AbortSignal): Promise<void> {
+  await line.messages.next();
+  onRegistered();
+  const listen = async () => {
+    while (!(await line.messages.next()).done);
+  };
+  const beat = async () => {
+    for (let period = firstPeriodMs; ; await systemClock.sleep(period, signal)) {
+      period = await line.beat(Math.max(firstPeriodMs, period));
+    }
+  };
+  await Promise.race([listen(), beat()]);
 }
-await all.promise;
-process.stdout.write("ready\n");
+
+/** What ends each node's present way of living. */
+const ways = Array.from({ length: count }, () => new AbortController());
+
+/** Has every node live so, again and again as an agent does, one after the other. Resolves when all have registered. */
+async function begin(Line: typeof LiveStream | typeof SwarmSession): Promise<void> {
+  const registered = new Set<number>();
+  const all = Promise.withResolvers<void>();
+  const liveOn = async (number: number, signal: AbortSignal) => {
+    while (!signal.aborted) {
+      const ended = new AbortController();
+      const either = AbortSignal.any([ended.signal, signal]);
+      const onRegistered = () => registered.add(number).size === count && all.resolve();
+      await live(openLine(number, Line, either), onRegistered, either).catch(() => undefined); // Another session begins.
+      ended.abort(new SwarmError("Cancelled", "session ended"));
+      await systemClock.sleep(retryMs);
+    }
+  };
+  for (let i = 0; i < count; i++) {
+    ways[i]!.abort(new SwarmError("Cancelled", "begins anew"));
+    ways[i] = new AbortController();
+    void liveOn(i, ways[i]!.signal);
+    if (i % registrationsAtOnce === registrationsAtOnce - 1) await systemClock.sleep(100);
+  }
+  await all.promise;
+}
+
+for await (const kind of createInterface({ input: process.stdin })) {
+  await begin(kinds[kind]!);
+  process.stdout.write("ready\n");
+}
+// It ends with who started it.
+process.exit(0);
