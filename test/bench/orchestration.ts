@@ -120,7 +120,7 @@ async function measure(
   return [
     rowOf({ ...row, case: `${what}: from create to running`, unit: "s", target: 120 }, [seconds]),
     rowOf({ ...row, case: `${what}: leader's memory`, unit: "MB", target: 1_073 }, [after.residentMB]),
-    ...turnRows(what, after),
+    ...turnRows(what, after, { target: 50 }),
     rowOf({ ...row, case: `${what}: leader's CPU`, unit: "cores" }, [after.cores]),
     rowOf({ ...row, case: `${what}: changes of leader`, unit: "", target: 0 }, [changesOfLeader(before, after)]),
     rowOf({ ...row, case: `${what}: agents' sessions lost`, unit: "", target: 0 }, [sessionsEnded]),
@@ -128,7 +128,7 @@ async function measure(
     ...turnRows(beatsOf, watched),
     rowOf({ ...row, case: `${beatsOf}: changes of leader`, unit: "", target: 0 }, [changesOfLeader(after, watched)]),
     rowOf({ ...row, case: `${callsOf}: leader's CPU`, unit: "cores" }, [calling.cores]),
-    ...turnRows(callsOf, asCalls, {}),
+    ...turnRows(callsOf, asCalls),
     rowOf({ ...row, case: `${callsOf}: changes of leader`, unit: "", target: 0 }, [changesOfLeader(watched, asCalls)]),
   ];
 }
@@ -140,11 +140,7 @@ const changesOfLeader = (before: Figures, after: Figures): number =>
  * The leader's own part: what its thread works between two turns of the event loop. The delay holds also what the machine makes it
  * wait: managers, agents and this bench share its cores.
  */
-function turnRows(
-  what: string,
-  { turns }: Figures,
-  target: { readonly target?: number } = { target: 50 },
-): readonly BenchRow[] {
+function turnRows(what: string, { turns }: Figures, target: { readonly target?: number } = {}): readonly BenchRow[] {
   const row = { bench: "orchestration", unit: "ms", better: "lower" as const };
   if (turns === undefined) throw new Error(`${what}: no turns were looked at`);
   const { ranMs, waitedMs } = turns.slowest;
