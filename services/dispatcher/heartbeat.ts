@@ -42,7 +42,10 @@ const probeLeadMsMax = 1_000;
 /** Pause between probes of a node that is away. */
 export const probeEveryMs = 1_000;
 
-/** Beats in a second that are asked of all nodes together: a leader spends a third of a core on so many. */
+/**
+ * Beats in a second that are asked of all nodes together: a leader spends a third of a core on so many that are
+ * calls, half of that on our agents'.
+ */
 const beatsPerSecondMost = 1_100;
 
 /** The period of a cluster with so many nodes: the one that is wanted, unless there are too many nodes for that. */
