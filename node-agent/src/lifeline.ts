@@ -8,16 +8,27 @@ import {
   NodeLife,
   type SessionMessage,
   SessionRequest,
+  StatusReport,
+  type UpdateTaskStatusRequest_TaskStatusUpdate as TaskStatusUpdate,
+  UpdateTaskStatusRequest,
 } from "@starling/api";
 import type { RpcClient } from "@starling/api/rpc";
 import { type Clock, type Millis, SwarmError, Wakeup } from "@starling/base";
 
-/** What keeps a session alive: signs of life in one direction, what managers tell in the other. */
+/** For a call that a live manager answers at once. */
+const reportTimeoutMs: Millis = 5_000;
+
+/** What a node says in its session, and what managers say to that. */
 export interface Lifeline {
-  /** Read without a pause: answers to beats come on the same way. */
+  /** Read without a pause: answers come on the same way. */
   readonly messages: AsyncIterator<SessionMessage>;
   /** Resolves with the time until the next beat is due. Rejects DeadlineExceeded without an answer in time. */
   beat(timeoutMs: Millis): Promise<Millis>;
+  /**
+   * Resolves when the managers have committed what has become of the tasks; the next report comes after that. Rejects
+   * PermissionDenied if one of the tasks is not the node's.
+   */
+  report(updates: readonly TaskStatusUpdate[]): Promise<void>;
   /** Tells what the node is like from now on; the session goes on. */
   describe(description: NodeDescription): void;
 }
@@ -38,7 +49,8 @@ export class LiveStream implements Lifeline {
   readonly #signal: AbortSignal;
   readonly #unsaid: LiveRequest[] = [];
   readonly #wakeup = new Wakeup();
-  #answered: (periodMs: Millis) => void = () => undefined;
+  #onHeartbeat: (periodMs: Millis) => void = () => undefined;
+  #onReported: (refusal: string) => void = () => undefined;
 
   constructor({ client, description, previousId, clock, signal }: LifelineOptions) {
     this.#clock = clock;
@@ -49,20 +61,31 @@ export class LiveStream implements Lifeline {
 
   beat(timeoutMs: Millis): Promise<Millis> {
     const { promise, resolve, reject } = Promise.withResolvers<Millis>();
-    this.#answered = resolve;
+    this.#onHeartbeat = resolve;
     const late = new SwarmError("DeadlineExceeded", `no answer to a heartbeat within ${timeoutMs} ms`);
     const timer = this.#clock.setTimer(timeoutMs, () => reject(late));
-    const onAbort = () => reject(this.#signal.reason);
-    this.#signal.addEventListener("abort", onAbort, { once: true });
     this.#say(LiveRequest.create({ heartbeat: Heartbeat.create() }));
-    return promise.finally(() => {
-      timer.cancel();
-      this.#signal.removeEventListener("abort", onAbort);
-    });
+    return this.#unlessAborted(promise, reject).finally(() => timer.cancel());
+  }
+
+  /** However long the managers take: whether they are there at all is for the beats to find out. */
+  report(updates: readonly TaskStatusUpdate[]): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#onReported = (refusal) => (refusal === "" ? resolve() : reject(new SwarmError("PermissionDenied", refusal)));
+    this.#say(LiveRequest.create({ report: StatusReport.create({ updates }) }));
+    return this.#unlessAborted(promise, reject);
   }
 
   describe(description: NodeDescription): void {
     this.#say(LiveRequest.create({ session: SessionRequest.create({ description }) }));
+  }
+
+  #unlessAborted<T>(promise: Promise<T>, reject: (reason: unknown) => void): Promise<T> {
+    const signal = this.#signal;
+    const onAbort = () => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    return promise.finally(() => signal.removeEventListener("abort", onAbort));
   }
 
   #say(request: LiveRequest): void {
@@ -79,14 +102,15 @@ export class LiveStream implements Lifeline {
 
   async *#hear(client: RpcClient): AsyncGenerator<SessionMessage> {
     const responses = client.duplex(NodeLife.methods.live, this.#requests(), { signal: this.#signal });
-    for await (const { session, heartbeat } of responses) {
-      if (heartbeat !== undefined) this.#answered(durationMs(heartbeat.period));
+    for await (const { session, heartbeat, reported } of responses) {
+      if (heartbeat !== undefined) this.#onHeartbeat(durationMs(heartbeat.period));
+      if (reported !== undefined) this.#onReported(reported.refusal);
       if (session !== undefined) yield session;
     }
   }
 }
 
-/** With any managers that speak Swarm: a stream, a call for each beat, and another stream for each description. */
+/** With any managers that speak Swarm: a stream, a call for each beat and report, and another stream for each description. */
 export class SwarmSession implements Lifeline {
   readonly messages: AsyncIterator<SessionMessage>;
   readonly #client: RpcClient;
@@ -106,6 +130,12 @@ export class SwarmSession implements Lifeline {
     const request = HeartbeatRequest.create({ sessionId: this.#sessionId });
     const options = { signal: this.#signal, timeoutMs };
     return durationMs((await this.#client.call(Dispatcher.methods.heartbeat, request, options)).period);
+  }
+
+  async report(updates: readonly TaskStatusUpdate[]): Promise<void> {
+    const request = UpdateTaskStatusRequest.create({ sessionId: this.#sessionId, updates });
+    const options = { signal: this.#signal, timeoutMs: reportTimeoutMs };
+    await this.#client.call(Dispatcher.methods.updateTaskStatus, request, options);
   }
 
   describe(description: NodeDescription): void {

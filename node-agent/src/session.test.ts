@@ -9,6 +9,8 @@ import {
   NodeLife,
   SessionMessage,
   type SessionRequest,
+  UpdateTaskStatusRequest_TaskStatusUpdate as TaskStatusUpdate,
+  type UpdateTaskStatusRequest,
 } from "@starling/api";
 import type { RpcClient } from "@starling/api/rpc";
 import { FakeClock, SwarmError } from "@starling/base";
@@ -24,8 +26,11 @@ class BusyManager {
   readonly #live: boolean;
   answers = true;
   talks = false;
+  /** Answers nothing at all. */
+  silent = false;
   beats = 0;
   readonly described: string[] = [];
+  readonly reported: string[] = [];
   /** Methods that were called, each once. */
   readonly called = new Set<unknown>();
 
@@ -36,8 +41,18 @@ class BusyManager {
 
   waitReady = async () => undefined;
 
-  call = async (method: unknown, _request: unknown, { timeoutMs }: { readonly timeoutMs: number }) => {
+  call = async (
+    method: unknown,
+    request: unknown,
+    { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal: AbortSignal },
+  ) => {
     this.called.add(method);
+    if (this.silent) await aborted(signal);
+    if (method === Dispatcher.methods.updateTaskStatus) {
+      const refusal = this.#take((request as UpdateTaskStatusRequest).updates);
+      if (refusal !== "") throw new SwarmError("PermissionDenied", refusal);
+      return;
+    }
     this.beats++;
     if (this.answers) return answer;
     await this.#clock.sleep(timeoutMs);
@@ -48,18 +63,27 @@ class BusyManager {
     this.called.add(method);
     if (method === Dispatcher.methods.session) yield this.#begin(request);
     else yield* this.#assignments();
-    await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    await aborted(signal);
   }
 
   async *duplex(method: unknown, requests: AsyncIterable<LiveRequest>) {
     if (!this.#live) throw new SwarmError("Unimplemented", "unknown service");
     this.called.add(method);
-    for await (const { session, heartbeat } of requests) {
+    for await (const { session, heartbeat, report } of requests) {
+      if (this.silent) continue;
+      if (report !== undefined) yield LiveResponse.create({ reported: { refusal: this.#take(report.updates) } });
       if (session !== undefined) yield LiveResponse.create({ session: this.#begin(session) });
       if (heartbeat === undefined) continue;
       this.beats++;
       if (this.answers) yield LiveResponse.create({ heartbeat: answer });
     }
+  }
+
+  /** Tells why it takes none of them, or "". */
+  #take(updates: readonly TaskStatusUpdate[]): string {
+    if (updates.some(({ taskId }) => taskId === "foreign")) return "not yours";
+    this.reported.push(...updates.map(({ taskId }) => taskId));
+    return "";
   }
 
   #begin({ description }: SessionRequest): SessionMessage {
@@ -74,6 +98,14 @@ class BusyManager {
       yield AssignmentsMessage.create({ appliesTo: String(told), resultsIn: String(++told) });
     }
   }
+}
+
+/** Rejects with the signal's reason. */
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason));
+    if (signal.aborted) reject(signal.reason);
+  });
 }
 
 const answer = HeartbeatResponse.create({ period: durationOfMs(periodMs) });
@@ -101,6 +133,37 @@ function begin(live: boolean) {
   });
   return { clock, manager, stop, ended: () => end, session: () => registered! };
 }
+
+describe.each([
+  ["in the session's stream", true],
+  ["in calls of their own, as Docker's managers have it", false],
+])("status reports %s", (_, live) => {
+  const of = (taskId: string) => [TaskStatusUpdate.create({ taskId })];
+
+  it("are acknowledged, or refused and the session goes on", async () => {
+    const { clock, manager, ended, session } = begin(live);
+    await clock.advance(1);
+    await session().sendStatuses(of("t1"));
+    await expect(session().sendStatuses(of("foreign"))).rejects.toMatchObject({
+      code: "PermissionDenied",
+      message: "not yours",
+    });
+    await session().sendStatuses(of("t2"));
+    expect(manager.reported).toEqual(["t1", "t2"]);
+    expect(manager.called.has(Dispatcher.methods.updateTaskStatus)).toBe(!live);
+    expect(ended()).toBeUndefined();
+  });
+
+  it("that are not answered fail with the session", async () => {
+    const { clock, manager, stop, session } = begin(live);
+    await clock.advance(1);
+    manager.silent = true;
+    const sent = session().sendStatuses(of("t1"));
+    stop.abort(new SwarmError("Cancelled", "swarmd stops"));
+    await expect(sent).rejects.toMatchObject({ message: "swarmd stops" });
+    await expect(session().sendStatuses(of("t1"))).rejects.toMatchObject({ message: "swarmd stops" });
+  });
+});
 
 describe.each([
   ["in the session's stream", true],

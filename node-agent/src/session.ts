@@ -8,14 +8,13 @@ import {
   TakeLeaveRequest,
   type TakeLeaveRequest_Intent,
   type UpdateTaskStatusRequest_TaskStatusUpdate as TaskStatusUpdate,
-  UpdateTaskStatusRequest,
 } from "@starling/api";
 import type { RpcClient } from "@starling/api/rpc";
 import { type Clock, type Millis, SwarmError } from "@starling/base";
 import { type Lifeline, type LifelineOptions, LiveStream, SwarmSession } from "./lifeline.ts";
 
-/** For calls that a live manager answers at once. */
-const callTimeoutMs: Millis = 5_000;
+/** A live manager begins a session at once. */
+const beginTimeoutMs: Millis = 5_000;
 /** A manager whose host is gone does not even refuse: another one is tried after this. */
 const connectTimeoutMs: Millis = 1_000;
 /** Its end waits for that: no manager may be left. */
@@ -58,8 +57,8 @@ export async function holdSession(options: SessionOptions): Promise<never> {
     heardAt = options.clock.monotonic();
   };
   try {
-    const opening = options.clock.setTimer(callTimeoutMs, () =>
-      ended.abort(new SwarmError("DeadlineExceeded", `no session within ${callTimeoutMs} ms`)),
+    const opening = options.clock.setTimer(beginTimeoutMs, () =>
+      ended.abort(new SwarmError("DeadlineExceeded", `no session within ${beginTimeoutMs} ms`)),
     );
     options.client.waitReady(connectTimeoutMs).catch((error) => ended.abort(error));
     const { line, first } = await openLine({ ...options, signal }).finally(() => opening.cancel());
@@ -71,8 +70,7 @@ export async function holdSession(options: SessionOptions): Promise<never> {
       client: options.client,
       signal,
       sendStatuses: async (updates) => {
-        const request = UpdateTaskStatusRequest.create({ sessionId: id, updates });
-        await options.client.call(Dispatcher.methods.updateTaskStatus, request, { signal, timeoutMs: callTimeoutMs });
+        await line.report(updates);
         hear();
       },
       describe: (description) => line.describe(description),

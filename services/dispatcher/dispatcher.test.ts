@@ -10,7 +10,7 @@ import {
   HeartbeatRequest,
   hasStopped,
   LiveRequest,
-  type LiveResponse,
+  LiveResponse,
   Node,
   NodeDescription,
   NodeSpec,
@@ -18,6 +18,7 @@ import {
   NodeStatus_State,
   type SessionMessage,
   SessionRequest,
+  StatusReported,
   TakeLeaveRequest,
   TakeLeaveRequest_Intent,
   Task,
@@ -117,13 +118,13 @@ async function register(nodeId: string) {
 }
 const beat = (nodeId: string, sessionId: string) =>
   dispatcher.handlers.heartbeat(HeartbeatRequest.create({ sessionId }), from(nodeId));
+const updates = (taskId: string, state: TaskState) => [
+  UpdateTaskStatusRequest_TaskStatusUpdate.create({ taskId, status: TaskStatus.create({ state }) }),
+];
 const report = (nodeId: string, sessionId: string, taskId: string, state: TaskState) =>
   soon(
     dispatcher.handlers.updateTaskStatus(
-      UpdateTaskStatusRequest.create({
-        sessionId,
-        updates: [UpdateTaskStatusRequest_TaskStatusUpdate.create({ taskId, status: TaskStatus.create({ state }) })],
-      }),
+      UpdateTaskStatusRequest.create({ sessionId, updates: updates(taskId, state) }),
       from(nodeId),
     ),
   );
@@ -214,7 +215,7 @@ describe("heartbeats", () => {
   });
 });
 
-describe("a session with its heartbeats", () => {
+describe("a session with its heartbeats and reports", () => {
   /** What the node says, by pushing it; ends with `signal`. */
   function say(nodeId: string) {
     const requests: LiveRequest[] = [];
@@ -238,6 +239,8 @@ describe("a session with its heartbeats", () => {
   }
   const asSession = (hostname: string) =>
     LiveRequest.create({ session: SessionRequest.create({ description: NodeDescription.create({ hostname }) }) });
+  const asReport = (taskId: string, state: TaskState) =>
+    LiveRequest.create({ report: { updates: updates(taskId, state) } });
   const asBeat = LiveRequest.create({ heartbeat: Heartbeat.create() });
 
   async function begin(nodeId: string) {
@@ -260,6 +263,40 @@ describe("a session with its heartbeats", () => {
     await clock.advance(3_100);
     expect(node("n1").status.state).toBe(DOWN);
     await expect(next()).rejects.toMatchObject({ message: "node not registered" });
+  });
+
+  it("takes reports, committed when they are answered, one at a time", async () => {
+    const assigned = TaskStatus.create({ state: TaskState.ASSIGNED });
+    await store.update((tx) => tx.tasks.create(Task.create({ id: "t1", nodeId: "n1", status: assigned })));
+    const { push, next } = await begin("n1");
+    push(asReport("t1", TaskState.RUNNING), asBeat);
+    expect((await next()).heartbeat).toBeDefined();
+    expect(await next()).toEqual(LiveResponse.create({ reported: StatusReported.create() }));
+    expect(task("t1")?.status).toMatchObject({ state: TaskState.RUNNING, appliedBy: "m1" });
+    push(asReport("t1", TaskState.FAILED), asReport("t1", TaskState.FAILED));
+    await expect(next()).rejects.toMatchObject({
+      code: "InvalidArgument",
+      message: expect.stringContaining("LiveRequest.report came before the last one was answered"),
+    });
+  });
+
+  it("refuses reports of other nodes' tasks, and goes on", async () => {
+    await store.update((tx) => tx.tasks.create(Task.create({ id: "t2", nodeId: "n2" })));
+    const { push, next } = await begin("n1");
+    push(asReport("t2", TaskState.RUNNING));
+    expect((await next()).reported?.refusal).toBe("task t2: cannot update a task not assigned this node");
+    expect(task("t2")?.status.state).toBe(TaskState.NEW);
+    push(asReport("gone", TaskState.RUNNING));
+    expect((await next()).reported?.refusal).toBe("");
+  });
+
+  it("takes no report once the node has begun another", async () => {
+    await store.update((tx) => tx.tasks.create(Task.create({ id: "t1", nodeId: "n1" })));
+    const { push, next } = await begin("n1");
+    await register("n1");
+    push(asReport("t1", TaskState.RUNNING));
+    await expect(next()).rejects.toMatchObject({ message: "session invalid" });
+    expect(task("t1")?.status.state).toBe(TaskState.NEW);
   });
 
   it("takes a new description, and tells changes between the answers", async () => {

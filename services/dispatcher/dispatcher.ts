@@ -11,7 +11,7 @@ import {
   UpdateVolumeStatusResponse,
 } from "@starling/api";
 import type { Handlers } from "@starling/api/rpc";
-import { pacedTurn, SwarmError } from "@starling/base";
+import { SwarmError } from "@starling/base";
 import type { EventOf, StoreEvent } from "@starling/store";
 import { assignments, tasks } from "./assignment-streams.ts";
 import { canWait } from "./assignments.ts";
@@ -23,6 +23,7 @@ import { Patiences } from "./patiences.ts";
 import { batchWindowMs, type DispatcherOptions, type Running, type RunningNow } from "./running.ts";
 import { live, session } from "./session-stream.ts";
 import { Sessions } from "./sessions.ts";
+import { commitReport } from "./status-reports.ts";
 import { applyWrites, markNodesUnknown, orphanTasks, type Write } from "./store-writer.ts";
 
 const { DISCONNECTED, DOWN, READY } = NodeStatus_State;
@@ -55,20 +56,9 @@ export function createDispatcher(options: DispatcherOptions): DispatcherServer {
         return HeartbeatResponse.create({ period: durationOfMs(sessions.beat(caller.nodeId, sessionId)) });
       },
       updateTaskStatus: async ({ sessionId, updates }, { caller }) => {
-        const { sessions, writes } = await mustRun();
-        sessions.check(caller.nodeId, sessionId);
-        await writes.add(
-          updates.flatMap(({ taskId, status }): Write[] => {
-            const task = options.store.view((tx) => tx.tasks.get(taskId));
-            if (task === undefined || status === undefined) return [];
-            if (task.nodeId !== caller.nodeId) {
-              throw new SwarmError("PermissionDenied", `task ${taskId}: cannot update a task not assigned this node`);
-            }
-            return [{ t: "task-status", taskId, nodeId: caller.nodeId, status }];
-          }),
-        );
-        // Many reports share a transaction, and are not to be answered all at once.
-        await pacedTurn(options.clock);
+        const current = await mustRun();
+        current.sessions.check(caller.nodeId, sessionId);
+        await commitReport(current, caller.nodeId, updates);
         return UpdateTaskStatusResponse.create();
       },
       updateVolumeStatus: async ({ sessionId, updates }, { caller }) => {

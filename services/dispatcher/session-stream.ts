@@ -8,6 +8,8 @@ import {
   NodeStatus_State,
   SessionMessage,
   type SessionRequest,
+  type StatusReport,
+  StatusReported,
   sameValue,
 } from "@starling/api";
 import { type CallContext, forEachRequest, Outgoing } from "@starling/api/rpc";
@@ -15,6 +17,7 @@ import { type Millis, pacedTurn, SwarmError } from "@starling/base";
 import { callerHost } from "./address.ts";
 import { seconds } from "./heartbeat.ts";
 import type { Running, RunningNow } from "./running.ts";
+import { commitReport } from "./status-reports.ts";
 
 /**
  * Registers the node (or goes on with the session it names) and tells it who it is, who manages, and what to trust: at
@@ -35,7 +38,7 @@ export function session(
   return stream;
 }
 
-/** As `session`, with the node's heartbeats and their answers in the same stream. Ends also when the node says no more. */
+/** As `session`, with the node's heartbeats and reports and their answers in the same stream. Ends also when the node says no more. */
 export function live(
   runningNow: RunningNow,
   requests: AsyncIterable<LiveRequest>,
@@ -46,7 +49,9 @@ export function live(
     const session = held?.news();
     if (session !== undefined) return LiveResponse.create({ session });
     const heartbeat = held?.answer();
-    return heartbeat && LiveResponse.create({ heartbeat });
+    if (heartbeat !== undefined) return LiveResponse.create({ heartbeat });
+    const reported = held?.reported();
+    return reported && LiveResponse.create({ reported });
   };
   const stream = new Outgoing(next, context.signal);
   const begin = async ({ session }: LiveRequest) => {
@@ -66,17 +71,19 @@ class HeldSession {
   readonly #running: Running;
   readonly #context: CallContext;
   readonly #sessionId: string;
-  readonly #wake: () => void;
+  readonly #stream: Outgoing<unknown>;
   #told: Omit<SessionMessage, "sessionId"> | undefined;
   #changed = true;
   /** Of the last beat that is not answered yet. */
   #periodMs: Millis | undefined;
+  /** The last report, until its answer is taken. */
+  #report: { refusal?: string } | undefined;
 
-  private constructor(running: Running, context: CallContext, sessionId: string, wake: () => void) {
+  private constructor(running: Running, context: CallContext, sessionId: string, stream: Outgoing<unknown>) {
     this.#running = running;
     this.#context = context;
     this.#sessionId = sessionId;
-    this.#wake = wake;
+    this.#stream = stream;
   }
 
   /** Resolves when it is committed that the node is there, and what it is like. */
@@ -97,7 +104,7 @@ class HeldSession {
       feed.tell(nodeId, { t: "ended" });
       options.log.info("node registered", { "node.id": nodeId, address: context.remoteAddress || undefined });
     }
-    const held = new HeldSession(running, context, registered.sessionId, stream.wake);
+    const held = new HeldSession(running, context, registered.sessionId, stream);
     const { heldBackMs } = registered;
     const state = heldBackMs ? heldBack(heldBackMs) : heldBackMs === 0 ? ready : {};
     stream.whenClosed(feed.subscribe(nodeId, ({ t }) => t !== "task" && held.#change()));
@@ -111,7 +118,7 @@ class HeldSession {
   #change(): void {
     if (this.#changed) return;
     this.#changed = true;
-    void pacedTurn(this.#running.options.clock).then(this.#wake);
+    void pacedTurn(this.#running.options.clock).then(this.#stream.wake);
   }
 
   async #describe(status: { readonly description?: NodeDescription | undefined; readonly state?: NodeStatus_State }) {
@@ -121,12 +128,39 @@ class HeldSession {
   }
 
   /** Takes what the node says. Throws when the session is not the node's any more. */
-  hear({ session, heartbeat }: LiveRequest): Promise<void> | void {
+  hear({ session, heartbeat, report }: LiveRequest): Promise<void> | void {
     if (heartbeat !== undefined) {
       this.#periodMs = this.#running.sessions.beat(this.#context.caller.nodeId, this.#sessionId);
-      this.#wake();
+      this.#stream.wake();
     }
+    if (report !== undefined) this.#take(report);
     if (session !== undefined) return this.#describe({ description: session.description });
+  }
+
+  /** Beats that come while it is being committed do not wait for that; what goes wrong ends the stream. */
+  #take({ updates }: StatusReport): void {
+    const { nodeId } = this.#context.caller;
+    this.#running.sessions.check(nodeId, this.#sessionId);
+    if (this.#report !== undefined) {
+      throw new SwarmError(
+        "InvalidArgument",
+        "LiveRequest.report came before the last one was answered: wait for that",
+      );
+    }
+    const report: { refusal?: string } = {};
+    this.#report = report;
+    const answer = (refusal: string) => {
+      report.refusal = refusal;
+      this.#stream.wake();
+    };
+    commitReport(this.#running, nodeId, updates).then(
+      () => answer(""),
+      (thrown) => {
+        const { code, message } = SwarmError.from(thrown);
+        if (code === "PermissionDenied") answer(message);
+        else this.#stream.end(thrown);
+      },
+    );
   }
 
   /** What the node is to be told, if it differs from what it was. Throws when the session is not the node's any more. */
@@ -146,6 +180,14 @@ class HeldSession {
     const period = durationOfMs(this.#periodMs);
     this.#periodMs = undefined;
     return HeartbeatResponse.create({ period });
+  }
+
+  /** The answer to the node's report, if it is committed or refused. */
+  reported(): StatusReported | undefined {
+    const refusal = this.#report?.refusal;
+    if (refusal === undefined) return undefined;
+    this.#report = undefined;
+    return StatusReported.create({ refusal });
   }
 
   #read(): Omit<SessionMessage, "sessionId"> {

@@ -5,6 +5,7 @@ import {
   AssignmentsMessage_Type,
   AssignmentsRequest,
   ContainerStatus,
+  Dispatcher,
   type HeartbeatRequest,
   isTerminal,
   type LiveRequest,
@@ -18,7 +19,7 @@ import {
   TaskState,
   TaskStatus,
   timestampOfMs,
-  UpdateTaskStatusRequest,
+  type UpdateTaskStatusRequest,
   UpdateTaskStatusRequest_TaskStatusUpdate,
 } from "@starling/api";
 import type { CallContext, RpcClient } from "@starling/api/rpc";
@@ -183,7 +184,7 @@ export class SimHost {
     };
     const report = async () => {
       for (;;) {
-        await this.#sendReports(sessionId, dispatcher, context);
+        await this.#sendReports(line, dispatcher);
         await this.#reportsDue.wait(signal);
         await this.#clock.sleep(reportsMs, signal);
       }
@@ -191,13 +192,16 @@ export class SimHost {
     await Promise.race([listen(), beat(), assignments(), report()]);
   }
 
-  /** As our agents beat, or as Docker's do, by turns. */
+  /** As our agents beat and report, or as Docker's do, by turns. */
   #openLine(dispatcher: DispatcherServer, context: CallContext): Lifeline {
     const { handlers, nodeLife } = dispatcher;
     const client = {
       duplex: (_: unknown, requests: AsyncIterable<LiveRequest>) => nodeLife.live(requests, context),
       stream: (_: unknown, request: SessionRequest) => handlers.session(request, context),
-      call: (_: unknown, request: HeartbeatRequest) => handlers.heartbeat(request, context),
+      call: (method: unknown, request: HeartbeatRequest & UpdateTaskStatusRequest) =>
+        method === Dispatcher.methods.heartbeat
+          ? handlers.heartbeat(request, context)
+          : handlers.updateTaskStatus(request, context),
     } as unknown as RpcClient;
     const Line = Number(this.id.slice(1)) % 2 === 0 ? LiveStream : SwarmSession;
     const { signal } = context;
@@ -210,7 +214,7 @@ export class SimHost {
     this.#reportsDue.wake();
   }
 
-  async #sendReports(sessionId: string, dispatcher: DispatcherServer, context: CallContext): Promise<void> {
+  async #sendReports(line: Lifeline, dispatcher: DispatcherServer): Promise<void> {
     const updates = [...this.#unreported].flatMap((taskId) => {
       const status = this.#held.get(taskId)?.task.status;
       return status ? [UpdateTaskStatusRequest_TaskStatusUpdate.create({ taskId, status })] : [];
@@ -218,8 +222,8 @@ export class SimHost {
     this.#unreported.clear();
     if (updates.length === 0) return;
     try {
-      const request = UpdateTaskStatusRequest.create({ sessionId, updates });
-      await this.#mustReach(dispatcher).handlers.updateTaskStatus(request, context);
+      this.#mustReach(dispatcher);
+      await line.report(updates);
     } catch (error) {
       for (const { taskId } of updates) this.#unreported.add(taskId);
       throw error;
@@ -354,9 +358,8 @@ export class SimHost {
     return this.reachable ? this.#dispatcher() : undefined;
   }
 
-  #mustReach(dispatcher: DispatcherServer): DispatcherServer {
+  #mustReach(dispatcher: DispatcherServer): void {
     if (this.#reach() !== dispatcher) throw new SwarmError("Unavailable", "not reachable");
-    return dispatcher;
   }
 
   #context(signal: AbortSignal): CallContext {
