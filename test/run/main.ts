@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { add, type Count, countOfLines, countOfVitest, emptyCount, failuresOfVitest } from "./count.ts";
+import { measurePace } from "./pace.ts";
 
 const root = join(import.meta.dirname, "../..");
 const scratch = mkdtempSync(join(tmpdir(), "starling-run-"));
@@ -11,7 +12,7 @@ const scratch = mkdtempSync(join(tmpdir(), "starling-run-"));
 interface Suite {
   readonly name: string;
   readonly command: readonly string[];
-  /** Longer is a failure of its own: the program is killed. */
+  /** On a common machine. Longer is a failure of its own: the program is killed. */
   readonly budgetSeconds: number;
   readonly count: "exit-status" | "closing-line" | "vitest";
   /** The suite exists only where this file does. */
@@ -52,6 +53,9 @@ interface Outcome {
   readonly seconds: number;
 }
 
+/** How many times longer than on a common machine everything may take here. */
+const pace = Number(process.env["STARLING_PACE"] ?? measurePace());
+
 /** Characters of one failure's text that are repeated at the end. */
 const failureLength = 2_000;
 
@@ -61,7 +65,7 @@ async function runSuite(suite: Suite): Promise<Outcome> {
   const extra = suite.count === "vitest" ? ["--reporter=default", "--reporter=json", `--outputFile=${report}`] : [];
   const [program = "", ...args] = suite.command;
   const started = performance.now();
-  const { status, output } = await run(program, [...args, ...extra], suite.budgetSeconds);
+  const { status, output } = await run(program, [...args, ...extra], suite.budgetSeconds * pace);
   const seconds = (performance.now() - started) / 1000;
   const { count, failures } = counted(suite, report, output, status);
   return { suite, count: withStatus(count, status), failures, seconds };
@@ -93,7 +97,11 @@ function run(
   budgetSeconds: number,
 ): Promise<{ status: number; output: string }> {
   return new Promise((resolve) => {
-    const child = spawn(program, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(program, args, {
+      cwd: root,
+      stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, STARLING_PACE: String(pace) },
+    });
     let output = "";
     let status: number | undefined;
     const timer = setTimeout(() => {
@@ -122,6 +130,7 @@ if (unknown.length > 0) {
   process.exit(2);
 }
 
+console.log(`pace: ${pace} times as long as on a common machine`);
 const outcomes: Outcome[] = [];
 for (const suite of suites) {
   if (only.length > 0 && !only.includes(suite.name)) continue;
@@ -134,7 +143,9 @@ for (const failure of outcomes.flatMap((outcome) => outcome.failures))
 console.log("\nsuite      passed  failed  skipped   seconds  of budget");
 for (const { suite, count, seconds } of outcomes) {
   const cells = [count.passed, count.failed, count.skipped].map((n) => String(n).padStart(7));
-  console.log(`${suite.name.padEnd(9)} ${cells.join(" ")}  ${seconds.toFixed(1).padStart(9)}  ${suite.budgetSeconds}`);
+  console.log(
+    `${suite.name.padEnd(9)} ${cells.join(" ")}  ${seconds.toFixed(1).padStart(9)}  ${suite.budgetSeconds * pace}`,
+  );
 }
 const total = outcomes.map((outcome) => outcome.count).reduce(add, emptyCount);
 // Missing tools or data skip tests on a developer's machine; under CI everything has to be there.
