@@ -17,8 +17,9 @@ export class Interner {
   intern(change: ObjectEvent, old: StoreObject | undefined): StoreObject {
     const { kind, object } = change;
     if (kind === "service" && change.action === "remove") this.#models.delete(object.id);
-    const shared = old === undefined ? object : share(object, old);
-    return kind === "task" && change.action !== "remove" ? this.#internTask(shared as Task) : shared;
+    // What is replaced shares with its service's others already.
+    if (old !== undefined) return share(object, old);
+    return kind === "task" ? this.#internTask(object) : object;
   }
 
   #internTask(task: Task): Task {
@@ -37,33 +38,47 @@ export class Interner {
 export function share<T>(value: T, model: unknown): T {
   if (value === model) return model as T;
   if (typeof value !== "object" || typeof model !== "object" || value === null || model === null) return value;
+  if (Array.isArray(value) || Array.isArray(model)) {
+    return Array.isArray(value) && Array.isArray(model) ? (shareItems(value, model) as T) : value;
+  }
   if (ArrayBuffer.isView(value) || ArrayBuffer.isView(model)) return sameBytes(value, model) ? (model as T) : value;
-  if (Array.isArray(value) !== Array.isArray(model)) return value;
   return shareParts(value as Parts, model as Parts) as T;
+}
+
+function shareItems(value: readonly unknown[], model: readonly unknown[]): readonly unknown[] {
+  const shared = value.map((item, at) => (at < model.length ? share(item, model[at]) : item));
+  return shared.length === model.length && shared.every((item, at) => item === model[at]) ? model : shared;
 }
 
 type Parts = Readonly<Record<string, unknown>>;
 
+/** Keys of labels are the users': what a model has none of its own of, its prototype must not give. */
+const absent = Symbol("absent");
+
+/** Makes no object while the parts are equal: each change of a task compares them all. */
 function shareParts(value: Parts, model: Parts): Parts {
-  const keys = Object.keys(value);
-  const sameKeys = keys.length === Object.keys(model).length;
-  let copy = sameKeys ? undefined : copyOf(value);
-  for (const [at, key] of keys.entries()) {
-    // Keys of labels are the users': what a model has none of its own of, its prototype must not give.
-    const known = Object.hasOwn(model, key);
-    const shared = known ? share(value[key], model[key]) : value[key];
-    if (copy === undefined && (!known || shared !== model[key])) {
-      copy = copyOf(value);
-      for (const before of keys.slice(0, at)) copy[before] = model[before];
-    }
+  let copy: Record<string, unknown> | undefined;
+  let surplus = 0;
+  for (const key in value) {
+    const other = Object.hasOwn(model, key) ? model[key] : absent;
+    const shared = share(value[key], other);
+    if (shared !== other) copy ??= copyUntil(key, value, model);
     // Also where both are equal strings: there may be two of them, and it is the model's that stays.
     if (copy !== undefined) copy[key] = shared;
+    surplus++;
   }
-  return copy ?? model;
+  for (const _ in model) surplus--;
+  return copy ?? (surplus === 0 ? model : copyUntil(undefined, value, model));
 }
 
-function copyOf(value: Parts): Record<string, unknown> {
-  return (Array.isArray(value) ? [...value] : { ...value }) as Record<string, unknown>;
+/** A copy of `value`, with the parts of `model` before `end`, so far equal ones. */
+function copyUntil(end: string | undefined, value: Parts, model: Parts): Record<string, unknown> {
+  const copy: Record<string, unknown> = { ...value };
+  for (const key in value) {
+    if (key === end) break;
+    copy[key] = model[key];
+  }
+  return copy;
 }
 
 function sameBytes(a: object, b: object): boolean {
