@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, randomBytes } from "node:crypto";
 import { SwarmError } from "@starling/base";
 
 /** Encryption of what raft writes to disk: the log and snapshots hold secrets. */
@@ -33,17 +33,19 @@ export function aesSealer(key: Uint8Array): Sealer {
     throw new SwarmError("InvalidArgument", `raft data key has ${key.length} bytes: it must have 32`);
   }
   const fingerprint = createHash("sha256").update("starling raft data key\0").update(key).digest().subarray(0, 16);
+  // Imported once: from bytes OpenSSL would do so for each entry of the log.
+  const secret = createSecretKey(key);
   return {
     fingerprint,
     seal(plain) {
       const nonce = randomBytes(nonceBytes);
-      const cipher = createCipheriv("aes-256-gcm", key, nonce);
+      const cipher = createCipheriv("aes-256-gcm", secret, nonce);
       return Buffer.concat([nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
     },
     open(sealed) {
       const end = sealed.length - tagBytes;
       if (end < nonceBytes) throw new SwarmError("DataLoss", `${sealed.length} bytes are no sealed data`);
-      const decipher = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, nonceBytes));
+      const decipher = createDecipheriv("aes-256-gcm", secret, sealed.subarray(0, nonceBytes));
       decipher.setAuthTag(sealed.subarray(end));
       try {
         return Buffer.concat([decipher.update(sealed.subarray(nonceBytes, end)), decipher.final()]);
