@@ -62,8 +62,9 @@ export class LiveStream implements Lifeline {
   beat(timeoutMs: Millis): Promise<Millis> {
     const { promise, resolve, reject } = Promise.withResolvers<Millis>();
     this.#onHeartbeat = resolve;
-    const late = new SwarmError("DeadlineExceeded", `no answer to a heartbeat within ${timeoutMs} ms`);
-    const timer = this.#clock.setTimer(timeoutMs, () => reject(late));
+    const timer = this.#clock.setTimer(timeoutMs, () =>
+      reject(new SwarmError("DeadlineExceeded", `no answer to a heartbeat within ${timeoutMs} ms`)),
+    );
     this.#say(LiveRequest.create({ heartbeat: Heartbeat.create() }));
     return this.#unlessAborted(promise, reject).finally(() => timer.cancel());
   }
