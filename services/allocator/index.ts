@@ -1,4 +1,3 @@
 export { type AllocatorOptions, createAllocator } from "./allocator.ts";
 export { ingressNetwork } from "./ingress-network.ts";
 export { isAllocatedNetwork, vniOf } from "./ledger.ts";
-export { pendingMessage } from "./session.ts";

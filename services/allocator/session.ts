@@ -6,6 +6,7 @@ import {
   NetworkAttachment,
   type Node,
   parentNetwork,
+  pendingMessage,
   poolSubnetSize,
   type Service,
   type Task,
@@ -20,8 +21,6 @@ import { allocateService, isAllocatedService, type Networks, networksOf } from "
 import { allocateTask, isWaitingTask } from "./allocate-task.ts";
 import { holdsAddresses, isAllocatedNetwork, isRefusal, Ledger } from "./ledger.ts";
 import { type Address, parseAddressNumber, parseSubnet } from "./subnet.ts";
-
-export const pendingMessage = "pending task scheduling";
 
 /**
  * One life of the allocator's knowledge: the ledger, built from a view of the store and kept up by its events, and the

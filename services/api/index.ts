@@ -6,6 +6,7 @@ export {
   poolSubnetSize,
   withAddressPool,
 } from "./address-pools.ts";
+export { needsAllocation, pendingMessage } from "./allocation.ts";
 export { balanceLabel, balanceNames, balanceOf } from "./balance.ts";
 export { type Constraint, labelOf, nodeMatches, parseConstraints } from "./constraint.ts";
 export {

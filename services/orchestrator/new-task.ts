@@ -2,6 +2,8 @@
 import {
   type Cluster,
   Endpoint,
+  needsAllocation,
+  pendingMessage,
   type Service,
   TaskState as State,
   Task,
@@ -14,7 +16,10 @@ import type { SlotKey } from "./slot.ts";
 /** What all tasks share whose service asks for nothing. */
 const noEndpoint = Endpoint.create();
 
-/** A task of `service` in state NEW, as Swarm makes it. A node id as slot makes it a global service's task. */
+/**
+ * A task of `service` in state NEW, as Swarm makes it; PENDING where the allocator has nothing to give, which spares each task
+ * a round through the log. A node id as slot makes it a global service's task.
+ */
 export function newTask(options: {
   readonly id: string;
   readonly service: Service;
@@ -24,6 +29,7 @@ export function newTask(options: {
   readonly nowMs: number;
 }): Task {
   const { service, slot } = options;
+  const [state, message] = needsAllocation(service) ? [State.NEW, "created"] : [State.PENDING, pendingMessage];
   const defaultLogDriver = options.cluster?.spec.taskDefaults.logDriver;
   return Task.create({
     id: options.id,
@@ -33,7 +39,7 @@ export function newTask(options: {
     serviceId: service.id,
     slot: typeof slot === "number" ? slot : 0,
     nodeId: typeof slot === "string" ? slot : "",
-    status: TaskStatus.create({ state: State.NEW, timestamp: timestampOfMs(options.nowMs), message: "created" }),
+    status: TaskStatus.create({ state, timestamp: timestampOfMs(options.nowMs), message }),
     endpoint: service.spec.endpoint ? Endpoint.create({ spec: service.spec.endpoint }) : noEndpoint,
     desiredState: options.desiredState,
     jobIteration: service.jobStatus?.jobIteration,
