@@ -22,6 +22,8 @@ class Other {
   /** Thrown to whoever opens a stream or sends a snapshot. */
   refusal: SwarmError | undefined;
   acknowledges = true;
+  /** Batches that it acknowledges nevertheless. */
+  #excepted = 0;
   addr = "";
   readonly #server = new grpc.Server({ "grpc.max_receive_message_length": -1 });
   #end = new AbortController();
@@ -45,8 +47,9 @@ class Other {
               for (const { data } of entries) node.receivedBytes += data.length;
             }
             count++;
-            while (!node.acknowledges && !ended.aborted) await node.#wake.promise;
+            while (!node.acknowledges && node.#excepted === 0 && !ended.aborted) await node.#wake.promise;
             if (ended.aborted) return;
+            if (!node.acknowledges) node.#excepted--;
             yield { batches: count };
           }
         },
@@ -81,6 +84,12 @@ class Other {
     this.#wake.resolve();
   }
 
+  acknowledgeOne(): void {
+    this.#excepted++;
+    this.#wake.resolve();
+    this.#wake = Promise.withResolvers();
+  }
+
   /** Ends each open stream with the next batch; new ones are welcome. */
   endStreams(): void {
     this.#end.abort();
@@ -106,7 +115,8 @@ afterEach(async () => {
 async function connected(snapshot: readonly Uint8Array[] = []) {
   there = await new Other().start();
   const clock = new FakeClock();
-  const told: { unreachable: number; removed: number; snapshots: SnapshotStatus[] } = {
+  const told: { acknowledged: number; unreachable: number; removed: number; snapshots: SnapshotStatus[] } = {
+    acknowledged: 0,
     unreachable: 0,
     removed: 0,
     snapshots: [],
@@ -116,7 +126,18 @@ async function connected(snapshot: readonly Uint8Array[] = []) {
     ownAddr: "10.0.0.1:4242",
     raftId: other,
     addr: there.addr,
-    dial: grpcDial(() => grpc.credentials.createInsecure()),
+    dial: (addr) => {
+      const channel = grpcDial(() => grpc.credentials.createInsecure())(addr);
+      return {
+        ...channel,
+        async *messages(...args) {
+          for await (const ack of channel.messages(...args)) {
+            yield ack;
+            told.acknowledged++;
+          }
+        },
+      };
+    },
     nextTurn: machineTurn,
     clock,
     log: nullLogger,
@@ -232,6 +253,24 @@ describe("a peer's stream", () => {
     await clock.advance(1_000);
     await until("the peer counts as lost", () => told.unreachable === 1);
     expect(peer.activeSince).toBeUndefined();
+  });
+
+  it("stays while the peer acknowledges, however far it lags", async () => {
+    const { peer, clock, told } = await connected();
+    there.acknowledges = false;
+    for (let i = 1; i <= 4; i++) {
+      peer.send(append(i));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    for (let i = 1; i <= 4; i++) {
+      await until("the next has arrived", () => there.received.length >= i);
+      await clock.advance(2_500);
+      const { acknowledged } = told;
+      there.acknowledgeOne();
+      await until("it is acknowledged", () => told.acknowledged > acknowledged);
+    }
+    expect(told.unreachable).toBe(0);
+    expect(there.streams).toBe(1);
   });
 
   it("refused with the news of the removal tells it", async () => {

@@ -41,11 +41,11 @@ const inflightBytesMax = 8 * 1024 * 1024;
 const queueBytesMax = 32 * 1024 * 1024;
 const snapshotPartBytes = 1024 * 1024;
 const connectTimeoutMs = 2_000;
-/** A batch not acknowledged for so long means that the peer hangs or the path is cut. */
+/** No acknowledgement for so long, of batches on their way, means that the peer hangs or the path is cut: one that lags only is slow. */
 const ackTimeoutMs = 3_000;
 /** News of the commit index alone may wait so long for company: a busy leader's next entries carry it for nothing. */
 const lazyMs = 2;
-/** An empty batch asks for an acknowledgement of what is on its way for so long. */
+/** An empty batch asks for an acknowledgement after so long without one. */
 const helloMs = 1_900;
 /** How often that is looked at. */
 const watchMs = 700;
@@ -67,6 +67,7 @@ export class Peer {
   #inflight: { readonly bytes: number; readonly at: Millis }[] = [];
   #inflightBytes = 0;
   #ackedBatches = 0;
+  #ackedAt: Millis = 0;
   /** An empty batch is to be sent. */
   #hello = false;
   #wake: (() => void) | undefined;
@@ -176,7 +177,7 @@ export class Peer {
     let timer: Timer | undefined;
     const watch = () => {
       const oldest = this.#inflight[0];
-      const waitedMs = oldest === undefined ? 0 : clock.monotonic() - oldest.at;
+      const waitedMs = oldest === undefined ? 0 : clock.monotonic() - Math.max(oldest.at, this.#ackedAt);
       if (waitedMs > ackTimeoutMs) {
         this.#attempt.abort(new SwarmError("Unavailable", `no acknowledgement for ${ackTimeoutMs} ms`));
         return;
@@ -248,6 +249,7 @@ export class Peer {
   }
 
   #acknowledged(batches: number): void {
+    if (batches > this.#ackedBatches) this.#ackedAt = this.#options.clock.monotonic();
     for (; this.#ackedBatches < batches; this.#ackedBatches++) {
       const batch = this.#inflight.shift();
       this.#inflightBytes -= batch?.bytes ?? 0;
