@@ -76,13 +76,51 @@ describe("a call finds the leader", () => {
   });
 });
 
-it("gives up what was sent to a manager that leads no more", async () => {
-  route.leaderIs("old:1");
-  const old = await call();
-  route.leaderIs("new:1");
-  expect(old === "self" || old.signal.aborted).toBe(true);
-  expect(await goesTo(call())).toBe("new:1");
-  route.close();
+describe("what was sent to a leader", () => {
+  const sentToOld = async () => {
+    route.leaderIs("old:1");
+    const channel = await call();
+    return () => channel !== "self" && channel.signal.aborted;
+  };
+
+  it("is given up when another leads, also after a time without one", async () => {
+    const givenUp = await sentToOld();
+    route.leaderIs(undefined);
+    expect(givenUp()).toBe(false);
+    route.leaderIs("new:1");
+    expect(givenUp()).toBe(true);
+    expect(await goesTo(call())).toBe("new:1");
+    route.close();
+  });
+
+  it("is given up when this manager itself is elected", async () => {
+    const givenUp = await sentToOld();
+    route.leaderIs("own:1");
+    expect(givenUp()).toBe(true);
+  });
+
+  it("goes on when that leader was but missed for a while", async () => {
+    const givenUp = await sentToOld();
+    const before = await call();
+    for (let i = 0; i < 3; i++) {
+      route.leaderIs(undefined);
+      await clock.advance(2_999);
+      route.leaderIs("old:1");
+      await clock.advance(5_000);
+    }
+    expect(givenUp()).toBe(false);
+    expect(await call()).toBe(before);
+    route.close();
+  });
+
+  it("is given up after three seconds without a leader", async () => {
+    const givenUp = await sentToOld();
+    route.leaderIs(undefined);
+    await clock.advance(2_999);
+    expect(givenUp()).toBe(false);
+    await clock.advance(1);
+    expect(givenUp()).toBe(true);
+  });
 });
 
 it("looks once for all that wait, and not at all when nobody does", async () => {

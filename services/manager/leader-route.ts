@@ -1,6 +1,6 @@
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import { type LeaderChannel, type LeaderRoute, RpcClient } from "@starling/api/rpc";
-import { type Clock, type Millis, SwarmError } from "@starling/base";
+import { type Clock, type Millis, SwarmError, type Timer } from "@starling/base";
 
 /** How long a call waits for a leader to be elected before it is refused. */
 const leaderWaitMs = 3_000;
@@ -9,7 +9,8 @@ const pollMs = 10;
 /**
  * Where the leader is now. Keeps one channel, to the present leader; calls that were sent to one that is no longer it
  * are given up, since a dead host would never answer. While there is no leader, calls wait for a short while: an election
- * takes about a second, and a user should not see it.
+ * takes about a second, and a user should not see it. Those that were sent before go on so long: raft may have missed the
+ * leader's word on a busy host, and thousands of sessions need not begin anew for that.
  */
 export class ManagerRoute implements LeaderRoute {
   readonly ownAddress: string;
@@ -20,6 +21,8 @@ export class ManagerRoute implements LeaderRoute {
   readonly #waiting = new Set<() => void>();
   #looking = false;
   #leaderAddress: string | undefined;
+  /** Runs while no leader is known to whom the channel may still go. */
+  #missed: Timer | undefined;
   #channel: (LeaderChannel & { readonly abort: AbortController }) | undefined;
 
   /** `leading`: aborts when this manager's loops end; undefined while they do not run. */
@@ -47,7 +50,11 @@ export class ManagerRoute implements LeaderRoute {
   leaderIs(address: string | undefined): void {
     if (address === this.#leaderAddress) return;
     this.#leaderAddress = address;
-    this.close();
+    this.#missed?.cancel();
+    this.#missed = undefined;
+    if (this.#channel === undefined || address === this.#channel.client.address) return;
+    if (address === undefined) this.#missed = this.#clock.setTimer(leaderWaitMs, () => this.close());
+    else this.close();
   }
 
   async resolve({ relayed, signal }: { readonly relayed: boolean; readonly signal: AbortSignal }) {
@@ -96,6 +103,7 @@ export class ManagerRoute implements LeaderRoute {
   }
 
   close(): void {
+    this.#missed?.cancel();
     this.#channel?.abort.abort(new SwarmError("Unavailable", "the leader changed: the call's outcome is unknown"));
     this.#channel?.client.close();
     this.#channel = undefined;
