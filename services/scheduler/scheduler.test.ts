@@ -56,6 +56,20 @@ async function turns(count: number): Promise<void> {
 const inState = (id: string, state: TaskState, options: TaskOptions) => task(id, { ...options, state });
 
 describe("scheduler", () => {
+  it("ends within a pass, however many tasks wait", async () => {
+    const waiting = Array.from({ length: 5_000 }, (_, i) => task(`t${i}`));
+    const { store, start } = await cluster([node("n1")], waiting);
+    const changes = store.watch({ kinds: ["task"] })[Symbol.asyncIterator]();
+    start();
+    await changes.next();
+    const [{ abort, ended }] = running.splice(0) as [(typeof running)[number]];
+    abort.abort();
+    await ended;
+    const placed = store.view((tx) => tx.tasks.find().filter(assigned)).length;
+    expect(placed).toBeGreaterThan(0);
+    expect(placed).toBeLessThan(5_000);
+  });
+
   it("assigns what waits when it starts, and what comes later", async () => {
     const { store, start, task: taskWhen } = await cluster([node("n1")], [task("t1")]);
     start();

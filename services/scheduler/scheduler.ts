@@ -146,6 +146,7 @@ class Scheduler {
     let chunk: Decision[] = [];
     const commits: Promise<boolean>[] = [];
     for await (const decision of this.#decide()) {
+      if (signal.aborted) break;
       chunk.push(decision);
       if (chunk.length < DECISIONS_PER_TRANSACTION) continue;
       commits.push(this.#commit(chunk, signal));

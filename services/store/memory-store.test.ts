@@ -235,6 +235,20 @@ describe("batch", () => {
     await done;
     expect(store.view((tx) => tx.tasks.size)).toBe(450);
   });
+
+  it("that is refused proposes no more", async () => {
+    const { proposer, store } = replicated();
+    let written = 0;
+    const ids = Array.from({ length: 10_000 }, (_, n) => `t${n}`);
+    const done = store.batch(ids, (tx, id) => {
+      tx.tasks.create(task(id));
+      written++;
+    });
+    expect(written).toBe(200);
+    proposer.refuse();
+    expect(await outcome(done)).toBe("Unavailable");
+    expect(written).toBeLessThanOrEqual(400);
+  });
 });
 
 describe("watch", () => {

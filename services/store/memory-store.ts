@@ -105,7 +105,8 @@ export class MemoryStore implements StateMachine {
 
   /**
    * Applies `write` to each item, in as many transactions as needed (200 changes or three quarters of the size limit
-   * each), all in flight together. An error thrown by `write` or a refusal rejects; what was proposed before stays.
+   * each), all in flight together. An error thrown by `write` or a refusal rejects, and nothing is proposed after it; what was
+   * proposed before stays.
    * Gives the event loop a turn between transactions, and shares it with other batches and paced work, so that these do not
    * hold the thread together.
    */
@@ -113,7 +114,8 @@ export class MemoryStore implements StateMachine {
     const startedAt = this.#clock.monotonic();
     const commits: Promise<void>[] = [];
     const iterator = items[Symbol.iterator]();
-    for (let next = iterator.next(); !next.done; ) {
+    let refused = false;
+    for (let next = iterator.next(); !next.done && !refused; ) {
       const actions = new Actions();
       const { committed } = this.#run((tx) => {
         while (!next.done && tx.changes.length < BATCH_CHANGES_MAX && actions.bytes < TRANSACTION_BYTES_MAX * 0.75) {
@@ -122,7 +124,9 @@ export class MemoryStore implements StateMachine {
           if (this.#proposer) actions.follow(tx.changes);
         }
       }, actions);
-      committed.catch(() => {}); // Awaited below; a rejection meanwhile must not count as unhandled.
+      committed.catch(() => {
+        refused = true;
+      });
       commits.push(committed);
       if (!next.done) await pacedTurn(this.#clock);
     }
