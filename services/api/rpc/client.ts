@@ -1,6 +1,7 @@
 import * as grpc from "@grpc/grpc-js";
 import { SwarmError } from "@starling/base";
 import type { MethodTable } from "../message.ts";
+import { receiveWindowBytes } from "./receive-window.ts";
 import { fromServiceError } from "./rpc-error.ts";
 import { rpcCounts } from "./rpc-metrics.ts";
 import { writeAll } from "./streams.ts";
@@ -15,6 +16,7 @@ const channelDefaults: grpc.ChannelOptions = {
   "grpc.keepalive_timeout_ms": 3_000,
   "grpc.max_receive_message_length": 256 * 1024 * 1024,
   "grpc.max_send_message_length": 64 * 1024 * 1024,
+  "grpc-node.flow_control_window": receiveWindowBytes,
   "grpc.use_local_subchannel_pool": 1,
   "grpc.enable_http_proxy": 0,
 };

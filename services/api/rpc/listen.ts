@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { type Clock, type Millis, SwarmError } from "@starling/base";
 import type { ServiceTable } from "../index.ts";
+import { widenManagersWindows } from "./receive-window.ts";
 import { addService, type ServiceOptions } from "./server.ts";
 import type { Handlers } from "./types.ts";
 
@@ -36,6 +37,7 @@ export async function listenRemote(
   const server = new Server(serverOptions);
   for (const service of services) service.register(server, options);
   await bind(server, address.startsWith(":") ? `0.0.0.0${address}` : address, credentials);
+  widenManagersWindows(server, options);
   return server;
 }
 
